@@ -1,0 +1,120 @@
+//! Settings of a node: data, checked once, before anything is opened.
+
+use crate::{
+    error::{Error, ErrorCode, Result},
+    limits,
+    types::Address,
+};
+
+/// What a node is started with. Settings are data; what it works with (clock, network) is passed to the builder.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeConfig {
+    /// The interface to listen on.
+    pub host: String,
+    /// The port to listen on; 0 picks a free one.
+    pub port: u16,
+    /// The address by which others reach this node; `None`: `host` and the port that was bound.
+    pub advertise: Option<Address>,
+    /// Members to begin with; one that is reachable is enough to find all. The node's own address may be among them.
+    pub peers: Vec<Address>,
+    /// Nodes of a cluster with another name are refused.
+    pub cluster: String,
+    /// Worker threads; 0: one a core.
+    pub threads: usize,
+    /// Listen on an interface that others can reach, although there is neither encryption nor authentication yet.
+    pub insecure: bool,
+}
+
+/// Bytes in the name of a cluster.
+const CLUSTER_NAME_BYTES_MAX: usize = 64;
+
+/// Worker threads a node may have.
+const THREADS_MAX: usize = 256;
+
+impl Default for NodeConfig {
+    fn default() -> NodeConfig {
+        NodeConfig {
+            host: "127.0.0.1".to_string(),
+            port: 0,
+            advertise: None,
+            peers: Vec::new(),
+            cluster: "default".to_string(),
+            threads: 0,
+            insecure: false,
+        }
+    }
+}
+
+impl NodeConfig {
+    /// Checks every setting.
+    ///
+    /// # Errors
+    /// `BAD_SETTING` or `BAD_ADDRESS`; the text names the setting.
+    pub fn check(&self) -> Result<()> {
+        Address::new(&self.host, self.port.max(1))
+            .map_err(|_| bad("host", &self.host, "is no host name or IP address"))?;
+        let is_name_char = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
+        let length = self.cluster.len();
+        if length == 0 || length > CLUSTER_NAME_BYTES_MAX || !self.cluster.chars().all(is_name_char) {
+            return Err(bad("cluster", &self.cluster, "must be 1 to 64 letters, digits, '.', '-' or '_'"));
+        }
+        if self.threads > THREADS_MAX {
+            return Err(bad("threads", &self.threads.to_string(), "must be 0 to 256"));
+        }
+        if self.peers.len() > limits::MEMBERS_MAX {
+            return Err(bad(
+                "peers",
+                &self.peers.len().to_string(),
+                "members are too many; one reachable one is enough",
+            ));
+        }
+        if !self.insecure && !is_loopback(&self.host) {
+            let why = "can be reached by others, and there is no encryption and no authentication yet; \
+                       use a loopback address, or insecure=True inside a trusted network";
+            return Err(bad("host", &self.host, why));
+        }
+        Ok(())
+    }
+}
+
+fn is_loopback(host: &str) -> bool {
+    host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
+}
+
+fn bad(setting: &str, value: &str, why: &str) -> Error {
+    Error::new(ErrorCode::BadSetting, format!("{setting}: {value:?} {why}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_are_good() {
+        assert_eq!(NodeConfig::default().check(), Ok(()));
+    }
+
+    #[test]
+    fn each_bad_setting_is_named() {
+        let base = NodeConfig::default;
+        let cases = [
+            ("host", NodeConfig { host: "no host".into(), ..base() }),
+            ("host", NodeConfig { host: "0.0.0.0".into(), ..base() }),
+            ("cluster", NodeConfig { cluster: String::new(), ..base() }),
+            ("cluster", NodeConfig { cluster: "a b".into(), ..base() }),
+            ("threads", NodeConfig { threads: 257, ..base() }),
+            ("peers", NodeConfig { peers: vec![Address::new("h", 1).unwrap(); limits::MEMBERS_MAX + 1], ..base() }),
+        ];
+        for (setting, config) in cases {
+            let error = config.check().unwrap_err();
+            assert_eq!(error.code(), ErrorCode::BadSetting);
+            assert!(error.message().starts_with(setting), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_reachable_host_needs_the_word_insecure() {
+        let config = NodeConfig { host: "0.0.0.0".into(), insecure: true, ..NodeConfig::default() };
+        assert_eq!(config.check(), Ok(()));
+    }
+}

@@ -1,0 +1,30 @@
+//! The doors to the world (L1): time, randomness, network. Everything else in this crate gets them passed in, so that a
+//! whole cluster runs in a simulation; clippy bans the direct calls (`clippy.toml`).
+//!
+//! Each door is a trait with a real and a simulated implementation, and one contract suite that runs over both. The
+//! disk gets its door together with its first user.
+
+mod clock;
+mod rng;
+mod transport;
+
+use std::sync::Arc;
+
+pub use clock::{Clock, SimulatedClock, SystemClock};
+pub use rng::{Rng, SeededRng, SystemRng};
+pub use transport::{Connection, Listener, SimulatedNetwork, TcpTransport, Transport};
+
+/// The doors of one node.
+#[derive(Clone)]
+pub struct Env {
+    pub clock: Arc<dyn Clock>,
+    pub rng: Arc<dyn Rng>,
+    pub transport: Arc<dyn Transport>,
+}
+
+impl Env {
+    /// The real world: the system's clocks and entropy, TCP.
+    pub fn system() -> Env {
+        Env { clock: Arc::new(SystemClock::new()), rng: Arc::new(SystemRng), transport: Arc::new(TcpTransport) }
+    }
+}

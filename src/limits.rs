@@ -1,0 +1,208 @@
+//! Every bound of the store in one place: what it limits, and what breaks if it is larger or smaller. Beyond a bound a
+//! call fails with an error that names it, and nothing is changed.
+
+use std::time::Duration;
+
+use crate::error::{Error, ErrorCode, Result};
+
+/// Bytes in a key, at least 1. Larger keys make every range read and every log line slow; smaller ones do not hold a
+/// path or a URL.
+pub const KEY_BYTES_MAX: usize = 8 * 1024;
+
+/// Bytes in a value. One value has to fit into one message with room to spare, and copying it must not stall a lock.
+pub const VALUE_BYTES_MAX: usize = 1024 * 1024;
+
+/// Keys and values of a batch together. Larger batches delay everything that shares their connection.
+pub const BATCH_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// Operations in a batch. Bounds the time one message keeps a server task busy (about 4 ms).
+pub const BATCH_OPERATIONS_MAX: usize = 4096;
+
+/// What a message may weigh on the wire: a full batch plus the framing of its operations (under 128 bytes each).
+pub const MESSAGE_BYTES_MAX: usize = BATCH_BYTES_MAX + BATCH_OPERATIONS_MAX * 128;
+
+/// The longest time to live, 100 years: keeps every expiry far below the range of a timestamp.
+pub const TTL_MS_MAX: u64 = 100 * 366 * 24 * 3600 * 1000;
+
+/// Keys in a page of a scan; also what one page may keep a partition's read lock busy for (about 0.2 ms).
+pub const PAGE_KEYS_MAX: usize = 1000;
+
+/// A page of a scan ends when its keys and values reach this, so that it always fits into a message: at most this and
+/// one more value.
+pub const PAGE_BYTES_TARGET: usize = 1024 * 1024;
+
+/// Partitions of an eventual keyspace: the unit of locking and of sequence numbers. Part of the protocol: nodes with
+/// different counts refuse each other.
+pub const PARTITIONS: u16 = 16;
+
+/// Bytes of own writes that one partition keeps for streaming to peers. A peer that falls further behind fetches state
+/// instead, which costs more; memory is bounded by this times [`PARTITIONS`].
+pub const OUTBOX_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// Own writes that one partition keeps for streaming, whatever their size.
+pub const OUTBOX_WRITES_MAX: usize = 64 * 1024;
+
+/// Writes in one replication message. More delay the acknowledgement, fewer cost a message each.
+pub const REPLICATION_BATCH_WRITES_MAX: usize = 2048;
+
+/// Bytes of keys and values after which a replication message is closed: at most this and one more write.
+pub const REPLICATION_BATCH_BYTES_TARGET: usize = 512 * 1024;
+
+/// Bytes of writes a node sends to a peer ahead of its acknowledgements. Bounds what a slow peer makes us buffer.
+pub const REPLICATION_WINDOW_BYTES: usize = 8 * 1024 * 1024;
+
+/// Records in one chunk of a state transfer; also what a chunk keeps a partition's read lock busy for.
+pub const STATE_CHUNK_RECORDS_MAX: usize = 1000;
+
+/// Records one chunk looks at before it is sent, also when few of them are wanted: bounds the time the lock is held.
+pub const STATE_CHUNK_VISITS_MAX: usize = 8000;
+
+/// Chunks of one state transfer on their way before the first has to be confirmed.
+pub const STATE_CHUNKS_IN_FLIGHT: usize = 4;
+
+/// State transfers that one node asks for at the same time (each is one partition).
+pub const STATE_TRANSFERS_MAX: usize = 4;
+
+/// Members a node remembers. Far beyond what full replication is good for; bounds what a hostile peer can make us dial.
+pub const MEMBERS_MAX: usize = 256;
+
+/// Entries of a version vector in one message; one for each incarnation of a node the cluster ever saw writing.
+pub const VECTOR_ENTRIES_MAX: usize = 16 * 1024;
+
+/// Messages queued for one peer connection before it is cut as too slow. The window keeps it far below this.
+pub const PEER_QUEUE_MESSAGES_MAX: usize = 1024;
+
+/// Events queued for the replica; senders wait beyond it, which slows the peers down through flow control.
+pub const REPLICA_QUEUE_EVENTS_MAX: usize = 256;
+
+/// How often positions are exchanged; each node varies it by a quarter, so that they do not march in step.
+pub const POSITIONS_INTERVAL: Duration = Duration::from_millis(1000);
+
+/// The first pause before a lost peer is dialled again; doubles up to [`REDIAL_MAX`], half of it jitter.
+pub const REDIAL_FIRST: Duration = Duration::from_millis(50);
+
+/// The longest pause before a lost peer is dialled again: the time a healed network may stay unnoticed.
+pub const REDIAL_MAX: Duration = Duration::from_secs(2);
+
+/// How long a connection attempt may take, name resolution and Hello included.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A connection on which nothing arrives for [`KEEPALIVE_INTERVAL`] is probed; no answer for this long ends it.
+pub const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// See [`KEEPALIVE_TIMEOUT`].
+pub const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
+
+/// How long a state transfer may stand still before its asker gives up and asks another peer.
+pub const STATE_TRANSFER_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Connections a node accepts at the same time.
+pub const CONNECTIONS_MAX: usize = 1024;
+
+/// Streams a connection may have open (reliability of hyper's own caps is lost under tonic: RUSTSEC-2024-0003).
+pub const STREAMS_PER_CONNECTION_MAX: u32 = 128;
+
+/// Requests of one connection that are worked on at the same time; the others wait.
+pub const REQUESTS_PER_CONNECTION_MAX: usize = 128;
+
+/// Bytes of headers a request may have.
+pub const HEADER_LIST_BYTES_MAX: u32 = 8 * 1024;
+
+/// How long a new connection may take to send its first bytes: a silent one must not occupy a place.
+pub const FIRST_BYTES_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long a unary request may take on the server, reading its body included.
+pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Operations a client has in flight on one connection; further calls wait for a place within their deadline.
+pub const CLIENT_IN_FLIGHT_MAX: usize = 16 * 1024;
+
+/// Bytes of operations after which a client closes a pipeline message.
+pub const CLIENT_BATCH_BYTES_TARGET: usize = 256 * 1024;
+
+/// Operations after which a client closes a pipeline message.
+pub const CLIENT_BATCH_OPERATIONS_MAX: usize = 512;
+
+/// The deadline of a client's call when none is given.
+pub const CALL_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Checks the length of a key: 1 to [`KEY_BYTES_MAX`] bytes.
+///
+/// # Errors
+/// `KEY_EMPTY` or `KEY_TOO_LONG`.
+pub fn check_key(key: &[u8]) -> Result<()> {
+    if key.is_empty() {
+        return Err(Error::new(ErrorCode::KeyEmpty, "key: must not be empty"));
+    }
+    if key.len() > KEY_BYTES_MAX {
+        let text = format!("key: {} bytes, the limit is {KEY_BYTES_MAX}", key.len());
+        return Err(Error::new(ErrorCode::KeyTooLong, text));
+    }
+    Ok(())
+}
+
+/// Checks the length of a value: 0 to [`VALUE_BYTES_MAX`] bytes.
+///
+/// # Errors
+/// `VALUE_TOO_LARGE`.
+pub fn check_value(value: &[u8]) -> Result<()> {
+    if value.len() > VALUE_BYTES_MAX {
+        let text = format!("value: {} bytes, the limit is {VALUE_BYTES_MAX}", value.len());
+        return Err(Error::new(ErrorCode::ValueTooLarge, text));
+    }
+    Ok(())
+}
+
+/// Checks a time to live in milliseconds: 1 to [`TTL_MS_MAX`].
+///
+/// # Errors
+/// `BAD_TTL`.
+pub fn check_ttl_ms(ttl_ms: u64) -> Result<()> {
+    if ttl_ms == 0 || ttl_ms > TTL_MS_MAX {
+        let text = format!("ttl: {ttl_ms} ms, must be 1 ms to {TTL_MS_MAX} ms");
+        return Err(Error::new(ErrorCode::BadTtl, text));
+    }
+    Ok(())
+}
+
+/// Checks the size of a batch: its number of operations and the bytes of their keys and values.
+///
+/// # Errors
+/// `BATCH_TOO_LARGE`.
+pub fn check_batch(operations: usize, bytes: usize) -> Result<()> {
+    if operations > BATCH_OPERATIONS_MAX {
+        let text = format!("batch: {operations} operations, the limit is {BATCH_OPERATIONS_MAX}");
+        return Err(Error::new(ErrorCode::BatchTooLarge, text));
+    }
+    if bytes > BATCH_BYTES_MAX {
+        let text = format!("batch: {bytes} bytes of keys and values, the limit is {BATCH_BYTES_MAX}");
+        return Err(Error::new(ErrorCode::BatchTooLarge, text));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn code<T>(result: Result<T>) -> Option<ErrorCode> {
+        result.err().map(|error| error.code())
+    }
+
+    #[test]
+    fn each_bound_accepts_its_edge_and_refuses_the_next() {
+        assert_eq!(code(check_key(b"")), Some(ErrorCode::KeyEmpty));
+        assert_eq!(code(check_key(&[0; 1])), None);
+        assert_eq!(code(check_key(&[0; KEY_BYTES_MAX])), None);
+        assert_eq!(code(check_key(&[0; KEY_BYTES_MAX + 1])), Some(ErrorCode::KeyTooLong));
+        assert_eq!(code(check_value(&vec![0; VALUE_BYTES_MAX])), None);
+        assert_eq!(code(check_value(&vec![0; VALUE_BYTES_MAX + 1])), Some(ErrorCode::ValueTooLarge));
+        assert_eq!(code(check_ttl_ms(0)), Some(ErrorCode::BadTtl));
+        assert_eq!(code(check_ttl_ms(1)), None);
+        assert_eq!(code(check_ttl_ms(TTL_MS_MAX)), None);
+        assert_eq!(code(check_ttl_ms(TTL_MS_MAX + 1)), Some(ErrorCode::BadTtl));
+        assert_eq!(code(check_batch(BATCH_OPERATIONS_MAX, BATCH_BYTES_MAX)), None);
+        assert_eq!(code(check_batch(BATCH_OPERATIONS_MAX + 1, 0)), Some(ErrorCode::BatchTooLarge));
+        assert_eq!(code(check_batch(1, BATCH_BYTES_MAX + 1)), Some(ErrorCode::BatchTooLarge));
+    }
+}

@@ -1,0 +1,39 @@
+//! The words of the store (L0): data and order, no I/O, no async, no clock.
+//!
+//! | word | meaning |
+//! | --- | --- |
+//! | [`NodeId`] | one incarnation of a replica |
+//! | [`Timestamp`] | hybrid logical time |
+//! | [`Dot`] | names one write for ever |
+//! | [`Record`] | value or tombstone with its stamp, dot and expiry |
+//! | [`VersionVector`] | node -> highest sequence applied without a gap |
+//! | [`Command`], [`Written`] | what a client asks to change, and what came of it |
+//! | [`PeerMessage`] | what replicas tell each other |
+
+mod address;
+mod command;
+mod id;
+mod key;
+mod message;
+mod operation;
+mod range;
+mod record;
+mod status;
+mod timestamp;
+mod value;
+mod vector;
+
+pub use address::Address;
+pub use command::{Command, CommandKind, Written};
+pub use id::{Dot, NodeId, PartitionId, Sequence};
+pub use key::Key;
+pub use message::{
+    Change, Hello, Member, PartitionChanges, PartitionPosition, PeerMessage, StateChunk, StateRecord, TransferId,
+};
+pub use operation::{Answer, Entry, EntryPage, Operation};
+pub use range::{KeyRange, Page, PageRequest};
+pub use record::Record;
+pub use status::{MemberStatus, NodeStatus, PartitionDigest, PeerState, PeerStatus, ReplicationLag};
+pub use timestamp::Timestamp;
+pub use value::Value;
+pub use vector::VersionVector;

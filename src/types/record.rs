@@ -1,0 +1,49 @@
+//! What the store keeps for a key, and the rule by which two versions of it become one.
+
+use std::num::NonZeroU64;
+
+use super::{Dot, NodeId, Timestamp, Value};
+
+/// One version of a key: a value or a tombstone, when it was written, by which write, and when it ends.
+///
+/// Two versions of a key merge by keeping the one with the greater `(timestamp, node)`: last writer wins, ties broken by
+/// the writer's id (Shapiro et al., "A comprehensive study of CRDTs", 2011, 3.2.1). A node never draws a timestamp
+/// twice, so two different writes never compare equal, and the merge is commutative, associative and idempotent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// `None`: a tombstone, the memory of a delete.
+    pub value: Option<Value>,
+    /// How the writer's codec encoded the value.
+    pub flags: u32,
+    pub timestamp: Timestamp,
+    pub dot: Dot,
+    /// Milliseconds since the Unix epoch from which on every replica hides the value. `None`: never.
+    pub expires_ms: Option<NonZeroU64>,
+}
+
+impl Record {
+    /// What decides a merge.
+    pub fn rank(&self) -> (Timestamp, NodeId) {
+        (self.timestamp, self.dot.node)
+    }
+
+    /// Whether this version replaces `other` in a merge.
+    pub fn supersedes(&self, other: &Record) -> bool {
+        self.rank() > other.rank()
+    }
+
+    /// Whether a reader at this time sees a value.
+    pub fn is_visible(&self, now_ms: u64) -> bool {
+        self.value.is_some() && !self.is_expired(now_ms)
+    }
+
+    /// Whether the time to live has passed.
+    pub fn is_expired(&self, now_ms: u64) -> bool {
+        self.expires_ms.is_some_and(|expires_ms| expires_ms.get() <= now_ms)
+    }
+
+    /// Bytes of the value; 0 for a tombstone.
+    pub fn value_bytes(&self) -> usize {
+        self.value.as_ref().map_or(0, |value| value.len())
+    }
+}
