@@ -24,8 +24,12 @@ pub const MESSAGE_BYTES_MAX: usize = BATCH_BYTES_MAX + BATCH_OPERATIONS_MAX * 12
 /// The longest time to live, 100 years: keeps every expiry far below the range of a timestamp.
 pub const TTL_MS_MAX: u64 = 100 * 366 * 24 * 3600 * 1000;
 
-/// Keys in a page of a scan; also what one page may keep a partition's read lock busy for (about 0.2 ms).
+/// Keys in a page of a scan. Larger pages take memory and time by the millisecond, smaller ones cost a call each.
 pub const PAGE_KEYS_MAX: usize = 1000;
+
+/// Records of one partition, tombstones included, that a scan steps over under one read lock (about 0.1 ms). Larger
+/// steps keep writers waiting, smaller ones cost a lock of every partition each.
+pub const STRIPE_RECORDS_MAX: usize = 4096;
 
 /// A page of a scan ends when its keys and values reach this, so that it always fits into a message: at most this and
 /// one more value.

@@ -6,8 +6,11 @@
 //!
 //! Not done here: disk.
 
+mod page;
 mod partitions;
 mod records;
+#[cfg(test)]
+mod tests;
 
 pub use partitions::{partition_of, Partition, Partitions};
-pub use records::{Merged, Records, RecordsStats};
+pub use records::{KeyBounds, Merged, Records, RecordsStats};

@@ -1,12 +1,14 @@
 //! The records of a keyspace, cut into partitions by the hash of the key, each behind its own lock.
 
-use parking_lot::{RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::ops::Bound;
+
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::{Records, RecordsStats};
+use super::{page::page, Records, RecordsStats};
 use crate::{
     limits::PARTITIONS,
-    types::{Key, KeyRange, Page, PageRequest, PartitionId, Record},
+    sync::{RwLock, RwLockReadGuard, RwLockWriteGuard},
+    types::{KeyRange, Page, PageRequest, PartitionId, Record},
 };
 
 /// The partition of a key: its XXH3 hash modulo the number of partitions. Part of the protocol, because sequences count
@@ -25,7 +27,7 @@ pub struct Partition<S> {
 /// All partitions of a keyspace.
 #[derive(Debug)]
 pub struct Partitions<S> {
-    /// Each lock guards one partition. No caller holds two at a time, but for scans, which take read locks in order.
+    /// Each lock guards one partition. No caller holds two at a time.
     slots: Box<[RwLock<Partition<S>>]>,
 }
 
@@ -65,40 +67,24 @@ impl<S> Partitions<S> {
         sum
     }
 
-    /// How many keys of a range a reader at `now_ms` sees.
+    /// How many keys of a range a reader at `now_ms` sees. Each partition is read once, under its own lock.
     pub fn count(&self, range: &KeyRange, now_ms: u64) -> u64 {
-        let Some(bounds) = range.bounds() else { return 0 };
-        let visible = |id| self.read(id).records.range(bounds.clone()).filter(|(_, r)| r.is_visible(now_ms)).count();
-        self.ids().map(|id| visible(id) as u64).sum()
+        let Some((lower, upper)) = range.bounds() else { return 0 };
+        let bounds = (lower.as_ref().map(Vec::as_slice), upper.as_ref().map(Vec::as_slice));
+        let is_all = matches!(bounds, (Bound::Included([]), Bound::Unbounded));
+        let visible = |id| {
+            let records = &self.read(id).records;
+            let stats = records.stats();
+            if is_all && stats.expiring == 0 {
+                return stats.keys;
+            }
+            records.range(bounds).filter(|(_, record)| record.is_visible(now_ms)).count() as u64
+        };
+        self.ids().map(visible).sum()
     }
 
-    /// One page of a scan at `now_ms`: each partition is read once, under its own lock.
+    /// One page of a scan at `now_ms`. No snapshot: partitions are read one after another, each under its own lock.
     pub fn page(&self, request: &PageRequest, now_ms: u64) -> Page {
-        let Some(bounds) = request.range.bounds() else { return Page::default() };
-        let mut found: Vec<(Key, Record)> = Vec::new();
-        for id in self.ids() {
-            let partition = self.read(id);
-            let mut range = partition.records.range(bounds.clone());
-            let next = || if request.reverse { range.next_back() } else { range.next() };
-            let visible = std::iter::from_fn(next).filter(|(_, record)| record.is_visible(now_ms));
-            // One more than wanted tells whether there are more.
-            found.extend(visible.take(request.keys_max + 1).map(|(key, record)| (key.clone(), record.clone())));
-        }
-        found.sort_unstable_by(|a, b| if request.reverse { b.0.cmp(&a.0) } else { a.0.cmp(&b.0) });
-        cut_page(found, request)
+        page(self, request, now_ms)
     }
-}
-
-/// The first entries that fit into a page.
-fn cut_page(mut entries: Vec<(Key, Record)>, request: &PageRequest) -> Page {
-    let mut bytes = 0;
-    let mut kept = 0;
-    while kept < entries.len().min(request.keys_max) && bytes < request.bytes_target {
-        let (key, record) = &entries[kept];
-        bytes += key.len() + record.value_bytes();
-        kept += 1;
-    }
-    let more = entries.len() > kept;
-    entries.truncate(kept);
-    Page { entries, more }
 }

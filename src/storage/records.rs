@@ -9,6 +9,9 @@ use xxhash_rust::xxh3::Xxh3Default;
 
 use crate::types::{Key, Record};
 
+/// Where a range of keys begins and ends.
+pub type KeyBounds<'a> = (Bound<&'a [u8]>, Bound<&'a [u8]>);
+
 /// Records in key order. Deletes are records too (tombstones).
 #[derive(Debug, Default)]
 pub struct Records {
@@ -24,24 +27,31 @@ pub struct RecordsStats {
     pub tombstones: u64,
     /// Bytes of keys and values; tombstones count with their keys.
     pub bytes: u64,
+    /// Records with a value that ends at some time, past or to come.
+    pub expiring: u64,
 }
 
 impl RecordsStats {
     fn add(&mut self, key: &Key, record: &Record) {
-        *self.count_of(record) += 1;
-        self.bytes += (key.len() + record.value_bytes()) as u64;
+        *self += RecordsStats::of(key, record);
     }
 
     fn remove(&mut self, key: &Key, record: &Record) {
-        *self.count_of(record) -= 1;
-        self.bytes -= (key.len() + record.value_bytes()) as u64;
+        let gone = RecordsStats::of(key, record);
+        self.keys -= gone.keys;
+        self.tombstones -= gone.tombstones;
+        self.bytes -= gone.bytes;
+        self.expiring -= gone.expiring;
     }
 
-    fn count_of(&mut self, record: &Record) -> &mut u64 {
-        if record.value.is_some() {
-            &mut self.keys
-        } else {
-            &mut self.tombstones
+    /// What one record amounts to.
+    fn of(key: &Key, record: &Record) -> RecordsStats {
+        let has_value = record.value.is_some();
+        RecordsStats {
+            keys: u64::from(has_value),
+            tombstones: u64::from(!has_value),
+            bytes: (key.len() + record.value_bytes()) as u64,
+            expiring: u64::from(has_value && record.expires_ms.is_some()),
         }
     }
 }
@@ -51,6 +61,7 @@ impl std::ops::AddAssign for RecordsStats {
         self.keys += other.keys;
         self.tombstones += other.tombstones;
         self.bytes += other.bytes;
+        self.expiring += other.expiring;
     }
 }
 
@@ -78,25 +89,37 @@ impl Records {
 
     /// Keeps the later of the record that is there and this one ([`Record::supersedes`]).
     pub fn merge(&mut self, key: Key, record: Record) -> Merged {
+        self.merge_with(key, |_| Some(record)).expect("a record was given")
+    }
+
+    /// Merges the record that `next` makes of the one that is there, with one search for both. `None` from `next`
+    /// leaves everything as it is and comes back as `None`.
+    pub fn merge_with(&mut self, key: Key, next: impl FnOnce(Option<&Record>) -> Option<Record>) -> Option<Merged> {
         match self.map.entry(key) {
             btree_map::Entry::Vacant(entry) => {
+                let record = next(None)?;
                 self.stats.add(entry.key(), &record);
                 entry.insert(record);
-                Merged::Inserted
+                Some(Merged::Inserted)
             }
-            btree_map::Entry::Occupied(entry) if !record.supersedes(entry.get()) => Merged::Kept,
             btree_map::Entry::Occupied(mut entry) => {
+                let record = next(Some(entry.get()))?;
+                if !record.supersedes(entry.get()) {
+                    return Some(Merged::Kept);
+                }
                 self.stats.remove(entry.key(), entry.get());
                 self.stats.add(entry.key(), &record);
-                Merged::Replaced(entry.insert(record))
+                Some(Merged::Replaced(entry.insert(record)))
             }
         }
     }
 
     /// The records between two keys, in order, from both ends.
-    pub fn range(&self, bounds: (Bound<Vec<u8>>, Bound<Vec<u8>>)) -> impl DoubleEndedIterator<Item = (&Key, &Record)> {
-        let (lower, upper) = (bounds.0.as_ref().map(Vec::as_slice), bounds.1.as_ref().map(Vec::as_slice));
-        self.map.range::<[u8], _>((lower, upper))
+    ///
+    /// # Panics
+    /// When the lower bound lies after the upper one, or both exclude the same key.
+    pub fn range(&self, bounds: KeyBounds<'_>) -> impl DoubleEndedIterator<Item = (&Key, &Record)> {
+        self.map.range::<[u8], _>(bounds)
     }
 
     /// The records after a key (`None`: all), in order.

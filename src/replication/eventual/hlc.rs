@@ -1,9 +1,10 @@
 //! The hybrid logical clock (Kulkarni et al., OPODIS 2014): close to the wall clock, never back, ahead of everything
 //! this node has seen.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-
-use crate::types::Timestamp;
+use crate::{
+    sync::{AtomicU64, Ordering},
+    types::Timestamp,
+};
 
 /// One node's clock. Shared by all partitions; lock-free.
 ///

@@ -1,12 +1,6 @@
 //! The data of one eventual keyspace on one node, and the only code that changes it.
 
-use std::{
-    num::NonZeroU64,
-    sync::{
-        atomic::{AtomicBool, AtomicU64, Ordering},
-        Arc,
-    },
-};
+use std::{num::NonZeroU64, sync::Arc};
 
 use tokio::sync::Notify;
 
@@ -15,6 +9,7 @@ use crate::{
     env::Clock,
     error::{Error, ErrorCode, Result},
     storage::{partition_of, Merged, Partition, Partitions, Records, RecordsStats},
+    sync::{AtomicBool, AtomicU64, Ordering},
     types::{
         Command, CommandKind, Dot, Key, KeyRange, NodeId, Page, PageRequest, PartitionChanges, PartitionDigest,
         PartitionId, Record, Sequence, StateRecord, Timestamp, VersionVector, Written,
@@ -88,26 +83,43 @@ impl Eventual {
         let Command { key, kind } = command;
         let mut guard = self.partitions.write(partition_of(&key));
         let Partition { records, sidecar } = &mut *guard;
-        let previous = records.get(&key).filter(|record| record.is_visible(now_ms));
-        let existed = previous.is_some();
-        let (value, flags, ttl_ms) = match (kind, previous) {
+        let sequence = sidecar.outbox.last().next();
+        let (mut existed, mut next) = (false, None);
+        let merged = records.merge_with(key.clone(), |previous| {
+            let visible = previous.filter(|record| record.is_visible(now_ms));
+            existed = visible.is_some();
+            next = self.next_record(kind, visible, sequence, now_ms);
+            next.clone()
+        });
+        let Some(record) = next else { return Ok(Written { version: Timestamp::ZERO, existed }) };
+        if merged == Some(Merged::Kept) {
+            return Err(Error::new(ErrorCode::Internal, "the clock has reached the end of time"));
+        }
+        let version = record.timestamp;
+        sidecar.outbox.push(key, record);
+        drop(guard);
+        self.announce();
+        Ok(Written { version, existed })
+    }
+
+    /// The record that a command makes of the visible one; `None`: there is nothing to write.
+    fn next_record(
+        &self,
+        kind: CommandKind,
+        visible: Option<&Record>,
+        sequence: Sequence,
+        now_ms: u64,
+    ) -> Option<Record> {
+        let (value, flags, ttl_ms) = match (kind, visible) {
             (CommandKind::Put { value, flags, ttl_ms }, _) => (Some(value), flags, ttl_ms),
             // Also a delete of a key that is not here leaves a tombstone: the put may be on its way from a peer.
             (CommandKind::Delete, _) => (None, 0, None),
             (CommandKind::Touch { ttl_ms }, Some(record)) => (record.value.clone(), record.flags, ttl_ms),
-            (CommandKind::Touch { .. }, None) => return Ok(Written { version: Timestamp::ZERO, existed }),
+            (CommandKind::Touch { .. }, None) => return None,
         };
         let timestamp = self.hlc.tick(now_ms);
-        let dot = Dot { node: self.me, sequence: sidecar.outbox.last().next() };
         let expires_ms = ttl_ms.and_then(|ttl_ms| NonZeroU64::new(now_ms.saturating_add(ttl_ms)));
-        let record = Record { value, flags, timestamp, dot, expires_ms };
-        if records.merge(key.clone(), record.clone()) == Merged::Kept {
-            return Err(Error::new(ErrorCode::Internal, "the clock has reached the end of time"));
-        }
-        sidecar.outbox.push(key, record);
-        drop(guard);
-        self.announce();
-        Ok(Written { version: timestamp, existed })
+        Some(Record { value, flags, timestamp, dot: Dot { node: self.me, sequence }, expires_ms })
     }
 
     /// One page of a scan.
@@ -249,6 +261,9 @@ impl Eventual {
     }
 
     /// Tells the replica once; further writes cost one load until it has looked.
+    ///
+    /// Nothing is lost between the two: a write that finds the flag set made its change under a lock that the replica
+    /// takes after it has cleared the flag, so the replica either sees the write or had not cleared the flag yet.
     fn announce(&self) {
         if !self.has_news.load(Ordering::Acquire) && !self.has_news.swap(true, Ordering::AcqRel) {
             self.news.notify_one();
