@@ -160,9 +160,11 @@ impl<K: AKey, V: AValue> Layout for ByRange<K, V> {
     }
 }
 
+type Hashed<K, V> = HashMap<K, (V, Metadata), Xxh3DefaultBuilder>;
+
 /// Hash maps for reads, and one ordered index of all keys for scans.
 struct HashedWithIndex<K, V> {
-    slots: Vec<RwLock<HashMap<K, (V, Metadata), Xxh3DefaultBuilder>>>,
+    slots: Vec<RwLock<Hashed<K, V>>>,
     index: RwLock<BTreeSet<K>>,
 }
 

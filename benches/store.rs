@@ -16,6 +16,7 @@ use std::{
 
 use kvstore::{
     env::SystemClock,
+    limits::{OUTBOX_BYTES_MAX, PARTITIONS},
     replication::eventual::Eventual,
     types::{Command, CommandKind, Key, KeyRange, NodeId, PageRequest, Value},
 };
@@ -34,7 +35,7 @@ enum Beside {
 
 fn main() {
     println!("{:>9}  {:<8}  {:>8}  {:>8}  {:>8}", "keys", "beside", "get ns", "put ns", "page us");
-    for keys in [10_000, 1_000_000] {
+    for keys in [100, 10_000, 1_000_000] {
         let store = filled(keys);
         for (name, beside) in [("nothing", Beside::Nothing), ("reader", Beside::Reader), ("writer", Beside::Writer)] {
             let get = beside_of(&store, keys, beside, || nanos_an_operation(|n| get(&store, keys, n)));
@@ -47,8 +48,10 @@ fn main() {
 
 fn filled(keys: u64) -> Arc<Eventual> {
     let store = Eventual::new(NodeId(1), Arc::new(SystemClock::new()));
-    for number in 0..keys {
-        store.write(put_command(number)).expect("the clock is not at its end");
+    // Until the rings of recent writes are full as well, so that no figure has their growth in it.
+    let rings = (OUTBOX_BYTES_MAX / (16 + VALUE.len())) as u64 * u64::from(PARTITIONS);
+    for number in 0..keys.max(rings + rings / 8) {
+        store.write(put_command(number % keys)).expect("the clock is not at its end");
     }
     Arc::new(store)
 }

@@ -59,12 +59,12 @@ fn partition() -> PartitionId {
 fn key(number: usize) -> Key {
     let candidates = (0..).map(|n| format!("key {n}").into_bytes());
     let bytes = candidates.filter(|bytes| partition_of(bytes) == partition()).nth(number);
-    Key::new(&bytes.expect("the candidates do not end")).unwrap()
+    Key::new(&bytes.expect("the candidates do not end")).expect("a short key is within the bounds")
 }
 
 /// A value that shows when it was torn: its flags, its length and each of its bytes are the tag.
 fn value(tag: u8) -> Value {
-    Value::new(&vec![tag; usize::from(tag)]).unwrap()
+    Value::new(&vec![tag; usize::from(tag)]).expect("a short value is within the bounds")
 }
 
 fn put(key: Key, tag: u8) -> Command {

@@ -20,7 +20,9 @@ pub fn partition_of(key: &[u8]) -> PartitionId {
 /// Records and what the replication engine changes together with them.
 #[derive(Debug)]
 pub struct Partition<S> {
+    /// The records.
     pub records: Records,
+    /// What the replication engine changes under the same lock.
     pub sidecar: S,
 }
 

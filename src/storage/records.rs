@@ -24,6 +24,7 @@ pub struct Records {
 pub struct RecordsStats {
     /// Records with a value, expired ones included.
     pub keys: u64,
+    /// Records of deletes.
     pub tombstones: u64,
     /// Bytes of keys and values; tombstones count with their keys.
     pub bytes: u64,
