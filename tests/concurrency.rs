@@ -13,7 +13,7 @@ use std::{
 
 use kvstore::{
     env::SimulatedClock,
-    replication::eventual::{Applied, Eventual},
+    replication::eventual::{Applied, Eventual, PieceBounds, Snapshot},
     storage::partition_of,
     types::{
         Change, Command, CommandKind, Key, KeyRange, NodeId, PageRequest, PartitionChanges, PartitionId, Record,
@@ -133,16 +133,14 @@ fn assert_outbox_in_order(store: &Eventual, partition: PartitionId) {
     });
 }
 
-fn all_state(store: &Eventual, records_max: usize) -> Vec<StateRecord> {
-    let (nothing, mut found, mut cursor) = (VersionVector::new(), Vec::new(), None);
-    loop {
-        let (part, next) = store.state_after(partition(), &nothing, cursor.as_ref(), (records_max, 100));
-        found.extend(part);
-        match next {
-            Some(key) => cursor = Some(key),
-            None => return found,
-        }
+/// A snapshot's records, read in pieces of one each so that writers come between, and the vector that covers them.
+fn snapshot_of(store: &Arc<Eventual>) -> (Vec<StateRecord>, VersionVector) {
+    let mut snapshot = Snapshot::take(store, partition(), VersionVector::new());
+    let mut found = Vec::new();
+    while !snapshot.is_read() {
+        found.extend(snapshot.next_piece(PieceBounds { records_max: 1, visits_max: 100, bytes_target: usize::MAX }));
     }
+    (found, snapshot.vector().clone())
 }
 
 fn join(threads: Vec<thread::JoinHandle<()>>) {
@@ -214,8 +212,7 @@ fn pages_and_state_show_whole_records_in_order_while_others_write() {
                 assert!(!page.more && (2..=4).contains(&scanner.count(&KeyRange::default())));
             }),
             thread::spawn(move || {
-                let vector = sender.vector(partition());
-                let state = all_state(&sender, 1);
+                let (state, vector) = snapshot_of(&sender);
                 assert!(state.windows(2).all(|pair| pair[0].key < pair[1].key), "out of order: {state:?}");
                 state.iter().for_each(|state| assert_whole(&state.record));
                 // What the vector covered when the transfer began arrives: the receiver may adopt that vector.
