@@ -335,3 +335,6 @@ impl Eventual {
         self.clock.wall_ms()
     }
 }
+
+#[cfg(test)]
+mod tests;
