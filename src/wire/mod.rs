@@ -1,6 +1,7 @@
 //! The wire (L1): generated protobuf messages and the conversions between them and the words of `types`.
 
 mod convert;
+pub mod kv;
 
 pub use convert::ConvertError;
 
