@@ -9,6 +9,9 @@ use crate::error::{Error, ErrorCode, Result};
 /// path or a URL.
 pub const KEY_BYTES_MAX: usize = 8 * 1024;
 
+/// Bytes in a bound of a range: a key and one byte more, because the page after a key starts at that key and a zero.
+pub const RANGE_BOUND_BYTES_MAX: usize = KEY_BYTES_MAX + 1;
+
 /// Bytes in a value. One value has to fit into one message with room to spare, and copying it must not stall a lock.
 pub const VALUE_BYTES_MAX: usize = 1024 * 1024;
 

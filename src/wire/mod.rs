@@ -3,6 +3,7 @@
 
 mod admin;
 mod convert;
+pub mod kv;
 mod peer;
 
 pub use convert::ConvertError;
