@@ -16,7 +16,7 @@ pub use answers::{
 };
 pub use operations::{
     decode_batch_delete, decode_batch_get, decode_batch_put, decode_count, decode_delete, decode_get, decode_operation,
-    decode_put, decode_scan, decode_touch, encode_operation, ScanPlan, DEFAULT_KEYSPACE,
+    decode_put, decode_scan, decode_touch, encode_body, encode_operation, ScanPlan, DEFAULT_KEYSPACE,
 };
 
 fn bad(field: &'static str, why: impl Into<String>) -> ConvertError {

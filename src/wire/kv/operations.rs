@@ -181,11 +181,16 @@ fn at(field: &'static str, place: usize) -> impl Fn(Error) -> Error {
     move |error| Error::new(error.code(), format!("{field}[{place}].{}", error.message()))
 }
 
-/// The pipeline message of an operation. A scan's `bytes_target` is the server's choice and not sent.
+/// The pipeline message of an operation.
 pub fn encode_operation(id: u64, operation: &Operation) -> v1::Operation {
+    v1::Operation { id, operation: Some(encode_body(operation)) }
+}
+
+/// The part of a pipeline message that says what to do. A scan's `bytes_target` is the server's choice and not sent.
+pub fn encode_body(operation: &Operation) -> v1::operation::Operation {
     use v1::operation::Operation as Body;
     let keyspace = String::new;
-    let body = match operation {
+    match operation {
         Operation::Get { key, metadata_only } => {
             Body::Get(v1::GetRequest { keyspace: keyspace(), key: key.to_bytes(), metadata_only: *metadata_only })
         }
@@ -214,8 +219,7 @@ pub fn encode_operation(id: u64, operation: &Operation) -> v1::Operation {
             page_size: u32::try_from(page.keys_max).unwrap_or(u32::MAX),
         }),
         Operation::Ping => Body::Ping(v1::PingRequest {}),
-    };
-    v1::Operation { id, operation: Some(body) }
+    }
 }
 
 fn encode_range(range: &KeyRange) -> v1::Range {
