@@ -173,6 +173,25 @@ pub const CLIENT_BATCH_BYTES_TARGET: usize = 256 * 1024;
 /// Operations after which a client closes a pipeline message.
 pub const CLIENT_BATCH_OPERATIONS_MAX: usize = 512;
 
+/// Operations that wait in a client for a place on the connection; more are refused, so that a program that never
+/// waits for answers learns it before its memory is full.
+pub const CLIENT_QUEUE_OPERATIONS_MAX: usize = 256 * 1024;
+
+/// Bytes of the operations that wait in a client. See [`CLIENT_QUEUE_OPERATIONS_MAX`].
+pub const CLIENT_QUEUE_BYTES_MAX: usize = 256 * 1024 * 1024;
+
+/// How often a client sends a call again after connections that were lost or nodes that were stopping: one that breaks
+/// each connection it is sent on must come to an end, also without a deadline.
+pub const CLIENT_SENDS_MAX: u32 = 16;
+
+/// How long a client tries one target before the next: two dead targets leave time for a third within
+/// [`CALL_TIMEOUT`], and a connection across the world has time for a lost packet.
+pub const CLIENT_CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// The longest pause of a client between two rounds through its targets; the first is [`REDIAL_FIRST`], each doubles,
+/// half of it is jitter. A node that is back is found within this.
+pub const CLIENT_PAUSE_MAX: Duration = Duration::from_millis(500);
+
 /// The deadline of a client's call when none is given.
 pub const CALL_TIMEOUT: Duration = Duration::from_secs(5);
 

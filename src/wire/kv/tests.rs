@@ -1,7 +1,25 @@
+use std::num::NonZeroU64;
+
+use bytes::Bytes;
 use proptest::prelude::*;
 use prost::Message;
 
 use super::*;
+use crate::{
+    error::{Error, ErrorCode, ErrorKind, Result},
+    limits,
+    types::{
+        Answer, Command, CommandKind, Entry, EntryPage, Key, KeyRange, Operation, PageRequest, Timestamp, Written,
+    },
+};
+
+fn write(key: Key, kind: CommandKind) -> Operation {
+    Operation::Write(Command { key, kind })
+}
+
+fn written(version: u64, existed: bool) -> Answer {
+    Answer::Written(Written { version: Timestamp(version), existed })
+}
 
 fn key() -> impl Strategy<Value = Key> {
     prop::collection::vec(any::<u8>(), 1..40).prop_map(|bytes| Key::new(&bytes).unwrap())
@@ -30,7 +48,7 @@ fn page() -> impl Strategy<Value = PageRequest> {
 }
 
 fn operation() -> impl Strategy<Value = Operation> {
-    let value = prop::collection::vec(any::<u8>(), 0..100).prop_map(|bytes| super::Value::new(&bytes).unwrap());
+    let value = prop::collection::vec(any::<u8>(), 0..100).prop_map(|bytes| crate::types::Value::new(&bytes).unwrap());
     prop_oneof![
         (key(), any::<bool>()).prop_map(|(key, metadata_only)| Operation::Get { key, metadata_only }),
         (key(), value, any::<u32>(), ttl())
@@ -61,9 +79,9 @@ fn entry() -> impl Strategy<Value = Entry> {
 fn answer() -> impl Strategy<Value = (AnswerKind, Answer)> {
     prop_oneof![
         prop::option::of(entry()).prop_map(|entry| (AnswerKind::Get, Answer::Entry(entry))),
-        any::<u64>().prop_map(|version| (AnswerKind::Put, answer_written(version, false))),
-        any::<(u64, bool)>().prop_map(|(version, existed)| (AnswerKind::Delete, answer_written(version, existed))),
-        any::<bool>().prop_map(|existed| (AnswerKind::Touch, answer_written(0, existed))),
+        any::<u64>().prop_map(|version| (AnswerKind::Put, written(version, false))),
+        any::<(u64, bool)>().prop_map(|(version, existed)| (AnswerKind::Delete, written(version, existed))),
+        any::<bool>().prop_map(|existed| (AnswerKind::Touch, written(0, existed))),
         any::<u64>().prop_map(|count| (AnswerKind::Count, Answer::Count(count))),
         (prop::collection::vec(entry(), 0..5), any::<bool>())
             .prop_map(|(entries, more)| (AnswerKind::Scan, Answer::Page(EntryPage { entries, more }))),
