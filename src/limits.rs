@@ -9,6 +9,9 @@ use crate::error::{Error, ErrorCode, Result};
 /// path or a URL.
 pub const KEY_BYTES_MAX: usize = 8 * 1024;
 
+/// Bytes in a bound of a range: a key and one byte more, because the page after a key starts at that key and a zero.
+pub const RANGE_BOUND_BYTES_MAX: usize = KEY_BYTES_MAX + 1;
+
 /// Bytes in a value. One value has to fit into one message with room to spare, and copying it must not stall a lock.
 pub const VALUE_BYTES_MAX: usize = 1024 * 1024;
 
@@ -45,6 +48,17 @@ pub const OUTBOX_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// Own writes that one partition keeps for streaming, whatever their size.
 pub const OUTBOX_WRITES_MAX: usize = 64 * 1024;
+
+/// Where sequences end, far below where counting up from one would overflow: a node that accepts a write every
+/// nanosecond gets there after 146 years.
+pub const SEQUENCE_MAX: u64 = 1 << 62;
+
+/// The last millisecond a peer's timestamp may show (the end of the year 9999): one near the end of the range would
+/// leave every clock that observes it no room to go on.
+pub const TIMESTAMP_MS_MAX: u64 = 253_402_300_799_999;
+
+/// Bytes in the name of a cluster: it stands in every Hello, status and log line.
+pub const CLUSTER_NAME_BYTES_MAX: usize = 64;
 
 /// Writes in one replication message. More delay the acknowledgement, fewer cost a message each.
 pub const REPLICATION_BATCH_WRITES_MAX: usize = 2048;
@@ -134,6 +148,13 @@ pub const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
 /// How long a state transfer may stand still before its asker gives up and asks another peer.
 pub const STATE_TRANSFER_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// What a message between nodes may weigh on the wire. The heaviest are a replication batch or chunk of state (their
+/// target and one more write) and the positions of all partitions in a cluster that has seen [`VECTOR_ENTRIES_MAX`] nodes.
+pub const PEER_MESSAGE_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// Decoded messages of one peer that wait for the replica; beyond it flow control slows the peer down.
+pub const PEER_INBOUND_MESSAGES_MAX: usize = 16;
+
 /// Connections a node accepts at the same time.
 pub const CONNECTIONS_MAX: usize = 1024;
 
@@ -149,6 +170,35 @@ pub const HEADER_LIST_BYTES_MAX: u32 = 8 * 1024;
 /// How long a new connection may take to send its first bytes: a silent one must not occupy a place.
 pub const FIRST_BYTES_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// Resets on one connection that the other side's own errors may cause before it is cut (RUSTSEC-2024-0003).
+pub const LOCAL_ERROR_RESETS_MAX: usize = 256;
+
+/// Streams of one connection that may have been reset before they were looked at (CVE-2023-44487, "rapid reset").
+pub const PENDING_ACCEPT_RESETS_MAX: usize = 20;
+
+/// Bytes of the client's preface that the first-bytes deadline waits for (RFC 9113, 3.4).
+pub const PREFACE_BYTES: usize = 24;
+
+/// The pause after a failed accept. Without it a process out of file descriptors would spin; a longer one would keep
+/// good clients waiting once there are some again.
+pub const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
+
+/// How long connections may take to close in order once a server shuts down; then they are cut.
+pub const CLOSE_GRACE: Duration = Duration::from_millis(500);
+
+/// How long a node's threads may take to end once everything is closed; only a name that is being resolved takes time.
+pub const RUNTIME_GRACE: Duration = Duration::from_secs(1);
+
+/// Threads of a node that resolve host names. More would only wait for the same resolver.
+pub const BLOCKING_THREADS_MAX: usize = 4;
+
+/// How long to ask the owner of a taken port who it is.
+pub const OWNER_TIMEOUT: Duration = Duration::from_millis(500);
+
+/// Bytes of answers after which a pipeline answer is sent: at most this and one more answer (a page or a value). Larger
+/// ones delay the first answer, smaller ones cost a message each.
+pub const PIPELINE_ANSWER_BYTES_TARGET: usize = 256 * 1024;
+
 /// How long a unary request may take on the server, reading its body included.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -160,6 +210,25 @@ pub const CLIENT_BATCH_BYTES_TARGET: usize = 256 * 1024;
 
 /// Operations after which a client closes a pipeline message.
 pub const CLIENT_BATCH_OPERATIONS_MAX: usize = 512;
+
+/// Operations that wait in a client for a place on the connection; more are refused, so that a program that never
+/// waits for answers learns it before its memory is full.
+pub const CLIENT_QUEUE_OPERATIONS_MAX: usize = 256 * 1024;
+
+/// Bytes of the operations that wait in a client. See [`CLIENT_QUEUE_OPERATIONS_MAX`].
+pub const CLIENT_QUEUE_BYTES_MAX: usize = 256 * 1024 * 1024;
+
+/// How often a client sends a call again after connections that were lost or nodes that were stopping: one that breaks
+/// each connection it is sent on must come to an end, also without a deadline.
+pub const CLIENT_SENDS_MAX: u32 = 16;
+
+/// How long a client tries one target before the next: two dead targets leave time for a third within
+/// [`CALL_TIMEOUT`], and a connection across the world has time for a lost packet.
+pub const CLIENT_CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// The longest pause of a client between two rounds through its targets; the first is [`REDIAL_FIRST`], each doubles,
+/// half of it is jitter. A node that is back is found within this.
+pub const CLIENT_PAUSE_MAX: Duration = Duration::from_millis(500);
 
 /// The deadline of a client's call when none is given.
 pub const CALL_TIMEOUT: Duration = Duration::from_secs(5);
