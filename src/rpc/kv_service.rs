@@ -111,10 +111,7 @@ impl Kv for KvService {
         Ok(Response::new(Box::pin(until(self.phase.clone().reached(Phase::Closing), pages))))
     }
 
-    async fn pipeline(
-        &self,
-        request: Request<Streaming<v1::PipelineRequest>>,
-    ) -> Answered<Self::PipelineStream> {
+    async fn pipeline(&self, request: Request<Streaming<v1::PipelineRequest>>) -> Answered<Self::PipelineStream> {
         let pipeline = Pipeline::new(self.keyspace.clone(), self.phase.clone(), request.into_inner());
         Ok(Response::new(Box::pin(pipeline)))
     }

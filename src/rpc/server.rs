@@ -135,11 +135,7 @@ fn hardened(routes: Routes) -> Router {
 
 /// Accepts until the server closes, then drops the listener, which frees the port. Beyond the bound a new connection is
 /// closed at once; a failed accept is one connection's misfortune, or passes (no file descriptors), and never the end.
-async fn accept(
-    mut listener: Box<dyn Listener>,
-    accepted: mpsc::Sender<GuardedConnection>,
-    phase: PhaseWatch,
-) {
+async fn accept(mut listener: Box<dyn Listener>, accepted: mpsc::Sender<GuardedConnection>, phase: PhaseWatch) {
     let places = Arc::new(Semaphore::new(limits::CONNECTIONS_MAX));
     let closing = phase.clone().reached(Phase::Closing);
     tokio::pin!(closing);

@@ -155,7 +155,8 @@ fn to_hello(hello: v1::Hello) -> Converted<Hello> {
         cluster: to_cluster("hello.cluster", hello.cluster)?,
         sender: to_member("hello.sender", required("hello.sender", hello.sender)?)?,
         // Another count than ours is for the replica to refuse, which can then say whose it is.
-        partitions: partitions.map_err(|_| bad("hello.partitions", format!("{}, must be 16 bits", hello.partitions)))?,
+        partitions: partitions
+            .map_err(|_| bad("hello.partitions", format!("{}, must be 16 bits", hello.partitions)))?,
         members: to_members("hello.members", hello.members)?,
     })
 }
