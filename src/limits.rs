@@ -148,6 +148,12 @@ pub const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
 /// How long connections may take to close in order once a server shuts down; then they are cut.
 pub const CLOSE_GRACE: Duration = Duration::from_millis(500);
 
+/// How long a node's threads may take to end once everything is closed; only a name that is being resolved takes time.
+pub const RUNTIME_GRACE: Duration = Duration::from_secs(1);
+
+/// Threads of a node that resolve host names. More would only wait for the same resolver.
+pub const BLOCKING_THREADS_MAX: usize = 4;
+
 /// How long to ask the owner of a taken port who it is.
 pub const OWNER_TIMEOUT: Duration = Duration::from_millis(500);
 

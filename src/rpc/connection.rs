@@ -43,16 +43,18 @@ impl GuardedConnection {
         }
     }
 
-    /// An error once the server is cut or the preface is late; registers for both otherwise.
-    fn check(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+    /// What the inner connection said. One that would wait fails instead once the server is cut or the preface is late,
+    /// and is woken for both; one that does not wait need not know.
+    fn unless_over<T>(&mut self, cx: &mut Context<'_>, outcome: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if outcome.is_ready() {
+            return outcome;
+        }
         if self.cut.as_mut().poll(cx).is_ready() {
-            return Err(io::Error::new(io::ErrorKind::ConnectionAborted, "the server is stopped"));
+            return Poll::Ready(Err(io::Error::new(io::ErrorKind::ConnectionAborted, "the server is stopped")));
         }
-        let is_late = self.preface.as_mut().is_some_and(|(deadline, _)| deadline.as_mut().poll(cx).is_ready());
-        if is_late {
-            return Err(io::Error::new(io::ErrorKind::TimedOut, "the HTTP/2 preface did not come in time"));
-        }
-        Ok(())
+        let Some((deadline, _)) = &mut self.preface else { return Poll::Pending };
+        let late = || Err(io::Error::new(io::ErrorKind::TimedOut, "the HTTP/2 preface did not come in time"));
+        deadline.as_mut().poll(cx).map(|()| late())
     }
 
     fn note_read(&mut self, bytes: usize) {
@@ -74,27 +76,27 @@ impl AsyncRead for GuardedConnection {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let filled = buf.filled().len();
         let read = Pin::new(&mut self.inner).poll_read(cx, buf);
-        match read {
-            Poll::Ready(Ok(())) => self.note_read(buf.filled().len() - filled),
-            Poll::Ready(Err(_)) => {}
-            // Only a connection that would wait has to know what ends the waiting.
-            Poll::Pending => self.check(cx)?,
+        if let Poll::Ready(Ok(())) = read {
+            self.note_read(buf.filled().len() - filled);
         }
-        read
+        self.unless_over(cx, read)
     }
 }
 
 impl AsyncWrite for GuardedConnection {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.inner).poll_write(cx, buf)
+        let written = Pin::new(&mut self.inner).poll_write(cx, buf);
+        self.unless_over(cx, written)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_flush(cx)
+        let flushed = Pin::new(&mut self.inner).poll_flush(cx);
+        self.unless_over(cx, flushed)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_shutdown(cx)
+        let shut = Pin::new(&mut self.inner).poll_shutdown(cx);
+        self.unless_over(cx, shut)
     }
 
     fn poll_write_vectored(
@@ -102,7 +104,8 @@ impl AsyncWrite for GuardedConnection {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.inner).poll_write_vectored(cx, bufs)
+        let written = Pin::new(&mut self.inner).poll_write_vectored(cx, bufs);
+        self.unless_over(cx, written)
     }
 
     fn is_write_vectored(&self) -> bool {
