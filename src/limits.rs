@@ -65,17 +65,27 @@ pub const REPLICATION_BATCH_BYTES_TARGET: usize = 512 * 1024;
 /// Bytes of writes a node sends to a peer ahead of its acknowledgements. Bounds what a slow peer makes us buffer.
 pub const REPLICATION_WINDOW_BYTES: usize = 8 * 1024 * 1024;
 
+/// Stretches of writes (one partition in one message) a node sends to a peer ahead of its acknowledgements. Bounds the
+/// messages that queue up for a slow peer, far below [`PEER_QUEUE_MESSAGES_MAX`]; beyond it batches grow instead.
+pub const REPLICATION_WINDOW_STRETCHES: usize = 256;
+
 /// Records in one chunk of a state transfer; also what a chunk keeps a partition's read lock busy for.
 pub const STATE_CHUNK_RECORDS_MAX: usize = 1000;
 
 /// Records one chunk looks at before it is sent, also when few of them are wanted: bounds the time the lock is held.
 pub const STATE_CHUNK_VISITS_MAX: usize = 8000;
 
+/// Bytes of keys and values after which a chunk of a state transfer is closed: at most this and one more record.
+pub const STATE_CHUNK_BYTES_TARGET: usize = 512 * 1024;
+
 /// Chunks of one state transfer on their way before the first has to be confirmed.
 pub const STATE_CHUNKS_IN_FLIGHT: usize = 4;
 
 /// State transfers that one node asks for at the same time (each is one partition).
 pub const STATE_TRANSFERS_MAX: usize = 4;
+
+/// The version of what nodes say to each other; nodes with different versions refuse each other.
+pub const PROTOCOL_VERSION: u32 = 1;
 
 /// Members a node remembers. Far beyond what full replication is good for; bounds what a hostile peer can make us dial.
 pub const MEMBERS_MAX: usize = 256;
@@ -91,6 +101,30 @@ pub const REPLICA_QUEUE_EVENTS_MAX: usize = 256;
 
 /// How often positions are exchanged; each node varies it by a quarter, so that they do not march in step.
 pub const POSITIONS_INTERVAL: Duration = Duration::from_millis(1000);
+
+/// A session on which nothing arrives for this long is dead: positions come about once a second. Longer, and writes of a
+/// peer that vanished are fetched later from those who have them; shorter, and a busy machine loses its peers.
+pub const SESSION_SILENCE_MAX: Duration = Duration::from_secs(6);
+
+/// Rounds of positions in which nothing came from a connected peer that others are ahead with, before its writes are
+/// fetched from them.
+pub const STALLED_ROUNDS_MAX: u32 = 2;
+
+/// How often the replica looks at its timers: what a pause or timeout may be late by.
+pub const REPLICA_TICK: Duration = Duration::from_millis(25);
+
+/// The pause between two looks at the own writes while writers are busy: a burst costs its writers one wake-up, and a
+/// write waits for this at most before it is sent.
+pub const REPLICA_NEWS_PAUSE: Duration = Duration::from_millis(1);
+
+/// An address that was only heard of and never reached is forgotten after it failed for this long.
+pub const HEARSAY_FORGOTTEN_AFTER: Duration = Duration::from_secs(60);
+
+/// The window over which replication lag is reported, at least; at most twice this.
+pub const LAG_WINDOW: Duration = Duration::from_secs(60);
+
+/// The longest lag that is told apart from longer ones, an hour. Bounds the memory of the histogram.
+pub const LAG_MS_MAX: u64 = 3_600_000;
 
 /// The first pause before a lost peer is dialled again; doubles up to [`REDIAL_MAX`], half of it jitter.
 pub const REDIAL_FIRST: Duration = Duration::from_millis(50);

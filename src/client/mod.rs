@@ -189,3 +189,6 @@ impl Drop for CancelOnDrop<'_> {
         self.client.cancel(self.call);
     }
 }
+
+#[cfg(test)]
+mod tests;
