@@ -18,6 +18,7 @@
 mod call;
 mod calls;
 mod endpoints;
+pub mod load;
 mod pipeline;
 mod shared;
 
@@ -138,6 +139,14 @@ impl Client {
     /// Ends the connection; calls under way fail with `CLIENT_CLOSED`. Idempotent.
     pub fn close(&self) {
         self.handle.shared.close();
+    }
+
+    fn env(&self) -> &Env {
+        &self.handle.shared.env
+    }
+
+    fn targets(&self) -> &[Address] {
+        &self.handle.shared.targets
     }
 
     fn start(&self) {

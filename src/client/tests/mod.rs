@@ -58,7 +58,7 @@ impl Host for Data {
 }
 
 /// A network with nodes and clients on it.
-struct World {
+pub(super) struct World {
     env: Env,
     data: Arc<Eventual>,
 }
@@ -69,7 +69,7 @@ impl World {
         World { data: Arc::new(Eventual::new(NodeId(7), Arc::new(SystemClock::new()))), env }
     }
 
-    fn simulated() -> World {
+    pub(super) fn simulated() -> World {
         World::new(Arc::new(SimulatedNetwork::default()))
     }
 
@@ -77,19 +77,19 @@ impl World {
         World::new(Arc::new(TcpTransport))
     }
 
-    async fn listen(&self) -> (Box<dyn Listener>, Address) {
+    pub(super) async fn listen(&self) -> (Box<dyn Listener>, Address) {
         let listener = self.env.transport.listen("127.0.0.1", 0).await.unwrap();
         let address = Address::new("127.0.0.1", listener.port()).unwrap();
         (listener, address)
     }
 
     /// A node; all nodes of a world serve the same data.
-    async fn node(&self) -> (Server, Address) {
+    pub(super) async fn node(&self) -> (Server, Address) {
         let (listener, address) = self.listen().await;
         (Server::spawn(listener, Arc::new(Data(self.data.clone()))).await, address)
     }
 
-    fn client(&self, targets: &[&Address]) -> Client {
+    pub(super) fn client(&self, targets: &[&Address]) -> Client {
         let targets = targets.iter().map(|&target| target.clone()).collect();
         Client::new(ClientConfig { targets }, self.env.clone(), tokio::runtime::Handle::current()).unwrap()
     }
@@ -105,7 +105,7 @@ fn over_both<F: Future<Output = ()>>(test: impl Fn(World) -> F) {
     }
 }
 
-fn runtime() -> Runtime {
+pub(super) fn runtime() -> Runtime {
     tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap()
 }
 
