@@ -28,7 +28,7 @@ use crate::{
 
 /// See `_core.pyi`.
 #[pyclass(subclass, frozen, name = "Node", module = "kvstore._core")]
-pub struct PyNode {
+pub(super) struct PyNode {
     node: ProcessBound<Arc<Node>>,
     /// The data, from the start on.
     keyspace: OnceLock<ProcessBound<Arc<Eventual>>>,
