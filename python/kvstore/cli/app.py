@@ -1,0 +1,93 @@
+"""The program: its commands, and how it ends."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from typing import Any, List, Optional
+
+import click
+
+import kvstore
+
+from . import bench, browse, cluster, demo, info, keys, serve, transfer, up
+from .exits import INTERNAL, INTERRUPTED, OK, code_of, report
+from .settings import Settings, global_options
+
+COMMANDS: List[click.Command] = [
+    serve.serve, up.up,
+    keys.get, keys.put, keys.delete, keys.exists, keys.touch,
+    browse.scan, browse.keys, browse.count,
+    cluster.status, cluster.members,
+    transfer.export_entries, transfer.import_entries,
+    bench.bench, demo.demo, info.version,
+]  # fmt: skip
+
+
+class Program(click.Group):
+    """Lists its commands in the order in which a newcomer needs them."""
+
+    def list_commands(self, ctx: click.Context) -> List[str]:  # noqa: ARG002 - click's signature
+        return [str(command.name) for command in COMMANDS]
+
+
+def _prepare() -> None:
+    settings = click.get_current_context().ensure_object(Settings)
+    if os.environ.get("NO_COLOR"):
+        settings.color = False
+
+
+program = Program(
+    name="kvstore",
+    commands={str(command.name): command for command in COMMANDS},
+    params=global_options(from_environment=True),
+    callback=_prepare,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    help="A distributed key-value store: run nodes, and talk to them.",
+    epilog="Exit codes: 0 ok, 1 not found, 2 usage, 3 unavailable, 4 conflict, 5 denied, 6 unsupported, "
+    "70 internal, 124 deadline, 130 interrupted.",
+)
+
+
+def run(arguments: Optional[List[str]] = None) -> int:
+    """Run one command.
+
+    Args:
+        arguments: What follows the program's name; None means `sys.argv`.
+
+    Returns:
+        The exit code. Every error is one line on stderr; a bug also shows where it is.
+    """
+    try:
+        code: Any = program.main(arguments, prog_name="kvstore", standalone_mode=False)
+        return code if isinstance(code, int) else OK
+    except click.UsageError as error:
+        _report_usage(error)
+        return error.exit_code
+    except click.ClickException as error:
+        report(error.format_message())
+        return error.exit_code
+    except kvstore.KVError as error:
+        report(str(error))
+        return code_of(error)
+    except (KeyboardInterrupt, click.Abort):
+        return INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read our output has enough of it. Python would complain again when it flushes stdout at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return OK
+    except Exception as error:  # noqa: BLE001 - the last line of defence: the exit code must say that it is our bug
+        traceback.print_exc()
+        report(f"this is a bug, please report the lines above: {error!r}")
+        return INTERNAL
+
+
+def _report_usage(error: click.UsageError) -> None:
+    where = f" (see {error.ctx.command_path} --help)" if error.ctx else ""
+    report(error.format_message() + where)
+
+
+def main() -> None:
+    """The entry point: runs the command line and ends the process with its exit code."""
+    sys.exit(run())
