@@ -31,6 +31,15 @@ class Program(click.Group):
     def list_commands(self, ctx: click.Context) -> List[str]:  # noqa: ARG002 - click's signature
         return [str(command.name) for command in COMMANDS]
 
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; whoever closed the pipe we write to has enough, which is no error."""
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            # Python would complain again when it flushes stdout at exit.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return OK
+
 
 def _prepare() -> None:
     settings = click.get_current_context().ensure_object(Settings)
@@ -73,10 +82,6 @@ def run(arguments: Optional[List[str]] = None) -> int:
         return code_of(error)
     except (KeyboardInterrupt, click.Abort):
         return INTERRUPTED
-    except BrokenPipeError:
-        # Whoever read our output has enough of it. Python would complain again when it flushes stdout at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return OK
     except Exception as error:  # noqa: BLE001 - the last line of defence: the exit code must say that it is our bug
         traceback.print_exc()
         report(f"this is a bug, please report the lines above: {error!r}")
