@@ -1,0 +1,234 @@
+"""Every exception of kvstore, by what the caller does next. Each is a builtin too: `except TimeoutError` works."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, Callable, Dict, Final, Literal, Optional, Tuple, Type
+
+ErrorKind = Literal[
+    "InvalidArgument", "Unsupported", "Conflict", "Unavailable", "Timeout", "Denied", "Closed", "Corrupt", "Internal"
+]
+
+__all__ = [
+    "ClosedError",
+    "CodecError",
+    "CompactedError",
+    "ConflictError",
+    "CorruptError",
+    "DeadlineError",
+    "DeniedError",
+    "ErrorKind",
+    "ForkedError",
+    "InternalError",
+    "InvalidArgumentError",
+    "KVError",
+    "KeyExistsError",
+    "KeyNotFoundError",
+    "LimitError",
+    "LockLostError",
+    "UnavailableError",
+    "UnsupportedError",
+]
+
+
+class KVError(Exception):
+    """Base of all errors of kvstore; picklable; its text is one sentence that says what to do.
+
+    Args:
+        message: The sentence.
+        code: The finer, stable reason; default: that of the class.
+        retryable: The same call may succeed later; default: as usual for the class.
+        maybe_applied: The outcome of this write is unknown.
+        node: The node that answered, where it is known.
+    """
+
+    kind: ErrorKind = "Internal"
+    """What to do next, in one word."""
+    code: str = "INTERNAL"
+    """Finer and stable, unlike the text: "ADDRESS_IN_USE", "KEY_TOO_LONG", ..."""
+    retryable: bool = False
+    """The same call may succeed later."""
+    maybe_applied: bool = False
+    """The outcome of this write is unknown: it may have been applied, or may still be."""
+    node: Optional[str] = None
+    """The node that answered, where it is known."""
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        code: Optional[str] = None,
+        retryable: Optional[bool] = None,
+        maybe_applied: bool = False,
+        node: Optional[str] = None,
+    ) -> None:
+        # OSError makes errno and strerror of two positional arguments: there is one, for all classes alike.
+        super().__init__(message)
+        self.message = message
+        if code is not None:
+            self.code = code
+        if retryable is not None:
+            self.retryable = retryable
+        self.maybe_applied = maybe_applied
+        self.node = node
+
+    def __str__(self) -> str:
+        """The sentence; KeyError would quote it."""
+        return self.message
+
+    def __reduce__(self) -> Tuple[Callable[..., KVError], Tuple[Type[KVError], str, Dict[str, Any]]]:
+        """Keyword-only arguments do not survive the default of BaseException."""
+        return _rebuild, (type(self), self.message, dict(self.__dict__))
+
+
+def _rebuild(cls: Type[KVError], message: str, fields: Dict[str, Any]) -> KVError:
+    error = cls(message)
+    error.__dict__.update(fields)
+    return error
+
+
+class InvalidArgumentError(KVError, ValueError):
+    """Change the call or the setting named in the text; nothing was changed."""
+
+    kind = "InvalidArgument"
+    code = "INVALID_ARGUMENT"
+
+
+class CodecError(InvalidArgumentError):
+    """Use another value or another codec."""
+
+    code = "CODEC"
+    payload: Optional[bytes] = None
+    """What could not be decoded; None when a value could not be encoded."""
+
+
+class LimitError(InvalidArgumentError):
+    """Key, value or batch over the limit named in the text; nothing was changed."""
+
+    code = "BATCH_TOO_LARGE"
+
+
+class KeyNotFoundError(KVError, KeyError):
+    """There is no such key: db[key], del db[key]."""
+
+    kind = "InvalidArgument"
+    code = "KEY_NOT_FOUND"
+
+
+class UnsupportedError(KVError, NotImplementedError):
+    """This keyspace does not promise what was asked for; nothing was changed."""
+
+    kind = "Unsupported"
+    code = "UNSUPPORTED"
+
+
+class ConflictError(KVError, RuntimeError):
+    """Read again, then decide."""
+
+    kind = "Conflict"
+    code = "CONFLICT"
+    retryable = True
+    key: Optional[str] = None
+    """The key whose condition failed."""
+    current_version: Optional[int] = None
+    """Its version now."""
+
+
+class KeyExistsError(ConflictError):
+    """It is there already."""
+
+    code = "KEY_EXISTS"
+
+
+class LockLostError(KVError, RuntimeError):
+    """Lock, lease or leadership is gone: stop what it protected."""
+
+    kind = "Conflict"
+    code = "LOCK_LOST"
+
+
+class CompactedError(KVError, LookupError):
+    """That history is gone: watch again with initial=True."""
+
+    kind = "Conflict"
+    code = "COMPACTED"
+
+
+class UnavailableError(KVError, ConnectionError):
+    """Nobody reachable, no port, no space: later, or another node."""
+
+    kind = "Unavailable"
+    code = "UNREACHABLE"
+    retryable = True
+
+
+# From 3.11 on both are one class, and naming a base twice is a TypeError.
+_TIMEOUTS: Final[Tuple[Type[BaseException], ...]] = tuple(dict.fromkeys((TimeoutError, asyncio.TimeoutError)))
+
+
+class DeadlineError(KVError, *_TIMEOUTS):  # type: ignore[misc]  # mypy wants its bases spelt out
+    """The deadline passed: look at `maybe_applied`. Also an asyncio.TimeoutError."""
+
+    kind = "Timeout"
+    code = "DEADLINE_EXCEEDED"
+    retryable = True
+
+
+class DeniedError(KVError, PermissionError):
+    """Token, certificate or role do not allow this."""
+
+    kind = "Denied"
+    code = "DENIED"
+
+
+class ClosedError(KVError, RuntimeError):
+    """Make a new client; start the node."""
+
+    kind = "Closed"
+    code = "CLIENT_CLOSED"
+
+
+class ForkedError(ClosedError):
+    """Made before fork(): make a new one in the child."""
+
+    code = "FORKED"
+
+
+class CorruptError(KVError, OSError):
+    """Stored data failed its checks: repair from a peer."""
+
+    kind = "Corrupt"
+    code = "CORRUPT"
+
+
+class InternalError(KVError, RuntimeError):
+    """A bug of kvstore; the text has what to report."""
+
+
+_BY_KIND: Final[Dict[str, Type[KVError]]] = {
+    cls.kind: cls
+    for cls in (
+        InvalidArgumentError,
+        UnsupportedError,
+        ConflictError,
+        UnavailableError,
+        DeadlineError,
+        DeniedError,
+        ClosedError,
+        CorruptError,
+        InternalError,
+    )
+}
+
+_BY_CODE: Final[Dict[str, Type[KVError]]] = {
+    "KEY_TOO_LONG": LimitError,
+    "VALUE_TOO_LARGE": LimitError,
+    "BATCH_TOO_LARGE": LimitError,
+    "FORKED": ForkedError,
+}
+
+
+def from_core(kind: str, code: str, message: str, retryable: bool, maybe_applied: bool) -> KVError:  # noqa: FBT001
+    """The exception for an error of the native module; called by it alone."""
+    cls = _BY_CODE.get(code) or _BY_KIND[kind]
+    return cls(message, code=code, retryable=retryable, maybe_applied=maybe_applied)
