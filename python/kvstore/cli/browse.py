@@ -8,14 +8,14 @@ import click
 
 import kvstore
 
-from .keys import key_argument
+from .keys import key_argument, key_text
 from .output import Column, print_bytes, print_record, print_records
 from .settings import Settings, verb
 from .values import Stored, entry_to_json, escape, key_fields, shown
 
 
 def _shown_key(key: bytes) -> str:
-    return escape(key.decode("utf-8", "surrogateescape"))
+    return escape(key_text(key))
 
 
 _COLUMNS = [
@@ -63,8 +63,7 @@ def keys(settings: Settings, prefix: str, limit: Optional[int], reverse: bool) -
     column = Column("KEY", lambda record: _shown_key(record["bytes"]))
     as_json = settings.format in {"json", "jsonl"}
     with settings.client() as client:
-        found = client.keys(key_argument(prefix), limit=limit, reverse=reverse)
-        exact = (key.encode("utf-8", "surrogateescape") for key in found)
+        exact = map(key_argument, client.keys(key_argument(prefix), limit=limit, reverse=reverse))
         print_records(settings, "keys", [column], (key_fields(key) if as_json else {"bytes": key} for key in exact))
 
 

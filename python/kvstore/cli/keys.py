@@ -19,6 +19,11 @@ def key_argument(text: str) -> bytes:
     return text.encode("utf-8", "surrogateescape")
 
 
+def key_text(key: bytes) -> str:
+    """A key as text that `key_argument` turns back exactly."""
+    return key.decode("utf-8", "surrogateescape")
+
+
 @verb()
 @click.argument("keys", metavar="KEY...", nargs=-1, required=True)
 def get(settings: Settings, keys: Tuple[str, ...]) -> None:

@@ -6,12 +6,12 @@ import json
 import shutil
 import sys
 from itertools import islice
-from typing import Any, Callable, Dict, Iterable, Iterator, List, Mapping, NamedTuple, Sequence
+from typing import Any, Callable, Iterable, Iterator, List, Mapping, NamedTuple, Optional, Sequence
 
 import click
 
 from .settings import Settings
-from .values import SCHEMA
+from .values import SCHEMA, escape
 
 # Rows whose widths are looked at together: a longer table goes on with new widths instead of waiting for its end.
 _TABLE_ROWS = 1000
@@ -91,7 +91,7 @@ def _print_table(settings: Settings, columns: Sequence[Column], records: Iterabl
     return count
 
 
-def table_lines(columns: Sequence[Column], rows: List[List[str]], *, width: "int | None" = None, title: bool = True,
+def table_lines(columns: Sequence[Column], rows: List[List[str]], *, width: Optional[int] = None, title: bool = True,
                 color: bool = False) -> Iterator[str]:
     """The lines of an aligned table; the last column is cut where it would not fit into `width`."""
     titles = [column.title for column in columns]
@@ -103,7 +103,7 @@ def table_lines(columns: Sequence[Column], rows: List[List[str]], *, width: "int
         yield _line(columns, row, widths, width)
 
 
-def _line(columns: Sequence[Column], cells: Sequence[str], widths: Sequence[int], width: "int | None") -> str:
+def _line(columns: Sequence[Column], cells: Sequence[str], widths: Sequence[int], width: Optional[int]) -> str:
     padded = (
         cell.rjust(size) if column.right else cell.ljust(size) for column, cell, size in zip(columns, cells, widths)
     )
@@ -151,6 +151,7 @@ def text_of(field: str) -> Callable[[Mapping[str, Any]], str]:
     return show
 
 
-def without_nones(record: Mapping[str, Any]) -> Dict[str, Any]:
-    """The record without fields that say nothing."""
-    return {field: value for field, value in record.items() if value is not None}
+def report_note(settings: Settings, text: str) -> None:
+    """A line on stderr that is no result and no error."""
+    if not settings.quiet:
+        click.echo(escape(text), err=True)

@@ -16,7 +16,7 @@ import kvstore
 
 from .exits import USAGE, Failure
 from .formats import FORMATS, Row, read_rows, write_rows
-from .keys import key_argument
+from .keys import key_argument, key_text
 from .output import print_record
 from .progress import Advance, progress
 from .settings import Settings, verb
@@ -102,7 +102,7 @@ def _batches(rows: Iterable[Tuple[Row, int]]) -> Iterator[Tuple[List[Row], int]]
 def _write(client: "kvstore.Client[Stored]", pool: ThreadPoolExecutor, rows: List[Row], now: dt.datetime) -> None:
     # The last line wins where a file names a key twice, as if the lines were written one after the other.
     last: Dict[bytes, Row] = {row.key: row for row in rows}
-    client.put_many({key: row.value for key, row in last.items() if row.expires is None})
+    client.put_many({key_text(key): row.value for key, row in last.items() if row.expires is None})
 
     def put(row: Row) -> None:
         assert row.expires is not None  # noqa: S101 - only such rows are handed to it

@@ -6,7 +6,7 @@ import threading
 import time
 from collections import deque
 from itertools import islice
-from typing import Deque, Dict, Iterator, List, Mapping, Optional, Sequence, Set
+from typing import Deque, Dict, Iterator, List, Optional, Sequence, Set
 
 import kvstore
 
@@ -26,7 +26,7 @@ class Load:
     """
 
     def __init__(self, table: Table, advance: Advance) -> None:
-        self._queue: Deque[Table] = deque(_batches(table))
+        self._queue: Deque[Table] = deque(batches(table))
         self._advance = advance
         self._total = len(table)
         # Guards everything below.
@@ -129,7 +129,8 @@ class Load:
                 raise Failure(msg, INTERNAL) from error
 
 
-def _batches(table: Mapping[str, Dict[str, object]]) -> Iterator[Table]:
+def batches(table: Table) -> Iterator[Table]:
+    """The table in parts that fit into one call."""
     rows = iter(table.items())
     while True:
         batch = dict(islice(rows, BATCH_ENTRIES))
