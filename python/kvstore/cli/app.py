@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import traceback
-from typing import Any, List, Optional
+from typing import Any, List, NoReturn
 
 import click
 
@@ -26,7 +26,32 @@ COMMANDS: List[click.Command] = [
 
 
 class Program(click.Group):
-    """Lists its commands in the order in which a newcomer needs them."""
+    """Lists its commands in the order in which a newcomer needs them, and ends with the exit codes of `exits`."""
+
+    def main(self, *args: Any, **extra: Any) -> NoReturn:
+        """Run one command and exit. Every error is one line on stderr; a bug also shows where it is."""
+        sys.exit(self._run(*args, **{**extra, "standalone_mode": False}))
+
+    def _run(self, *args: Any, **extra: Any) -> int:
+        try:
+            code: Any = super().main(*args, **extra)
+        except click.UsageError as error:
+            where = f" (see {error.ctx.command_path} --help)" if error.ctx else ""
+            report(error.format_message() + where)
+            return error.exit_code
+        except click.ClickException as error:
+            report(error.format_message())
+            return error.exit_code
+        except kvstore.KVError as error:
+            report(str(error))
+            return code_of(error)
+        except (KeyboardInterrupt, click.Abort):
+            return INTERRUPTED
+        except Exception as error:  # noqa: BLE001 - the last line of defence: the exit code must say that it is our bug
+            traceback.print_exc()
+            report(f"this is a bug, please report the lines above: {error!r}")
+            return INTERNAL
+        return code if isinstance(code, int) else OK
 
     def list_commands(self, ctx: click.Context) -> List[str]:  # noqa: ARG002 - click's signature
         return [str(command.name) for command in COMMANDS]
@@ -59,40 +84,6 @@ program = Program(
 )
 
 
-def run(arguments: Optional[List[str]] = None) -> int:
-    """Run one command.
-
-    Args:
-        arguments: What follows the program's name; None means `sys.argv`.
-
-    Returns:
-        The exit code. Every error is one line on stderr; a bug also shows where it is.
-    """
-    try:
-        code: Any = program.main(arguments, prog_name="kvstore", standalone_mode=False)
-        return code if isinstance(code, int) else OK
-    except click.UsageError as error:
-        _report_usage(error)
-        return error.exit_code
-    except click.ClickException as error:
-        report(error.format_message())
-        return error.exit_code
-    except kvstore.KVError as error:
-        report(str(error))
-        return code_of(error)
-    except (KeyboardInterrupt, click.Abort):
-        return INTERRUPTED
-    except Exception as error:  # noqa: BLE001 - the last line of defence: the exit code must say that it is our bug
-        traceback.print_exc()
-        report(f"this is a bug, please report the lines above: {error!r}")
-        return INTERNAL
-
-
-def _report_usage(error: click.UsageError) -> None:
-    where = f" (see {error.ctx.command_path} --help)" if error.ctx else ""
-    report(error.format_message() + where)
-
-
-def main() -> None:
+def main() -> NoReturn:
     """The entry point: runs the command line and ends the process with its exit code."""
-    sys.exit(run())
+    program.main(prog_name="kvstore")
