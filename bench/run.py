@@ -1,4 +1,4 @@
-"""All side-by-side benchmarks: `python bench/run.py [--out FILE.md] [--json FILE.json] [--only in_process ...]`.
+"""All side-by-side benchmarks: `python bench/run.py [--markdown FILE.md] [--json FILE.json] [--only in_process ...]`.
 
 Ratios are taken within one run on one machine, from interleaved rounds; figures are medians. Install the package from a
 release build first, and leave the machine alone meanwhile. A target that is missed is shown, never hidden.
@@ -22,7 +22,7 @@ PARTS = {"in_process": in_process.run, "clients": clients.run, "lag": lag.run, "
 def main() -> int:
     """Run the parts and print the table; 1 when a target was missed or could not be measured."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, help="write the table there too")
+    parser.add_argument("--markdown", type=Path, help="write the table there too")
     parser.add_argument("--json", type=Path, help="write the figures there too")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--only", nargs="*", choices=sorted(PARTS), default=list(PARTS))
@@ -33,8 +33,8 @@ def main() -> int:
         rows += PARTS[name](chosen.rounds)
     about = {**machine(), "rounds": chosen.rounds}
     print(markdown(rows, about))
-    if chosen.out:
-        chosen.out.write_text(markdown(rows, about), encoding="utf-8")
+    if chosen.markdown:
+        chosen.markdown.write_text(markdown(rows, about), encoding="utf-8")
     if chosen.json:
         chosen.json.write_text(as_json(rows, about), encoding="utf-8")
     return 0 if all(row.met for row in rows) else 1
