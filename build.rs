@@ -1,5 +1,7 @@
 //! Compiles `proto/` in pure Rust (protox), so that building kvstore needs no protoc.
 
+#![allow(clippy::disallowed_methods, reason = "a build script reads and writes files")]
+
 use std::{env, error::Error, fs, path::PathBuf};
 
 use prost::Message;

@@ -16,6 +16,8 @@
 //! Reading order: [`types`] for the words, [`storage`] for where records live, [`replication`] for how nodes agree,
 //! [`rpc`] for what goes over the wire, [`node`] for how it all is put together.
 
+#![forbid(unsafe_code)]
+
 pub mod client;
 pub mod config;
 pub mod env;

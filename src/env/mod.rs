@@ -12,13 +12,16 @@ use std::sync::Arc;
 
 pub use clock::{Clock, SimulatedClock, SystemClock};
 pub use rng::{Rng, SeededRng, SystemRng};
-pub use transport::{Connection, Listener, SimulatedNetwork, TcpTransport, Transport};
+pub use transport::{BoxFuture, Connection, Listener, SimulatedNetwork, TcpTransport, Transport};
 
 /// The doors of one node.
 #[derive(Clone)]
 pub struct Env {
+    /// Time.
     pub clock: Arc<dyn Clock>,
+    /// Randomness.
     pub rng: Arc<dyn Rng>,
+    /// The network.
     pub transport: Arc<dyn Transport>,
 }
 

@@ -17,7 +17,8 @@ pub trait Connection: AsyncRead + AsyncWrite + Send + Unpin + 'static {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin + 'static> Connection for T {}
 
-type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+/// A future behind a trait object, as `dyn` traits need it.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// Opens and accepts connections.
 pub trait Transport: Send + Sync + 'static {
@@ -85,11 +86,14 @@ impl Listener for TcpListener {
     }
 }
 
+/// Who listens where: a connection is handed over by sending the listener one end of a pipe.
+type ListenersByPort = BTreeMap<u16, mpsc::Sender<DuplexStream>>;
+
 /// A network inside this process: whole clusters without ports. Clones share it.
 #[derive(Clone, Debug, Default)]
 pub struct SimulatedNetwork {
-    /// Guards who listens where: a connection is handed over by sending it one end of a pipe.
-    listeners: Arc<Mutex<BTreeMap<u16, mpsc::Sender<DuplexStream>>>>,
+    /// Guards who listens where.
+    listeners: Arc<Mutex<ListenersByPort>>,
 }
 
 /// Bytes that a simulated connection holds in each direction before its writer waits.

@@ -5,19 +5,31 @@ use super::{Key, Timestamp, Value};
 /// One write, checked against the limits.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Command {
+    /// What to write to.
     pub key: Key,
+    /// How to change it.
     pub kind: CommandKind,
 }
 
 /// The kinds of write.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CommandKind {
-    /// Store a value, whether or not the key exists. `ttl_ms` counts from now; `None`: for ever.
-    Put { value: Value, flags: u32, ttl_ms: Option<u64> },
+    /// Store a value, whether or not the key exists.
+    Put {
+        /// The new value.
+        value: Value,
+        /// How the writer's codec encoded it.
+        flags: u32,
+        /// Milliseconds from now until it ends; `None`: never.
+        ttl_ms: Option<u64>,
+    },
     /// Remove the key.
     Delete,
     /// Give an existing key another time to live; does nothing when there is none.
-    Touch { ttl_ms: Option<u64> },
+    Touch {
+        /// Milliseconds from now until it ends; `None`: never.
+        ttl_ms: Option<u64>,
+    },
 }
 
 /// What came of a [`Command`].

@@ -59,6 +59,8 @@ impl fmt::Display for Sequence {
 /// Accurate Causality Tracking for Eventually Consistent Stores", DAIS 2014).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Dot {
+    /// The node that accepted the write.
     pub node: NodeId,
+    /// Its place among that node's writes in the partition.
     pub sequence: Sequence,
 }

@@ -9,14 +9,24 @@ use super::{Command, Key, KeyRange, PageRequest, Record, Timestamp, Written};
 /// One call, checked against the limits.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Operation {
-    /// One key; `metadata_only` leaves the value of the answer empty.
-    Get { key: Key, metadata_only: bool },
+    /// One key.
+    Get {
+        /// Which.
+        key: Key,
+        /// Leave the value of the answer empty.
+        metadata_only: bool,
+    },
     /// A put, delete or touch.
     Write(Command),
     /// How many keys of a range a reader sees.
     Count(KeyRange),
-    /// One page of a range; `keys_only` leaves the values of the answer empty.
-    Scan { page: PageRequest, keys_only: bool },
+    /// One page of a range.
+    Scan {
+        /// Which.
+        page: PageRequest,
+        /// Leave the values of the answer empty.
+        keys_only: bool,
+    },
     /// Nothing, to see that the node answers.
     Ping,
 }
@@ -50,19 +60,26 @@ impl Operation {
 pub enum Answer {
     /// To a get; `None`: there is no such key.
     Entry(Option<Entry>),
+    /// To a put, delete or touch.
     Written(Written),
+    /// To a count.
     Count(u64),
+    /// To a scan.
     Page(EntryPage),
+    /// To a ping.
     Pong,
 }
 
 /// One stored key as readers see it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
+    /// The key.
     pub key: Bytes,
     /// Empty when only the metadata was asked for.
     pub value: Bytes,
+    /// How the writer's codec encoded the value.
     pub flags: u32,
+    /// Which write made it.
     pub version: Timestamp,
     /// Milliseconds since the Unix epoch.
     pub modified_ms: u64,
@@ -88,6 +105,7 @@ impl Entry {
 /// A part of a range, in the order asked for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct EntryPage {
+    /// In the order asked for.
     pub entries: Vec<Entry>,
     /// There may be more beyond the last entry.
     pub more: bool,

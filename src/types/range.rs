@@ -7,8 +7,11 @@ use super::{Key, Record};
 /// Keys that start with `prefix` and lie in `[start, end)`, compared bytewise.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct KeyRange {
+    /// What every key starts with; empty: anything.
     pub prefix: Vec<u8>,
+    /// The first key that may be in it; `None`: from the first.
     pub start: Option<Vec<u8>>,
+    /// The first key after it; `None`: to the last.
     pub end: Option<Vec<u8>>,
 }
 
@@ -51,6 +54,7 @@ fn prefix_end(prefix: &[u8]) -> Option<Vec<u8>> {
 /// One page of a scan.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PageRequest {
+    /// Of which keys.
     pub range: KeyRange,
     /// From the last key to the first.
     pub reverse: bool,
@@ -63,6 +67,7 @@ pub struct PageRequest {
 /// The answer to a [`PageRequest`]: visible records in key order (in reverse: from the last).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Page {
+    /// Keys with their records.
     pub entries: Vec<(Key, Record)>,
     /// There may be more beyond the last entry.
     pub more: bool,

@@ -15,7 +15,9 @@ pub struct Record {
     pub value: Option<Value>,
     /// How the writer's codec encoded the value.
     pub flags: u32,
+    /// When it was written; what users see as its version.
     pub timestamp: Timestamp,
+    /// Which write made it.
     pub dot: Dot,
     /// Milliseconds since the Unix epoch from which on every replica hides the value. `None`: never.
     pub expires_ms: Option<NonZeroU64>,

@@ -7,11 +7,15 @@ use super::{Address, NodeId, PartitionId};
 /// How this node is.
 #[derive(Clone, Debug, PartialEq)]
 pub struct NodeStatus {
+    /// This incarnation.
     pub node: NodeId,
+    /// Where others reach it.
     pub address: Address,
+    /// The name of the cluster.
     pub cluster: String,
     /// Of the software.
     pub version: String,
+    /// Since its start.
     pub uptime: Duration,
     /// Keys a reader can see. Expired ones count until they are overwritten.
     pub keys: u64,
@@ -21,7 +25,9 @@ pub struct NodeStatus {
     pub tombstones: u64,
     /// Own acknowledged writes that a peer replaced without having seen them.
     pub conflicts: u64,
+    /// Every other node it knows.
     pub peers: Vec<PeerStatus>,
+    /// How far peers are behind.
     pub replication_lag: ReplicationLag,
     /// Computed only when asked for.
     pub digests: Vec<PartitionDigest>,
@@ -32,18 +38,24 @@ pub struct NodeStatus {
 /// From a write to its acknowledgement by a peer, over the last writes to each peer.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct ReplicationLag {
+    /// How many acknowledgements were measured.
     pub samples: u64,
+    /// Half of them were faster, in milliseconds.
     pub p50_ms: f64,
+    /// 99 of 100 were faster, in milliseconds.
     pub p99_ms: f64,
+    /// The slowest, in milliseconds.
     pub max_ms: f64,
 }
 
 /// The contents of a partition as one number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PartitionDigest {
+    /// Which partition.
     pub partition: PartitionId,
     /// Independent of the order of writes: equal digests mean equal contents, tombstones and versions included.
     pub digest: u64,
+    /// How many records there are, tombstones included.
     pub records: u64,
 }
 
@@ -52,6 +64,7 @@ pub struct PartitionDigest {
 pub enum PeerState {
     /// Being dialled, or waiting to be dialled again.
     Connecting,
+    /// A stream to it is open.
     Connected,
     /// One of the two does not want to talk to the other.
     Refused,
@@ -62,7 +75,9 @@ pub enum PeerState {
 pub struct PeerStatus {
     /// `None` while it was never reached.
     pub node: Option<NodeId>,
+    /// Where others reach it.
     pub address: Address,
+    /// How the connection is.
     pub state: PeerState,
     /// Own writes that this peer has not acknowledged.
     pub unacknowledged: u64,
@@ -77,6 +92,7 @@ pub struct PeerStatus {
 pub struct MemberStatus {
     /// `None` while it was never reached.
     pub node: Option<NodeId>,
+    /// Where others reach it.
     pub address: Address,
     /// This node is connected with it, or is it.
     pub connected: bool,

@@ -8,6 +8,7 @@ use crate::error::{Error, ErrorCode};
 pub struct ConvertError {
     /// The path of the field, such as `changes.key`.
     pub field: &'static str,
+    /// Which rule it breaks.
     pub why: String,
 }
 

@@ -1,0 +1,82 @@
+# Everything a builder needs. `make` lists it. Needs cargo, make and Python; what else is used goes into .venv and target/.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+WHEEL_DIR := target/wheels
+# The Python versions that the one wheel is tested on; those not found on this machine are named and left out.
+PYTHONS ?= 3.8 3.11 3.13
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-rust test-python test-concurrency churn verify fix bench bench-store wheel clean
+
+help:            ## list the targets
+	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 20
+
+demo: $(VENV)/.maturin ## build, install, run three nodes on real input; ends in a table
+	$(BIN)/maturin build --release --out $(WHEEL_DIR)/release
+	$(BIN)/pip install --quiet --force-reinstall --no-deps $(WHEEL_DIR)/release/*.whl
+	$(BIN)/pip install --quiet 'kvstore-rs[cli]' --find-links $(WHEEL_DIR)/release
+	$(BIN)/kvstore demo
+
+test: test-rust test-concurrency test-python ## all tests, on every Python of PYTHONS that is here
+
+test-rust: ## unit, property and protocol tests, and the rules of the house
+	cargo test --lib --test tidy
+
+test-concurrency: ## the store under every schedule that shuttle tries
+	cargo test --features shuttle --test concurrency
+
+test-python: $(VENV)/.maturin ## one wheel, the pytest suite on each Python
+	rm -rf $(WHEEL_DIR)/dev
+	$(BIN)/maturin build --profile dev --out $(WHEEL_DIR)/dev
+	scripts/test-python $(WHEEL_DIR)/dev $(PYTHONS)
+
+churn: ## ten minutes of puts and deletes while nodes are killed and restarted
+	KVSTORE_CHURN_SECONDS=600 $(MAKE) test-python PYTHONS=3.11 PYTEST_ARGS='-k churn --timeout 900'
+
+verify: $(VENV)/.lint ## everything that can be checked without running it; writes nothing to the tree
+	cargo fmt --check
+	cargo clippy --quiet --all-targets -- -D warnings
+	cargo clippy --quiet --all-targets --features python,shuttle -- -D warnings
+	RUSTDOCFLAGS='-D warnings' cargo doc --quiet --no-deps --lib
+	cargo test --quiet --test tidy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy --strict --python-version 3.8 python/kvstore
+	$(BIN)/maturin develop --quiet
+	cd tests && ../$(BIN)/python -m mypy.stubtest kvstore._core --mypy-config-file ../pyproject.toml
+
+fix: $(VENV)/.lint ## what can be mended by a machine
+	cargo fmt
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(VENV)/.bench ## side-by-side figures, medians of five, as a table
+	$(BIN)/maturin develop --quiet --release
+	$(BIN)/python bench/run.py --markdown target/performance.md
+
+bench-store: ## the store alone, and the layouts it was chosen from
+	cargo bench --bench store
+	cargo bench --bench layouts
+
+wheel: $(VENV)/.maturin ## the wheel for this platform, in target/wheels/release
+	$(BIN)/maturin build --release --out $(WHEEL_DIR)/release
+
+clean: ## what was built
+	rm -rf target $(VENV)
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.maturin: $(VENV)/bin/python
+	$(BIN)/pip install --quiet --disable-pip-version-check 'maturin>=1.9.4,<2'
+	@touch $@
+
+$(VENV)/.lint: $(VENV)/.maturin requirements/lint.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements/lint.txt
+	@touch $@
+
+$(VENV)/.bench: $(VENV)/.maturin requirements/bench.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements/bench.txt
+	@touch $@
