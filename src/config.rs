@@ -25,9 +25,6 @@ pub struct NodeConfig {
     pub insecure: bool,
 }
 
-/// Bytes in the name of a cluster.
-const CLUSTER_NAME_BYTES_MAX: usize = 64;
-
 /// Worker threads a node may have.
 const THREADS_MAX: usize = 256;
 
@@ -55,7 +52,7 @@ impl NodeConfig {
             .map_err(|_| bad("host", &self.host, "is no host name or IP address"))?;
         let is_name_char = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
         let length = self.cluster.len();
-        if length == 0 || length > CLUSTER_NAME_BYTES_MAX || !self.cluster.chars().all(is_name_char) {
+        if length == 0 || length > limits::CLUSTER_NAME_BYTES_MAX || !self.cluster.chars().all(is_name_char) {
             return Err(bad("cluster", &self.cluster, "must be 1 to 64 letters, digits, '.', '-' or '_'"));
         }
         if self.threads > THREADS_MAX {

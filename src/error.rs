@@ -113,6 +113,8 @@ error_codes! {
     MalformedMessage => "MALFORMED_MESSAGE", InvalidArgument;
     /// This keyspace does not promise what was asked for.
     Unsupported => "UNSUPPORTED", Unsupported;
+    /// What was found is not what the call expected, in a way no finer code names.
+    Conflict => "CONFLICT", Conflict;
     /// The port is taken.
     AddressInUse => "ADDRESS_IN_USE", Unavailable;
     /// The address cannot be bound, for another reason than being taken.

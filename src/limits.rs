@@ -9,6 +9,9 @@ use crate::error::{Error, ErrorCode, Result};
 /// path or a URL.
 pub const KEY_BYTES_MAX: usize = 8 * 1024;
 
+/// Bytes in a bound of a range: a key and one byte more, because the page after a key starts at that key and a zero.
+pub const RANGE_BOUND_BYTES_MAX: usize = KEY_BYTES_MAX + 1;
+
 /// Bytes in a value. One value has to fit into one message with room to spare, and copying it must not stall a lock.
 pub const VALUE_BYTES_MAX: usize = 1024 * 1024;
 
@@ -42,6 +45,17 @@ pub const OUTBOX_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Own writes that one partition keeps for streaming, whatever their size.
 pub const OUTBOX_WRITES_MAX: usize = 64 * 1024;
 
+/// Where sequences end, far below where counting up from one would overflow: a node that accepts a write every
+/// nanosecond gets there after 146 years.
+pub const SEQUENCE_MAX: u64 = 1 << 62;
+
+/// The last millisecond a peer's timestamp may show (the end of the year 9999): one near the end of the range would
+/// leave every clock that observes it no room to go on.
+pub const TIMESTAMP_MS_MAX: u64 = 253_402_300_799_999;
+
+/// Bytes in the name of a cluster: it stands in every Hello, status and log line.
+pub const CLUSTER_NAME_BYTES_MAX: usize = 64;
+
 /// Writes in one replication message. More delay the acknowledgement, fewer cost a message each.
 pub const REPLICATION_BATCH_WRITES_MAX: usize = 2048;
 
@@ -51,17 +65,27 @@ pub const REPLICATION_BATCH_BYTES_TARGET: usize = 512 * 1024;
 /// Bytes of writes a node sends to a peer ahead of its acknowledgements. Bounds what a slow peer makes us buffer.
 pub const REPLICATION_WINDOW_BYTES: usize = 8 * 1024 * 1024;
 
+/// Stretches of writes (one partition in one message) a node sends to a peer ahead of its acknowledgements. Bounds the
+/// messages that queue up for a slow peer, far below [`PEER_QUEUE_MESSAGES_MAX`]; beyond it batches grow instead.
+pub const REPLICATION_WINDOW_STRETCHES: usize = 256;
+
 /// Records in one chunk of a state transfer; also what a chunk keeps a partition's read lock busy for.
 pub const STATE_CHUNK_RECORDS_MAX: usize = 1000;
 
 /// Records one chunk looks at before it is sent, also when few of them are wanted: bounds the time the lock is held.
 pub const STATE_CHUNK_VISITS_MAX: usize = 8000;
 
+/// Bytes of keys and values after which a chunk of a state transfer is closed: at most this and one more record.
+pub const STATE_CHUNK_BYTES_TARGET: usize = 512 * 1024;
+
 /// Chunks of one state transfer on their way before the first has to be confirmed.
 pub const STATE_CHUNKS_IN_FLIGHT: usize = 4;
 
 /// State transfers that one node asks for at the same time (each is one partition).
 pub const STATE_TRANSFERS_MAX: usize = 4;
+
+/// The version of what nodes say to each other; nodes with different versions refuse each other.
+pub const PROTOCOL_VERSION: u32 = 1;
 
 /// Members a node remembers. Far beyond what full replication is good for; bounds what a hostile peer can make us dial.
 pub const MEMBERS_MAX: usize = 256;
@@ -77,6 +101,30 @@ pub const REPLICA_QUEUE_EVENTS_MAX: usize = 256;
 
 /// How often positions are exchanged; each node varies it by a quarter, so that they do not march in step.
 pub const POSITIONS_INTERVAL: Duration = Duration::from_millis(1000);
+
+/// A session on which nothing arrives for this long is dead: positions come about once a second. Longer, and writes of a
+/// peer that vanished are fetched later from those who have them; shorter, and a busy machine loses its peers.
+pub const SESSION_SILENCE_MAX: Duration = Duration::from_secs(6);
+
+/// Rounds of positions in which nothing came from a connected peer that others are ahead with, before its writes are
+/// fetched from them.
+pub const STALLED_ROUNDS_MAX: u32 = 2;
+
+/// How often the replica looks at its timers: what a pause or timeout may be late by.
+pub const REPLICA_TICK: Duration = Duration::from_millis(25);
+
+/// The pause between two looks at the own writes while writers are busy: a burst costs its writers one wake-up, and a
+/// write waits for this at most before it is sent.
+pub const REPLICA_NEWS_PAUSE: Duration = Duration::from_millis(1);
+
+/// An address that was only heard of and never reached is forgotten after it failed for this long.
+pub const HEARSAY_FORGOTTEN_AFTER: Duration = Duration::from_secs(60);
+
+/// The window over which replication lag is reported, at least; at most twice this.
+pub const LAG_WINDOW: Duration = Duration::from_secs(60);
+
+/// The longest lag that is told apart from longer ones, an hour. Bounds the memory of the histogram.
+pub const LAG_MS_MAX: u64 = 3_600_000;
 
 /// The first pause before a lost peer is dialled again; doubles up to [`REDIAL_MAX`], half of it jitter.
 pub const REDIAL_FIRST: Duration = Duration::from_millis(50);
@@ -96,6 +144,13 @@ pub const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
 /// How long a state transfer may stand still before its asker gives up and asks another peer.
 pub const STATE_TRANSFER_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// What a message between nodes may weigh on the wire. The heaviest are a replication batch or chunk of state (their
+/// target and one more write) and the positions of all partitions in a cluster that has seen [`VECTOR_ENTRIES_MAX`] nodes.
+pub const PEER_MESSAGE_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// Decoded messages of one peer that wait for the replica; beyond it flow control slows the peer down.
+pub const PEER_INBOUND_MESSAGES_MAX: usize = 16;
+
 /// Connections a node accepts at the same time.
 pub const CONNECTIONS_MAX: usize = 1024;
 
@@ -111,6 +166,35 @@ pub const HEADER_LIST_BYTES_MAX: u32 = 8 * 1024;
 /// How long a new connection may take to send its first bytes: a silent one must not occupy a place.
 pub const FIRST_BYTES_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// Resets on one connection that the other side's own errors may cause before it is cut (RUSTSEC-2024-0003).
+pub const LOCAL_ERROR_RESETS_MAX: usize = 256;
+
+/// Streams of one connection that may have been reset before they were looked at (CVE-2023-44487, "rapid reset").
+pub const PENDING_ACCEPT_RESETS_MAX: usize = 20;
+
+/// Bytes of the client's preface that the first-bytes deadline waits for (RFC 9113, 3.4).
+pub const PREFACE_BYTES: usize = 24;
+
+/// The pause after a failed accept. Without it a process out of file descriptors would spin; a longer one would keep
+/// good clients waiting once there are some again.
+pub const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
+
+/// How long connections may take to close in order once a server shuts down; then they are cut.
+pub const CLOSE_GRACE: Duration = Duration::from_millis(500);
+
+/// How long a node's threads may take to end once everything is closed; only a name that is being resolved takes time.
+pub const RUNTIME_GRACE: Duration = Duration::from_secs(1);
+
+/// Threads of a node that resolve host names. More would only wait for the same resolver.
+pub const BLOCKING_THREADS_MAX: usize = 4;
+
+/// How long to ask the owner of a taken port who it is.
+pub const OWNER_TIMEOUT: Duration = Duration::from_millis(500);
+
+/// Bytes of answers after which a pipeline answer is sent: at most this and one more answer (a page or a value). Larger
+/// ones delay the first answer, smaller ones cost a message each.
+pub const PIPELINE_ANSWER_BYTES_TARGET: usize = 256 * 1024;
+
 /// How long a unary request may take on the server, reading its body included.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -122,6 +206,25 @@ pub const CLIENT_BATCH_BYTES_TARGET: usize = 256 * 1024;
 
 /// Operations after which a client closes a pipeline message.
 pub const CLIENT_BATCH_OPERATIONS_MAX: usize = 512;
+
+/// Operations that wait in a client for a place on the connection; more are refused, so that a program that never
+/// waits for answers learns it before its memory is full.
+pub const CLIENT_QUEUE_OPERATIONS_MAX: usize = 256 * 1024;
+
+/// Bytes of the operations that wait in a client. See [`CLIENT_QUEUE_OPERATIONS_MAX`].
+pub const CLIENT_QUEUE_BYTES_MAX: usize = 256 * 1024 * 1024;
+
+/// How often a client sends a call again after connections that were lost or nodes that were stopping: one that breaks
+/// each connection it is sent on must come to an end, also without a deadline.
+pub const CLIENT_SENDS_MAX: u32 = 16;
+
+/// How long a client tries one target before the next: two dead targets leave time for a third within
+/// [`CALL_TIMEOUT`], and a connection across the world has time for a lost packet.
+pub const CLIENT_CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// The longest pause of a client between two rounds through its targets; the first is [`REDIAL_FIRST`], each doubles,
+/// half of it is jitter. A node that is back is found within this.
+pub const CLIENT_PAUSE_MAX: Duration = Duration::from_millis(500);
 
 /// The deadline of a client's call when none is given.
 pub const CALL_TIMEOUT: Duration = Duration::from_secs(5);

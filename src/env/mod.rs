@@ -8,6 +8,9 @@ mod clock;
 mod rng;
 mod transport;
 
+#[cfg(test)]
+mod contract;
+
 use std::sync::Arc;
 
 pub use clock::{Clock, SimulatedClock, SystemClock};

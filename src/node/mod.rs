@@ -1,26 +1,89 @@
 //! A node (L5): composition and lifecycle.
+//!
+//! [`Node`] owns the threads and the order in which things start and stop; `running` is the composition root, where the
+//! data, replication and the server are put together.
+
+mod owner;
+mod running;
 
 use std::{sync::Arc, time::Duration};
 
+use parking_lot::{Condvar, Mutex, RwLock};
+use tokio::runtime::{Builder, Runtime};
+
+use self::running::Running;
 use crate::{
     config::NodeConfig,
     env::Env,
-    error::Result,
+    error::{Error, ErrorCode, Result},
+    limits::{BLOCKING_THREADS_MAX, RUNTIME_GRACE},
     replication::eventual::Eventual,
     types::{Address, MemberStatus, NodeId, NodeStatus},
 };
 
 /// A whole node: store, server, replication, on threads of its own. Starts once, stops once.
-pub struct Node {}
+pub struct Node {
+    config: NodeConfig,
+    env: Env,
+    id: NodeId,
+    /// Held while the node starts or stops, so that the two do not overlap. Guards the runtime, which has to be dropped
+    /// outside of its own threads.
+    runtime: Mutex<Option<Runtime>>,
+    /// What every other call looks at; never held for long.
+    state: RwLock<State>,
+    readiness: Arc<Readiness>,
+}
+
+enum State {
+    New,
+    Running(Arc<Running>),
+    Stopped,
+}
+
+/// Whether the node is ready, for threads that wait without a runtime.
+#[derive(Default)]
+struct Readiness {
+    /// Guards the word the waiting threads wait for.
+    word: Mutex<Word>,
+    changed: Condvar,
+}
+
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum Word {
+    #[default]
+    NotYet,
+    Ready,
+    Stopped,
+}
+
+impl Readiness {
+    /// Says it. What was stopped stays so.
+    fn say(&self, word: Word) {
+        let mut current = self.word.lock();
+        if *current != Word::Stopped {
+            *current = word;
+            self.changed.notify_all();
+        }
+    }
+
+    /// The word, or `NotYet` when the timeout has passed.
+    fn wait(&self, timeout: Duration) -> Word {
+        let mut word = self.word.lock();
+        self.changed.wait_while_for(&mut word, |word| *word == Word::NotYet, timeout);
+        *word
+    }
+}
 
 impl Node {
-    /// A node that is not running yet. Opens nothing.
+    /// A node that is not running yet, with a new identity. Opens nothing.
     ///
     /// # Errors
-    /// Those of [`NodeConfig::check`].
+    /// Those of [`NodeConfig::check`]; `INTERNAL` when there is no randomness to draw an identity from.
     pub fn new(config: NodeConfig, env: Env) -> Result<Node> {
-        let _ = (config, env);
-        todo!()
+        config.check()?;
+        let id = draw_id(&env)?;
+        let state = RwLock::new(State::New);
+        Ok(Node { config, env, id, runtime: Mutex::new(None), state, readiness: Arc::default() })
     }
 
     /// Binds the port and runs; returns when the port is open. Does nothing when it is running. Blocks: not for use
@@ -29,48 +92,89 @@ impl Node {
     /// # Errors
     /// `ADDRESS_IN_USE` (names the owner if it is a node), `BIND_FAILED`; `NOT_RUNNING` after a stop: make a new node.
     pub fn start(&self) -> Result<()> {
-        todo!()
+        let mut runtime_slot = self.runtime.lock();
+        match &*self.state.read() {
+            State::New => {}
+            State::Running(_) => return Ok(()),
+            State::Stopped => return Err(Error::new(ErrorCode::NotRunning, "a stopped node does not start again")),
+        }
+        let runtime = build_runtime(self.config.threads)?;
+        let running = match runtime.block_on(Running::open(&self.config, &self.env, self.id)) {
+            Ok(running) => Arc::new(running),
+            Err(error) => {
+                runtime.shutdown_timeout(RUNTIME_GRACE);
+                return Err(error);
+            }
+        };
+        let (ready, readiness) = (running.ready(), self.readiness.clone());
+        runtime.spawn(async move {
+            ready.await;
+            readiness.say(Word::Ready);
+        });
+        *self.state.write() = State::Running(running);
+        *runtime_slot = Some(runtime);
+        Ok(())
     }
 
-    /// Waits until this node has caught up with at least one peer, or has none.
+    /// Waits until this node has caught up with at least one peer, or has none. May be called again after a timeout, so
+    /// that a caller can wait in slices.
     ///
     /// # Errors
     /// `DEADLINE_EXCEEDED`, `NOT_RUNNING`.
     pub fn wait_ready(&self, timeout: Duration) -> Result<()> {
-        let _ = timeout;
-        todo!()
+        self.running()?;
+        match self.readiness.wait(timeout) {
+            Word::Ready => Ok(()),
+            Word::NotYet => Err(Error::deadline("wait_ready", timeout)),
+            Word::Stopped => Err(not_running()),
+        }
     }
 
-    /// Hands over what connected peers lack, closes everything, ends all threads. Idempotent.
+    /// Hands over what connected peers lack, closes everything, ends all threads. Idempotent. Blocks: not for use inside
+    /// a tokio runtime. Data that somebody still holds through [`Node::keyspace`] stays readable.
     ///
     /// # Errors
     /// `DEADLINE_EXCEEDED` when it had to be cut short; it is stopped all the same.
     pub fn stop(&self, timeout: Duration) -> Result<()> {
-        let _ = timeout;
-        todo!()
+        let deadline = || Error::deadline("stop", timeout);
+        let mut runtime_slot = self.runtime.try_lock_for(timeout).ok_or_else(deadline)?;
+        let before = std::mem::replace(&mut *self.state.write(), State::Stopped);
+        self.readiness.say(Word::Stopped);
+        let (State::Running(running), Some(runtime)) = (before, runtime_slot.take()) else { return Ok(()) };
+        let in_order = runtime.block_on(running.close(timeout));
+        drop(running);
+        runtime.shutdown_timeout(RUNTIME_GRACE);
+        if in_order {
+            return Ok(());
+        }
+        Err(deadline())
     }
 
     /// Whether it was started and not stopped.
     pub fn is_running(&self) -> bool {
-        todo!()
+        self.running().is_ok()
     }
 
     /// This incarnation.
     pub fn id(&self) -> NodeId {
-        todo!()
+        self.id
     }
 
-    /// The address by which others reach it; `None` before the start when the port is picked.
+    /// The address by which others reach it; `None` before the start when the port is picked, and after a stop.
     pub fn address(&self) -> Option<Address> {
-        todo!()
+        if let Ok(running) = self.running() {
+            return Some(running.address().clone());
+        }
+        let configured = || Address::new(&self.config.host, self.config.port).ok();
+        self.config.advertise.clone().or_else(configured)
     }
 
-    /// The data.
+    /// The data. Cheap, but meant to be kept for a hot path.
     ///
     /// # Errors
     /// `NOT_RUNNING`.
     pub fn keyspace(&self) -> Result<Arc<Eventual>> {
-        todo!()
+        Ok(self.running()?.keyspace().clone())
     }
 
     /// How it is, without I/O. `digests` reads every record.
@@ -78,8 +182,7 @@ impl Node {
     /// # Errors
     /// `NOT_RUNNING`.
     pub fn status(&self, digests: bool) -> Result<NodeStatus> {
-        let _ = digests;
-        todo!()
+        Ok(self.running()?.status(digests))
     }
 
     /// The members it knows, itself first.
@@ -87,6 +190,48 @@ impl Node {
     /// # Errors
     /// `NOT_RUNNING`.
     pub fn members(&self) -> Result<Vec<MemberStatus>> {
-        todo!()
+        Ok(self.running()?.members())
+    }
+
+    fn running(&self) -> Result<Arc<Running>> {
+        match &*self.state.read() {
+            State::Running(running) => Ok(running.clone()),
+            State::New | State::Stopped => Err(not_running()),
+        }
     }
 }
+
+/// A node that was never stopped leaves without a word to its peers, and does not wait.
+impl Drop for Node {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.get_mut().take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+fn not_running() -> Error {
+    Error::new(ErrorCode::NotRunning, "the node is not running")
+}
+
+/// An identity that no node ever had; 0 means none on the wire.
+fn draw_id(env: &Env) -> Result<NodeId> {
+    loop {
+        let id = env.rng.next_u64()?;
+        if id != 0 {
+            return Ok(NodeId(id));
+        }
+    }
+}
+
+fn build_runtime(threads: usize) -> Result<Runtime> {
+    let mut builder = Builder::new_multi_thread();
+    if threads > 0 {
+        builder.worker_threads(threads);
+    }
+    let builder = builder.thread_name("kvstore-node").max_blocking_threads(BLOCKING_THREADS_MAX).enable_all();
+    builder.build().map_err(|error| Error::new(ErrorCode::Internal, format!("no threads for the node: {error}")))
+}
+
+#[cfg(test)]
+mod tests;

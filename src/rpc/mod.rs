@@ -1,1 +1,33 @@
-//! rpc
+//! What goes over the wire (L4): the only folder that names tonic services.
+//!
+//! * [`Server`] is the one hardened server; it serves a [`Host`]: the client API, the stream between peers, what
+//!   operators ask, and `grpc.health.v1`.
+//! * [`connect`] opens a [`Channel`] to a node, [`RpcDialer`] a stream to a peer, [`node_status`] and [`node_members`]
+//!   ask what operators ask.
+//! * [`to_status`] and [`from_status`] carry an [`Error`](crate::Error) over a status and back.
+//!
+//! Not done here: TLS and authentication.
+
+mod admin_client;
+mod admin_service;
+mod channel;
+mod connection;
+mod dialer;
+mod host;
+mod kv_service;
+mod peer_service;
+mod peer_stream;
+mod phase;
+mod pipeline;
+mod server;
+mod status;
+
+pub use admin_client::{node_members, node_status};
+pub use channel::{connect, Channel};
+pub use dialer::RpcDialer;
+pub use host::{Accepting, Host};
+pub use server::Server;
+pub use status::{from_status, to_status};
+
+#[cfg(test)]
+mod tests;

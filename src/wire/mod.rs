@@ -1,6 +1,10 @@
-//! The wire (L1): generated protobuf messages and the conversions between them and the words of `types`.
+//! The wire (L1): generated protobuf messages and the conversions between them and the words of `types`. Each
+//! conversion goes both ways; decoding checks every bound and names the bad field.
 
+mod admin;
 mod convert;
+pub mod kv;
+mod peer;
 
 pub use convert::ConvertError;
 

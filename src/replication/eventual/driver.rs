@@ -1,17 +1,29 @@
-//! The thin tokio shell around the pure core.
+//! The thin tokio shell around the core: one task owns the `Replica`, small ones carry messages and dial.
 
 use std::{sync::Arc, time::Duration};
 
-use super::{Dialer, Eventual, PeerStream};
+use parking_lot::Mutex;
+use tokio::{
+    sync::{mpsc, oneshot, watch},
+    task::JoinHandle,
+};
+
+use super::{
+    replica::{Bounds, ReplicaConfig},
+    turn::Shell,
+    Dialer, Eventual, PeerStream,
+};
 use crate::{
     env::Env,
-    error::Result,
+    error::{Error, ErrorCode, Result},
+    limits::REPLICA_QUEUE_EVENTS_MAX,
     types::{Address, MemberStatus, PeerStatus, ReplicationLag},
 };
 
 /// What a replica is started with.
 #[derive(Clone, Debug)]
 pub struct ReplicationConfig {
+    /// The cluster's name; nodes of another are refused.
     pub cluster: String,
     /// The address by which others reach this node.
     pub advertise: Address,
@@ -22,47 +34,102 @@ pub struct ReplicationConfig {
 /// How replication goes.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ReplicationStatus {
+    /// Every other node that is known.
     pub peers: Vec<PeerStatus>,
+    /// Of own writes, over all peers.
     pub lag: ReplicationLag,
     /// The node has caught up with at least one peer since it started, or has none.
     pub ready: bool,
 }
 
-/// A running replica: keeps one keyspace in step with its peers until it is shut down.
-pub struct Replication {}
+/// What the replica's task shows to the world.
+pub(super) struct Shown {
+    pub(super) status: ReplicationStatus,
+    pub(super) members: Vec<MemberStatus>,
+}
+
+/// What the world asks of the replica's task.
+pub(super) enum Request {
+    Accept(PeerStream),
+    /// Answered with whether all connected peers have everything.
+    Shutdown {
+        patience: Duration,
+        done: oneshot::Sender<bool>,
+    },
+}
+
+/// A running replica: keeps one keyspace in step with its peers until it is shut down, or dropped.
+pub struct Replication {
+    requests: mpsc::Sender<Request>,
+    /// Guards what was last shown; the replica's task refreshes it.
+    shown: Arc<Mutex<Shown>>,
+    ready: watch::Receiver<bool>,
+    /// Owns every other task of this replica.
+    task: JoinHandle<()>,
+}
 
 impl Replication {
     /// Starts the replica on the current tokio runtime.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
     pub fn spawn(config: ReplicationConfig, keyspace: Arc<Eventual>, dialer: Arc<dyn Dialer>, env: Env) -> Replication {
-        let _ = (config, keyspace, dialer, env);
-        todo!()
+        let (requests, inbox) = mpsc::channel(REPLICA_QUEUE_EVENTS_MAX);
+        let (ready_sender, ready) = watch::channel(false);
+        let config = ReplicaConfig {
+            cluster: config.cluster,
+            advertise: config.advertise,
+            peers: config.peers,
+            bounds: Bounds::default(),
+            // Without entropy jitter repeats itself from node to node, unless their ids differ, which they do.
+            seed: env.rng.next_u64().unwrap_or(keyspace.me().0),
+        };
+        let shell = Shell::new(config, keyspace, dialer, env.clock, ready_sender);
+        let shown = shell.shown();
+        Replication { requests, shown, ready, task: tokio::spawn(shell.run(inbox)) }
     }
 
     /// Takes over a stream that a peer opened. Nothing has been said on it yet.
+    ///
+    /// # Errors
+    /// `NOT_RUNNING` after a shutdown.
     pub async fn accept(&self, stream: PeerStream) -> Result<()> {
-        let _ = stream;
-        todo!()
+        let stopped = |_| Error::new(ErrorCode::NotRunning, "replication was shut down");
+        self.requests.send(Request::Accept(stream)).await.map_err(stopped)
     }
 
     /// How replication goes. Does not wait for the replica.
     pub fn status(&self) -> ReplicationStatus {
-        todo!()
+        self.shown.lock().status.clone()
     }
 
     /// The members this node knows, itself first. Does not wait for the replica.
     pub fn members(&self) -> Vec<MemberStatus> {
-        todo!()
+        self.shown.lock().members.clone()
     }
 
-    /// Returns when the replica has caught up with at least one peer, or has none.
+    /// Returns when the replica has caught up with at least one peer, or has none. Never, once it is shut down before.
     pub async fn ready(&self) {
-        todo!()
+        let mut ready = self.ready.clone();
+        if ready.wait_for(|&is_ready| is_ready).await.is_err() {
+            std::future::pending::<()>().await;
+        }
     }
 
-    /// Waits until every connected peer has acknowledged all own writes, at most `patience`, then ends all streams.
-    /// False when the patience ran out.
+    /// Waits until every connected peer has acknowledged all own writes, at most `patience`, then ends all streams and
+    /// tasks. False when the patience ran out, or another call had shut it down.
     pub async fn shutdown(&self, patience: Duration) -> bool {
-        let _ = patience;
-        todo!()
+        let (done, answer) = oneshot::channel();
+        if self.requests.send(Request::Shutdown { patience, done }).await.is_err() {
+            return false;
+        }
+        // The task answers after its streams and tasks have ended; one that is gone without an answer has ended too.
+        answer.await.unwrap_or(false)
+    }
+}
+
+impl Drop for Replication {
+    fn drop(&mut self) {
+        self.task.abort();
     }
 }

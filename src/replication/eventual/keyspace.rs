@@ -10,24 +10,48 @@ use std::{
 
 use tokio::sync::Notify;
 
-use super::{Hlc, Outbox};
+use super::{outbox::OutboxBounds, snapshot::Pins, Hlc, Outbox};
 use crate::{
     env::Clock,
     error::{Error, ErrorCode, Result},
     storage::{partition_of, Merged, Partition, Partitions, Records, RecordsStats},
     types::{
-        Command, CommandKind, Dot, Key, KeyRange, NodeId, Page, PageRequest, PartitionChanges, PartitionDigest,
+        Change, Command, CommandKind, Dot, Key, KeyRange, NodeId, Page, PageRequest, PartitionChanges, PartitionDigest,
         PartitionId, Record, Sequence, StateRecord, Timestamp, VersionVector, Written,
     },
 };
 
 /// What the engine changes together with the records of a partition, under the same lock.
 #[derive(Debug, Default)]
-pub struct Progress {
+pub(super) struct Progress {
     /// Own recent writes.
-    pub outbox: Outbox,
+    pub(super) outbox: Outbox,
     /// What was applied of the *other* nodes' writes; the outbox knows the own ones.
     others: VersionVector,
+    /// Snapshots that are being read.
+    pub(super) pins: Pins,
+}
+
+impl Progress {
+    /// What `me`, the owner of the outbox, has of this partition: its own writes too.
+    pub(super) fn vector(&self, me: NodeId) -> VersionVector {
+        let mut vector = self.others.clone();
+        vector.raise(me, self.outbox.last());
+        vector
+    }
+}
+
+/// The only way into the records: snapshots that are being read keep what is replaced.
+fn merge(partition: &mut Partition<Progress>, key: Key, record: Record) -> Merged {
+    let Partition { records, sidecar } = partition;
+    if sidecar.pins.is_empty() {
+        return records.merge(key, record);
+    }
+    let merged = records.merge(key.clone(), record);
+    if let Merged::Replaced(old) = &merged {
+        sidecar.pins.keep(&key, old);
+    }
+    merged
 }
 
 /// One eventual keyspace on one node. Reads and writes are local, synchronous and thread-safe.
@@ -55,11 +79,16 @@ pub enum Applied {
 impl Eventual {
     /// An empty keyspace of the node `me`.
     pub fn new(me: NodeId, clock: Arc<dyn Clock>) -> Eventual {
+        Eventual::with_outbox_bounds(me, clock, OutboxBounds::default())
+    }
+
+    /// An empty keyspace of the node `me` whose outboxes hold this much, each.
+    pub fn with_outbox_bounds(me: NodeId, clock: Arc<dyn Clock>, bounds: OutboxBounds) -> Eventual {
         Eventual {
             me,
             clock,
             hlc: Hlc::new(),
-            partitions: Partitions::new(|_| Progress::default()),
+            partitions: Partitions::new(|_| Progress { outbox: Outbox::new(bounds), ..Progress::default() }),
             conflicts: AtomicU64::new(0),
             has_news: AtomicBool::new(false),
             news: Notify::new(),
@@ -87,8 +116,7 @@ impl Eventual {
         let now_ms = self.now_ms();
         let Command { key, kind } = command;
         let mut guard = self.partitions.write(partition_of(&key));
-        let Partition { records, sidecar } = &mut *guard;
-        let previous = records.get(&key).filter(|record| record.is_visible(now_ms));
+        let previous = guard.records.get(&key).filter(|record| record.is_visible(now_ms));
         let existed = previous.is_some();
         let (value, flags, ttl_ms) = match (kind, previous) {
             (CommandKind::Put { value, flags, ttl_ms }, _) => (Some(value), flags, ttl_ms),
@@ -98,13 +126,13 @@ impl Eventual {
             (CommandKind::Touch { .. }, None) => return Ok(Written { version: Timestamp::ZERO, existed }),
         };
         let timestamp = self.hlc.tick(now_ms);
-        let dot = Dot { node: self.me, sequence: sidecar.outbox.last().next() };
+        let dot = Dot { node: self.me, sequence: guard.sidecar.outbox.last().next() };
         let expires_ms = ttl_ms.and_then(|ttl_ms| NonZeroU64::new(now_ms.saturating_add(ttl_ms)));
         let record = Record { value, flags, timestamp, dot, expires_ms };
-        if records.merge(key.clone(), record.clone()) == Merged::Kept {
+        if merge(&mut guard, key.clone(), record.clone()) == Merged::Kept {
             return Err(Error::new(ErrorCode::Internal, "the clock has reached the end of time"));
         }
-        sidecar.outbox.push(key, record);
+        guard.sidecar.outbox.push(key, record);
         drop(guard);
         self.announce();
         Ok(Written { version: timestamp, existed })
@@ -146,11 +174,7 @@ impl Eventual {
 
     /// What this node has of a partition, its own writes included.
     pub fn vector(&self, partition: PartitionId) -> VersionVector {
-        self.progress(partition, |progress| {
-            let mut vector = progress.others.clone();
-            vector.raise(self.me, progress.outbox.last());
-            vector
-        })
+        self.progress(partition, |progress| progress.vector(self.me))
     }
 
     /// How far this node has applied the writes of another.
@@ -172,18 +196,56 @@ impl Eventual {
         look(&self.partitions.read(partition).sidecar)
     }
 
+    /// Copies own writes from `from` on for `receiver`: at most `writes_max`, closed once they have `bytes_target`. No
+    /// writes: there are no newer ones. `None`: the outbox no longer reaches back to `from`.
+    ///
+    /// Both the writes and the position of the receiver's writes are read under one lock, so that a write made after
+    /// a write of the receiver was applied never looks like one made without having seen it.
+    pub fn own_changes(
+        &self,
+        partition: PartitionId,
+        receiver: NodeId,
+        from: Sequence,
+        (writes_max, bytes_target): (usize, usize),
+    ) -> Option<PartitionChanges> {
+        self.progress(partition, |progress| {
+            let mut bytes = 0;
+            let mut changes = Vec::new();
+            for write in progress.outbox.from(from)?.take(writes_max) {
+                bytes += write.bytes();
+                changes.push(Change {
+                    key: write.key.clone(),
+                    value: write.record.value.clone(),
+                    flags: write.record.flags,
+                    timestamp: write.record.timestamp,
+                    expires_ms: write.record.expires_ms,
+                });
+                if bytes >= bytes_target {
+                    break;
+                }
+            }
+            Some(PartitionChanges {
+                partition,
+                first_sequence: from,
+                seen: progress.others.sequence(receiver),
+                changes,
+            })
+        })
+    }
+
     /// Merges a stretch of writes that `origin` accepted. Applying it again changes nothing; a stretch that begins after
     /// a gap is not applied, because the vector speaks of writes without gaps.
     pub fn apply_changes(&self, origin: NodeId, stretch: PartitionChanges) -> Applied {
         let mut guard = self.partitions.write(stretch.partition);
-        let Partition { records, sidecar } = &mut *guard;
-        let position = sidecar.others.sequence(origin);
+        let position = guard.sidecar.others.sequence(origin);
         if stretch.first_sequence > position.next() {
             return Applied::Gap(position);
         }
-        let mut sequence = stretch.first_sequence;
-        for change in stretch.changes {
+        let known = usize::try_from(position.next().0 - stretch.first_sequence.0).unwrap_or(usize::MAX);
+        let mut sequence = position;
+        for change in stretch.changes.into_iter().skip(known) {
             self.hlc.observe(change.timestamp);
+            sequence = sequence.next();
             let record = Record {
                 value: change.value,
                 flags: change.flags,
@@ -191,22 +253,22 @@ impl Eventual {
                 dot: Dot { node: origin, sequence },
                 expires_ms: change.expires_ms,
             };
-            sequence = sequence.next();
-            let Merged::Replaced(old) = records.merge(change.key, record) else { continue };
+            let Merged::Replaced(old) = merge(&mut guard, change.key, record) else { continue };
             if old.dot.node == self.me && old.dot.sequence > stretch.seen {
                 self.conflicts.fetch_add(1, Ordering::Relaxed);
             }
         }
-        sidecar.others.raise(origin, Sequence(sequence.0 - 1));
-        Applied::UpTo(sidecar.others.sequence(origin))
+        guard.sidecar.others.raise(origin, sequence);
+        Applied::UpTo(sequence)
     }
 
-    /// Merges a part of a state transfer. It may hold writes from anywhere, also own ones.
+    /// Merges a part of a state transfer. The whole of it, and then its vector, must follow before anything else is
+    /// served from this partition: until then there are records here that the vector does not cover.
     pub fn apply_state(&self, partition: PartitionId, records: Vec<StateRecord>) {
         let mut guard = self.partitions.write(partition);
         for StateRecord { key, record } in records {
             self.hlc.observe(record.timestamp);
-            guard.records.merge(key, record);
+            merge(&mut guard, key, record);
         }
     }
 
@@ -219,26 +281,16 @@ impl Eventual {
         }
     }
 
-    /// Copies records of a partition that `vector` does not cover, in key order from after `cursor`: at most
-    /// `records_max` of at most `visits_max` looked at. Also says where to go on; `None`: the partition is at its end.
-    pub fn state_after(
-        &self,
-        partition: PartitionId,
-        vector: &VersionVector,
-        cursor: Option<&Key>,
-        (records_max, visits_max): (usize, usize),
-    ) -> (Vec<StateRecord>, Option<Key>) {
-        let guard = self.partitions.read(partition);
-        let mut wanted = Vec::new();
-        for (visits, (key, record)) in guard.records.after(cursor.map(Key::as_slice)).enumerate() {
-            if !vector.covers(record.dot) {
-                wanted.push(StateRecord { key: key.clone(), record: record.clone() });
-            }
-            if wanted.len() >= records_max || visits + 1 >= visits_max {
-                return (wanted, Some(key.clone()));
-            }
-        }
-        (wanted, None)
+    /// A partition under its read lock.
+    pub(super) fn read_partition<R>(&self, id: PartitionId, look: impl FnOnce(&Partition<Progress>) -> R) -> R {
+        look(&self.partitions.read(id))
+    }
+
+    /// The snapshots of a partition, under its write lock, together with its vector.
+    pub(super) fn write_pins<R>(&self, id: PartitionId, change: impl FnOnce(&mut Pins, VersionVector) -> R) -> R {
+        let mut guard = self.partitions.write(id);
+        let vector = guard.sidecar.vector(self.me);
+        change(&mut guard.sidecar.pins, vector)
     }
 
     /// Returns when there are own writes that were made after the last call returned.

@@ -12,6 +12,7 @@ use crate::{
 /// A stream of messages to and from one peer. Dropping it ends the connection.
 #[derive(Debug)]
 pub struct PeerStream {
+    /// To the peer. Messages that wait here count against [`crate::limits::PEER_QUEUE_MESSAGES_MAX`].
     pub outbound: mpsc::Sender<PeerMessage>,
     /// Ends with an error that says why, or without one when the peer closed in order.
     pub inbound: mpsc::Receiver<Result<PeerMessage>>,

@@ -4,15 +4,28 @@
 //!   [`Dot`](crate::types::Dot), merges into the map and enters the outbox, all under one partition's lock; nothing waits.
 //! * [`Hlc`] is the hybrid logical clock.
 //! * [`Outbox`] keeps a partition's recent own writes for streaming to peers.
+//! * [`Snapshot`] is the state of a partition at one moment, for peers that the outbox no longer serves.
+//! * `Replica` is the core of replication: `handle(now, event)` and out come actions. Start reading there.
+//! * [`Replication`] is the thin tokio shell around it.
 
 mod driver;
 mod hlc;
 mod keyspace;
+mod lag;
 mod link;
 mod outbox;
+mod peers;
+mod pull;
+mod push;
+mod replica;
+mod serve;
+mod session;
+mod snapshot;
+mod turn;
 
 pub use driver::{Replication, ReplicationConfig, ReplicationStatus};
 pub use hlc::Hlc;
 pub use keyspace::{Applied, Eventual};
 pub use link::{Dialer, PeerStream};
-pub use outbox::{Outbox, OutboxWrite};
+pub use outbox::{Outbox, OutboxBounds, OutboxWrite};
+pub use snapshot::{PieceBounds, Snapshot};

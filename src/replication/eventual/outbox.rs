@@ -10,6 +10,7 @@ use crate::{
 /// One own write.
 #[derive(Clone, Debug)]
 pub struct OutboxWrite {
+    /// What was written.
     pub key: Key,
     /// Its dot names this node and counts up by one from write to write.
     pub record: Record,
@@ -17,15 +18,43 @@ pub struct OutboxWrite {
     bytes: usize,
 }
 
+impl OutboxWrite {
+    /// Bytes of its key and value.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+}
+
+/// How much an outbox holds.
+#[derive(Clone, Copy, Debug)]
+pub struct OutboxBounds {
+    /// Bytes of keys and values.
+    pub bytes_max: usize,
+    /// Writes, whatever their size.
+    pub writes_max: usize,
+}
+
+impl Default for OutboxBounds {
+    fn default() -> OutboxBounds {
+        OutboxBounds { bytes_max: OUTBOX_BYTES_MAX, writes_max: OUTBOX_WRITES_MAX }
+    }
+}
+
 /// A ring of own writes without gaps. When it is full the oldest leave; a peer that has not got them fetches state.
 #[derive(Debug, Default)]
 pub struct Outbox {
+    bounds: OutboxBounds,
     writes: VecDeque<OutboxWrite>,
     bytes: usize,
     last: Sequence,
 }
 
 impl Outbox {
+    /// An empty outbox that holds this much.
+    pub fn new(bounds: OutboxBounds) -> Outbox {
+        Outbox { bounds, ..Outbox::default() }
+    }
+
     /// The sequence of the last own write, whether or not it is still held.
     pub fn last(&self) -> Sequence {
         self.last
@@ -43,7 +72,7 @@ impl Outbox {
         self.last = record.dot.sequence;
         self.bytes += bytes;
         self.writes.push_back(OutboxWrite { key, record, bytes });
-        while self.bytes > OUTBOX_BYTES_MAX || self.writes.len() > OUTBOX_WRITES_MAX {
+        while self.bytes > self.bounds.bytes_max || self.writes.len() > self.bounds.writes_max {
             let Some(oldest) = self.writes.pop_front() else { break };
             self.bytes -= oldest.bytes;
         }
@@ -52,6 +81,7 @@ impl Outbox {
     /// The writes from `sequence` on; `None` when the ring no longer reaches that far back.
     pub fn from(&self, sequence: Sequence) -> Option<impl Iterator<Item = &OutboxWrite>> {
         let skipped = sequence.0.checked_sub(self.first().0)?;
-        Some(self.writes.iter().skip(usize::try_from(skipped).unwrap_or(usize::MAX)))
+        let skipped = usize::try_from(skipped).unwrap_or(usize::MAX).min(self.writes.len());
+        Some(self.writes.range(skipped..))
     }
 }

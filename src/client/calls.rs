@@ -1,0 +1,446 @@
+//! The calls of a client, as a state machine without I/O: what waits, what is in flight, what is done.
+//!
+//! Operations get ids that count up, the operations of one call contiguous ones; the first names the call. Each is
+//! *waiting* (in the queue, never sent or sent in vain), *sent* (handed to the stream of the present connection), or
+//! *answered*. What keeps the promises about outcomes:
+//!
+//! * An operation leaves the queue only in [`Calls::next_batch`], so one that was never in a batch has had no effect.
+//! * When a connection is lost, sent reads wait again; a call with a sent write fails, and its error says that the
+//!   write may have been applied.
+//! * A node that is stopping refuses operations without having done anything: they wait for another node, while
+//!   those it had taken before are still answered.
+//! * A call is in the map until its completion is taken out together with its outcome, so none is called twice.
+//!
+//! Completions are handed back, not called: whoever holds the lock around this calls them after letting go of it.
+//!
+//! Deadlines cost a comparison a call: only the earliest is kept, and when it has passed all calls are looked at once.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    time::Duration,
+};
+
+use bytes::Bytes;
+
+use super::{CallId, Completion};
+use crate::{
+    error::{Error, ErrorCode, Result},
+    limits::{
+        CLIENT_BATCH_BYTES_TARGET, CLIENT_BATCH_OPERATIONS_MAX, CLIENT_IN_FLIGHT_MAX, CLIENT_QUEUE_BYTES_MAX,
+        CLIENT_QUEUE_OPERATIONS_MAX, CLIENT_SENDS_MAX,
+    },
+    types::{Answer, Operation},
+    wire::{
+        kv,
+        v1::{self, operation::Operation as Body},
+    },
+};
+
+/// A call whose outcome is known. Hand the outcome over with [`Finished::complete`], outside of every lock.
+#[must_use = "a completion that is dropped never learns the outcome"]
+pub(super) struct Finished {
+    done: Completion,
+    outcome: Result<Vec<Result<Answer>>>,
+}
+
+impl Finished {
+    pub(super) fn complete(self) {
+        (self.done)(self.outcome);
+    }
+}
+
+/// One operation on its way.
+pub(super) struct Slot {
+    /// What is sent. Its bytes are shared with the message, so keeping it for another try costs no copy.
+    body: Body,
+    bytes: usize,
+    name: &'static str,
+    is_write: bool,
+    state: State,
+}
+
+enum State {
+    Waiting,
+    Sent,
+    Answered(Result<Answer>),
+}
+
+impl Slot {
+    pub(super) fn new(operation: &Operation) -> Slot {
+        let body = kv::encode_body(operation);
+        let (name, is_write) = (operation.name(), operation.is_write());
+        Slot { bytes: bytes_of(&body), body, name, is_write, state: State::Waiting }
+    }
+
+    /// Bytes of the key and the value, or of the range.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Whether it is a write that a node has applied, or may have.
+    fn may_have_changed(&self) -> bool {
+        self.is_write
+            && match &self.state {
+                State::Waiting => false,
+                State::Sent => true,
+                State::Answered(answer) => answer.as_ref().err().is_none_or(Error::is_maybe_applied),
+            }
+    }
+}
+
+fn bytes_of(body: &Body) -> usize {
+    match body {
+        Body::Get(request) => request.key.len(),
+        Body::Put(request) => request.key.len() + request.value.len(),
+        Body::Delete(request) => request.key.len(),
+        Body::Touch(request) => request.key.len(),
+        Body::Count(request) => request.range.as_ref().map_or(0, bytes_of_range),
+        Body::Scan(request) => request.range.as_ref().map_or(0, bytes_of_range),
+        Body::Ping(_) => 0,
+    }
+}
+
+fn bytes_of_range(range: &v1::Range) -> usize {
+    let bound = |bound: &Option<Bytes>| bound.as_ref().map_or(0, Bytes::len);
+    range.prefix.len() + bound(&range.start) + bound(&range.end)
+}
+
+/// Operations that were submitted together and complete together.
+pub(super) struct Call {
+    slots: Vec<Slot>,
+    unanswered: usize,
+    submitted: Duration,
+    timeout: Option<Duration>,
+    /// How often a part of it was sent and not answered.
+    sends_in_vain: u32,
+    done: Completion,
+}
+
+impl Call {
+    fn deadline(&self) -> Option<Duration> {
+        self.timeout.map(|timeout| self.submitted.saturating_add(timeout))
+    }
+
+    fn waiting(&self) -> usize {
+        self.slots.iter().filter(|slot| matches!(slot.state, State::Waiting)).count()
+    }
+
+    fn waiting_bytes(&self) -> usize {
+        let is_waiting = |slot: &&Slot| matches!(slot.state, State::Waiting);
+        self.slots.iter().filter(is_waiting).map(Slot::bytes).sum()
+    }
+
+    fn fail(self, code: ErrorCode, why: &str) -> Finished {
+        let error = Error::new(code, why);
+        let error = if self.slots.iter().any(Slot::may_have_changed) { error.maybe_applied() } else { error };
+        Finished { done: self.done, outcome: Err(error) }
+    }
+
+    fn finish(self) -> Finished {
+        let answer = |slot: Slot| match slot.state {
+            State::Answered(answer) => answer,
+            State::Waiting | State::Sent => Err(Error::new(ErrorCode::Internal, "a call was finished unanswered")),
+        };
+        Finished { done: self.done, outcome: Ok(self.slots.into_iter().map(answer).collect()) }
+    }
+}
+
+/// How the connection stands, as far as the calls need to know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Link {
+    /// There is none, and the last one ended then; `None`: there never was one.
+    Down { since: Option<Duration> },
+    Up,
+    /// The node is stopping: it gets nothing more, and what it has will be answered.
+    Leaving,
+}
+
+/// See the module.
+pub(super) struct Calls {
+    /// By the id of the first operation.
+    calls: BTreeMap<u64, Call>,
+    /// Operations to send, in order; among them some of calls that are gone.
+    queue: VecDeque<u64>,
+    /// How many of the queue are of calls that are gone.
+    queue_gone: usize,
+    /// Bytes of the operations in the queue, those of calls that are gone left out.
+    queue_bytes: usize,
+    next_id: u64,
+    /// Operations that the present connection was given and has not answered, those of calls that are gone included:
+    /// the node still works on them.
+    in_flight: usize,
+    /// No call's deadline is before this; `None`: no call has one.
+    earliest: Option<Duration>,
+    link: Link,
+    /// Counts connections, so that the remains of an old one get nothing.
+    connection: u64,
+    /// Why no node could be reached, for the text of errors.
+    problem: String,
+    is_closed: bool,
+}
+
+impl Calls {
+    pub(super) fn new() -> Calls {
+        Calls {
+            calls: BTreeMap::new(),
+            queue: VecDeque::new(),
+            queue_gone: 0,
+            queue_bytes: 0,
+            next_id: 1,
+            in_flight: 0,
+            earliest: None,
+            link: Link::Down { since: None },
+            connection: 0,
+            problem: "none has answered yet".to_string(),
+            is_closed: false,
+        }
+    }
+
+    /// Takes a call in. An error means that nothing of it will be sent; the completion comes back with it.
+    pub(super) fn submit(
+        &mut self,
+        now: Duration,
+        slots: Vec<Slot>,
+        timeout: Option<Duration>,
+        done: Completion,
+    ) -> Result<CallId, Finished> {
+        let bytes: usize = slots.iter().map(Slot::bytes).sum();
+        if let Err(error) = self.check_room(slots.len(), bytes) {
+            return Err(Finished { done, outcome: Err(error) });
+        }
+        let first = self.next_id;
+        self.next_id += slots.len() as u64;
+        self.queue.extend(first..self.next_id);
+        self.queue_bytes += bytes;
+        let unanswered = slots.len();
+        let call = Call { slots, unanswered, submitted: now, timeout, sends_in_vain: 0, done };
+        self.expect_deadline(call.deadline());
+        self.calls.insert(first, call);
+        Ok(CallId(first))
+    }
+
+    fn check_room(&self, operations: usize, bytes: usize) -> Result<()> {
+        if self.is_closed {
+            return Err(Error::new(ErrorCode::ClientClosed, "the client is closed; make a new one"));
+        }
+        let waiting = self.queue.len() - self.queue_gone;
+        if waiting + operations > CLIENT_QUEUE_OPERATIONS_MAX || self.queue_bytes + bytes > CLIENT_QUEUE_BYTES_MAX {
+            let text = format!(
+                "{waiting} operations of {} bytes wait already, the limits are {CLIENT_QUEUE_OPERATIONS_MAX} operations \
+                 and {CLIENT_QUEUE_BYTES_MAX} bytes; wait for answers first",
+                self.queue_bytes
+            );
+            return Err(Error::new(ErrorCode::Overloaded, text));
+        }
+        Ok(())
+    }
+
+    fn expect_deadline(&mut self, deadline: Option<Duration>) {
+        if let Some(deadline) = deadline {
+            self.earliest = Some(self.earliest.map_or(deadline, |earliest| earliest.min(deadline)));
+        }
+    }
+
+    /// The time before which [`Calls::expire`] finds nothing.
+    pub(super) fn earliest_deadline(&self) -> Option<Duration> {
+        self.earliest
+    }
+
+    /// Whether a connection would have something to send.
+    pub(super) fn has_waiting(&self) -> bool {
+        self.queue.len() > self.queue_gone
+    }
+
+    /// Whether there is no connection.
+    pub(super) fn is_down(&self) -> bool {
+        matches!(self.link, Link::Down { .. })
+    }
+
+    /// Whether a batch could be sent now.
+    pub(super) fn can_send(&self) -> bool {
+        self.link == Link::Up && self.in_flight < CLIENT_IN_FLIGHT_MAX && self.has_waiting()
+    }
+
+    /// The next message for the stream; from here on its operations may have been applied.
+    pub(super) fn next_batch(&mut self) -> Option<v1::PipelineRequest> {
+        if !self.can_send() {
+            return None;
+        }
+        let room = (CLIENT_IN_FLIGHT_MAX - self.in_flight).min(CLIENT_BATCH_OPERATIONS_MAX);
+        let mut operations = Vec::with_capacity(room.min(self.queue.len()));
+        let mut batch_bytes = 0;
+        while operations.len() < room && batch_bytes < CLIENT_BATCH_BYTES_TARGET {
+            let Some(id) = self.queue.pop_front() else { break };
+            let Some((first, call)) = call_of(&mut self.calls, id) else {
+                self.queue_gone -= 1;
+                continue;
+            };
+            let slot = &mut call.slots[(id - first) as usize];
+            slot.state = State::Sent;
+            batch_bytes += slot.bytes;
+            self.queue_bytes -= slot.bytes;
+            operations.push(v1::Operation { id, operation: Some(slot.body.clone()) });
+        }
+        self.in_flight += operations.len();
+        (!operations.is_empty()).then_some(v1::PipelineRequest { operations })
+    }
+
+    /// Takes answers in; gives the calls that have all of theirs.
+    pub(super) fn answer(&mut self, answers: Vec<(u64, Result<Answer>)>) -> Vec<Finished> {
+        let mut finished = Vec::new();
+        for (id, answer) in answers {
+            self.in_flight = self.in_flight.saturating_sub(1);
+            let Some((first, call)) = call_of(&mut self.calls, id) else { continue };
+            let slot = &mut call.slots[(id - first) as usize];
+            if !matches!(slot.state, State::Sent) {
+                continue;
+            }
+            if is_refusal_of_a_stopping_node(&answer) && call.sends_in_vain < CLIENT_SENDS_MAX {
+                self.link = Link::Leaving;
+                call.sends_in_vain += 1;
+                slot.state = State::Waiting;
+                self.queue_bytes += slot.bytes;
+                self.queue.push_back(id);
+                continue;
+            }
+            slot.state = State::Answered(answer);
+            call.unanswered -= 1;
+            if call.unanswered == 0 {
+                finished.extend(self.calls.remove(&first).map(Call::finish));
+            }
+        }
+        finished
+    }
+
+    /// Gives the next connection its number; the one before it is over.
+    pub(super) fn number_connection(&mut self) -> u64 {
+        self.connection += 1;
+        self.connection
+    }
+
+    /// Whether a later connection has taken the place of this one.
+    pub(super) fn is_over(&self, connection: u64) -> bool {
+        self.connection != connection || self.is_closed
+    }
+
+    /// The connection stands and takes batches.
+    pub(super) fn connection_opened(&mut self) {
+        assert_eq!(self.in_flight, 0, "a connection starts with nothing in flight");
+        self.link = Link::Up;
+    }
+
+    /// Whether the connection has answered everything and will be given nothing more.
+    pub(super) fn is_drained(&self) -> bool {
+        self.link == Link::Leaving && self.in_flight == 0
+    }
+
+    /// The connection ended: sent reads wait again, calls with an unanswered sent write fail.
+    pub(super) fn connection_lost(&mut self, now: Duration, why: &str) -> Vec<Finished> {
+        self.link = Link::Down { since: Some(now) };
+        self.in_flight = 0;
+        self.problem = why.to_string();
+        let mut failed = Vec::new();
+        let mut again = VecDeque::new();
+        for (&first, call) in &mut self.calls {
+            let is_sent = |slot: &Slot| matches!(slot.state, State::Sent);
+            if !call.slots.iter().any(is_sent) {
+                continue;
+            }
+            call.sends_in_vain += 1;
+            let is_lost = call.slots.iter().any(|slot| is_sent(slot) && slot.is_write);
+            if is_lost || call.sends_in_vain > CLIENT_SENDS_MAX {
+                failed.push(first);
+                continue;
+            }
+            for (id, slot) in (first..).zip(&mut call.slots).filter(|(_, slot)| is_sent(slot)) {
+                slot.state = State::Waiting;
+                self.queue_bytes += slot.bytes;
+                again.push_back(id);
+            }
+        }
+        again.append(&mut self.queue);
+        self.queue = again;
+        let text = format!("the connection was lost before the answer came: {why}");
+        failed.into_iter().filter_map(|id| self.remove(id)).map(|c| c.fail(ErrorCode::ConnectionLost, &text)).collect()
+    }
+
+    /// Another attempt to reach a node failed; `problem` tells of all targets.
+    pub(super) fn connecting_failed(&mut self, problem: String) {
+        self.problem = problem;
+    }
+
+    /// Why there is no connection.
+    pub(super) fn problem(&self) -> &str {
+        &self.problem
+    }
+
+    /// Fails the calls whose deadline has passed.
+    pub(super) fn expire(&mut self, now: Duration) -> Vec<Finished> {
+        if self.earliest.is_none_or(|earliest| earliest > now) {
+            return Vec::new();
+        }
+        let is_late = |call: &Call| call.deadline().is_some_and(|deadline| deadline <= now);
+        let late: Vec<u64> = self.calls.iter().filter(|(_, call)| is_late(call)).map(|(&id, _)| id).collect();
+        let finished = late.into_iter().filter_map(|id| self.remove(id)).map(|call| self.fail_late(call)).collect();
+        self.earliest = self.calls.values().filter_map(Call::deadline).min();
+        finished
+    }
+
+    /// A deadline that passed without any connection says why there was none.
+    fn fail_late(&self, call: Call) -> Finished {
+        let name = if call.slots.len() == 1 { call.slots[0].name } else { "the batch" };
+        let timeout = call.timeout.unwrap_or_default().as_secs_f64();
+        let was_connected = match self.link {
+            Link::Up | Link::Leaving => true,
+            Link::Down { since } => since.is_some_and(|since| since >= call.submitted),
+        };
+        if was_connected {
+            return call.fail(ErrorCode::DeadlineExceeded, &format!("{name} got no answer within {timeout:.3} s"));
+        }
+        call.fail(ErrorCode::Unreachable, &format!("no node could be reached within {timeout:.3} s: {}", self.problem))
+    }
+
+    /// Gives up a call; what it held is to be dropped outside of the lock.
+    pub(super) fn cancel(&mut self, call: CallId) -> Option<Call> {
+        self.remove(call.0)
+    }
+
+    /// Fails everything, for good.
+    pub(super) fn close(&mut self) -> Vec<Finished> {
+        self.is_closed = true;
+        self.queue.clear();
+        (self.queue_gone, self.queue_bytes, self.earliest) = (0, 0, None);
+        let calls = std::mem::take(&mut self.calls).into_values();
+        calls.map(|call| call.fail(ErrorCode::ClientClosed, "the client was closed during the call")).collect()
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.is_closed
+    }
+
+    /// Takes a call out, and keeps the queue from filling with what is gone.
+    fn remove(&mut self, first: u64) -> Option<Call> {
+        let call = self.calls.remove(&first)?;
+        self.queue_gone += call.waiting();
+        self.queue_bytes -= call.waiting_bytes();
+        if self.queue_gone > self.queue.len() / 2 {
+            let calls = &mut self.calls;
+            self.queue.retain(|&id| call_of(calls, id).is_some());
+            self.queue_gone = 0;
+        }
+        Some(call)
+    }
+}
+
+/// The call that an operation belongs to, and the id of its first operation.
+fn call_of(calls: &mut BTreeMap<u64, Call>, id: u64) -> Option<(u64, &mut Call)> {
+    let (&first, call) = calls.range_mut(..=id).next_back()?;
+    (id - first < call.slots.len() as u64).then_some((first, call))
+}
+
+fn is_refusal_of_a_stopping_node(answer: &Result<Answer>) -> bool {
+    answer.as_ref().is_err_and(|error| error.code() == ErrorCode::NotRunning && !error.is_maybe_applied())
+}
+
+#[cfg(test)]
+mod tests;

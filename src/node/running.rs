@@ -1,0 +1,138 @@
+//! The composition root: where the data, replication and the server of a running node are put together, and taken apart
+//! in the one order that loses nothing.
+
+use std::{future::Future, sync::Arc, time::Duration};
+
+use parking_lot::Mutex;
+
+use super::owner::bind_error;
+use crate::{
+    config::NodeConfig,
+    env::Env,
+    error::Result,
+    limits::CLOSE_GRACE,
+    replication::eventual::{Eventual, PeerStream, Replication, ReplicationConfig},
+    rpc::{Accepting, Host, RpcDialer, Server},
+    types::{Address, MemberStatus, NodeId, NodeStatus},
+    VERSION,
+};
+
+/// A node with an open port.
+pub(super) struct Running {
+    inside: Arc<Inside>,
+    /// Taken when the node closes.
+    server: Mutex<Option<Server>>,
+}
+
+/// What the server serves.
+struct Inside {
+    address: Address,
+    cluster: String,
+    env: Env,
+    /// By the monotonic clock.
+    started: Duration,
+    keyspace: Arc<Eventual>,
+    replication: Replication,
+}
+
+impl Running {
+    /// Binds, then starts replication and the server on the current runtime.
+    ///
+    /// # Errors
+    /// `ADDRESS_IN_USE`, `BIND_FAILED`.
+    pub(super) async fn open(config: &NodeConfig, env: &Env, id: NodeId) -> Result<Running> {
+        let listener = match env.transport.listen(&config.host, config.port).await {
+            Ok(listener) => listener,
+            Err(error) => return Err(bind_error(config, env, &error).await),
+        };
+        let address = match &config.advertise {
+            Some(address) => address.clone(),
+            None => Address::new(&config.host, listener.port())?,
+        };
+        let keyspace = Arc::new(Eventual::new(id, env.clock.clone()));
+        let replication = Replication::spawn(
+            ReplicationConfig {
+                cluster: config.cluster.clone(),
+                advertise: address.clone(),
+                peers: config.peers.clone(),
+            },
+            keyspace.clone(),
+            Arc::new(RpcDialer::new(env.transport.clone())),
+            env.clone(),
+        );
+        let (cluster, started) = (config.cluster.clone(), env.clock.monotonic());
+        tracing::info!(node = %id, %address, %cluster, "node started");
+        let inside = Arc::new(Inside { address, cluster, env: env.clone(), started, keyspace, replication });
+        let server = Server::spawn(listener, inside.clone()).await;
+        Ok(Running { inside, server: Mutex::new(Some(server)) })
+    }
+
+    /// Refuses clients, hands over to peers, closes every connection. Within `patience` and a short grace. False when
+    /// something had to be cut short.
+    pub(super) async fn close(&self, patience: Duration) -> bool {
+        let Some(server) = self.server.lock().take() else { return true };
+        // A write that were acknowledged after the hand-over would be lost.
+        server.leave().await;
+        let handed_over = self.inside.replication.shutdown(patience).await;
+        // A client that does not answer the goodbye is no reason to call the stop cut short: nothing of it is lost.
+        let _in_order = server.shutdown(CLOSE_GRACE.min(patience)).await;
+        tracing::info!(node = %self.inside.keyspace.me(), handed_over, "node stopped");
+        handed_over
+    }
+
+    /// Returns when the node has caught up with at least one peer, or has none.
+    pub(super) fn ready(&self) -> impl Future<Output = ()> + Send + 'static {
+        let inside = self.inside.clone();
+        async move { inside.replication.ready().await }
+    }
+
+    pub(super) fn address(&self) -> &Address {
+        &self.inside.address
+    }
+
+    pub(super) fn keyspace(&self) -> &Arc<Eventual> {
+        &self.inside.keyspace
+    }
+
+    pub(super) fn status(&self, digests: bool) -> NodeStatus {
+        self.inside.status(digests)
+    }
+
+    pub(super) fn members(&self) -> Vec<MemberStatus> {
+        self.inside.members()
+    }
+}
+
+impl Host for Inside {
+    fn keyspace(&self) -> &Arc<Eventual> {
+        &self.keyspace
+    }
+
+    fn status(&self, digests: bool) -> NodeStatus {
+        let stats = self.keyspace.stats();
+        let replication = self.replication.status();
+        NodeStatus {
+            node: self.keyspace.me(),
+            address: self.address.clone(),
+            cluster: self.cluster.clone(),
+            version: VERSION.to_string(),
+            uptime: self.env.clock.monotonic().saturating_sub(self.started),
+            keys: stats.keys,
+            bytes: stats.bytes,
+            tombstones: stats.tombstones,
+            conflicts: self.keyspace.conflicts(),
+            peers: replication.peers,
+            replication_lag: replication.lag,
+            digests: if digests { self.keyspace.digests() } else { Vec::new() },
+            ready: replication.ready,
+        }
+    }
+
+    fn members(&self) -> Vec<MemberStatus> {
+        self.replication.members()
+    }
+
+    fn accept(&self, stream: PeerStream) -> Accepting<'_> {
+        Box::pin(self.replication.accept(stream))
+    }
+}

@@ -1,0 +1,154 @@
+//! Own writes on their way to one peer: a window, acknowledgements, and what to do when the peer has fallen behind.
+
+use std::collections::VecDeque;
+
+use super::Eventual;
+use crate::{
+    limits::PARTITIONS,
+    types::{NodeId, PartitionChanges, PartitionId, Sequence},
+};
+
+/// How much is sent at once, and ahead of acknowledgements.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct PushBounds {
+    pub(super) batch_writes_max: usize,
+    pub(super) batch_bytes_target: usize,
+    pub(super) window_bytes: usize,
+    pub(super) window_stretches: usize,
+}
+
+/// The stream of own writes to one peer.
+#[derive(Debug)]
+pub(super) struct Push {
+    streams: Vec<Stream>,
+    in_flight_bytes: usize,
+    in_flight_stretches: usize,
+    /// Partitions take turns in being first in a batch.
+    turn: usize,
+}
+
+/// The stream of one partition.
+#[derive(Debug, Default)]
+struct Stream {
+    /// The peer has said where it stands.
+    is_known: bool,
+    acknowledged: Sequence,
+    sent: Sequence,
+    in_flight: VecDeque<Stretch>,
+    /// The outbox no longer reaches back to what the peer needs: it has to fetch state.
+    is_behind: bool,
+}
+
+/// A stretch of writes that was sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Stretch {
+    last: Sequence,
+    bytes: usize,
+    pub(super) writes: u64,
+    /// When its first and last writes were made: milliseconds since the Unix epoch.
+    pub(super) made_ms: (u64, u64),
+}
+
+/// What to send next.
+#[derive(Debug, Default)]
+pub(super) struct Batch {
+    pub(super) changes: Vec<PartitionChanges>,
+    /// Partitions in which the peer has just been found to have fallen behind the outbox.
+    pub(super) fallen_behind: Vec<PartitionId>,
+    /// There is more to send at once.
+    pub(super) has_more: bool,
+}
+
+impl Push {
+    /// A stream to a peer that has not said yet where it stands: nothing is sent.
+    pub(super) fn new() -> Push {
+        let streams = (0..PARTITIONS).map(|_| Stream::default()).collect();
+        Push { streams, in_flight_bytes: 0, in_flight_stretches: 0, turn: 0 }
+    }
+
+    /// The peer has applied own writes up to `sequence`. Returns the stretches that this confirms.
+    ///
+    /// The peer may stand beyond what was sent on this session, because it got the writes from others, but not beyond
+    /// what was written (`None`). A position below an earlier one, which only a gap can cause, goes back to it.
+    pub(super) fn acknowledge(&mut self, keyspace: &Eventual, at: (PartitionId, Sequence)) -> Option<Vec<Stretch>> {
+        let (partition, sequence) = at;
+        let stream = self.streams.get_mut(partition.index())?;
+        if sequence > keyspace.outbox(partition, |outbox| outbox.last()) {
+            return None;
+        }
+        let is_back = sequence < stream.acknowledged;
+        let count = if is_back { stream.in_flight.len() } else { stream.confirmed(sequence) };
+        let ended: Vec<Stretch> = stream.in_flight.drain(..count).collect();
+        self.in_flight_stretches -= ended.len();
+        self.in_flight_bytes -= ended.iter().map(|stretch| stretch.bytes).sum::<usize>();
+        stream.sent = if is_back { sequence } else { stream.sent.max(sequence) };
+        stream.is_behind &= stream.acknowledged == sequence && stream.is_known;
+        stream.acknowledged = sequence;
+        stream.is_known = true;
+        Some(if is_back { Vec::new() } else { ended })
+    }
+
+    /// The next writes within the window, as one message.
+    pub(super) fn next_batch(&mut self, keyspace: &Eventual, receiver: NodeId, bounds: &PushBounds) -> Batch {
+        let mut batch = Batch::default();
+        let (mut writes, mut bytes) = (0, 0);
+        for step in 0..self.streams.len() {
+            if batch.has_more || self.is_window_full(bounds) {
+                self.turn = (self.turn + step) % self.streams.len();
+                break;
+            }
+            let index = (self.turn + step) % self.streams.len();
+            let stream = &mut self.streams[index];
+            if !stream.is_known || stream.is_behind {
+                continue;
+            }
+            let room = (bounds.batch_writes_max - writes, bounds.batch_bytes_target - bytes);
+            let partition = PartitionId(index as u16);
+            let Some(changes) = keyspace.own_changes(partition, receiver, stream.sent.next(), room) else {
+                stream.is_behind = true;
+                batch.fallen_behind.push(partition);
+                continue;
+            };
+            let Some(stretch) = Stretch::of(&changes) else { continue };
+            writes += changes.changes.len();
+            bytes += stretch.bytes;
+            stream.sent = stretch.last;
+            stream.in_flight.push_back(stretch);
+            self.in_flight_stretches += 1;
+            self.in_flight_bytes += stretch.bytes;
+            batch.changes.push(changes);
+            batch.has_more = writes >= bounds.batch_writes_max || bytes >= bounds.batch_bytes_target;
+        }
+        batch
+    }
+
+    /// Own writes that the peer has acknowledged, in all.
+    pub(super) fn acknowledged(&self) -> u64 {
+        self.streams.iter().map(|stream| stream.acknowledged.0).sum()
+    }
+
+    fn is_window_full(&self, bounds: &PushBounds) -> bool {
+        self.in_flight_bytes >= bounds.window_bytes || self.in_flight_stretches >= bounds.window_stretches
+    }
+}
+
+impl Stream {
+    /// How many of the stretches in flight end at or before `sequence`.
+    fn confirmed(&self, sequence: Sequence) -> usize {
+        self.in_flight.iter().take_while(|stretch| stretch.last <= sequence).count()
+    }
+}
+
+impl Stretch {
+    fn of(changes: &PartitionChanges) -> Option<Stretch> {
+        let (first, last) = (changes.changes.first()?, changes.changes.last()?);
+        let writes = changes.changes.len() as u64;
+        let bytes = |change: &crate::types::Change| change.key.len() + change.value.as_ref().map_or(0, |v| v.len());
+        Some(Stretch {
+            last: changes.first_sequence.plus(writes - 1),
+            bytes: changes.changes.iter().map(bytes).sum(),
+            writes,
+            made_ms: (first.timestamp.millis(), last.timestamp.millis()),
+        })
+    }
+}

@@ -1,0 +1,318 @@
+//! The core of replication: what a node does about each thing that happens. No clock, no socket, no task; time is an
+//! argument, and what is to be done in the world is returned.
+//!
+//! Two nodes share one **session**, a stream on which both send Hello, then their positions, then their own writes, in
+//! order, from where the other stands ([`super::push`]). A write is pushed by its origin alone. What pushes cannot bring
+//! is fetched as state ([`super::pull`], [`super::serve`]).
+//!
+//! Both may dial each other at once. The session of the smaller node id stays, and **only the side that dialled a
+//! session closes it as a duplicate**: it knows best which of its own sessions live, so the two can never close both
+//! sessions, each a different one.
+
+mod exchange;
+mod greet;
+mod report;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use rand::{rngs::StdRng, Rng, SeedableRng};
+
+use super::{
+    lag::Lag,
+    peers::Peers,
+    pull::{Pulls, Source},
+    push::PushBounds,
+    session::{Link, Phase, Session},
+    snapshot::PieceBounds,
+    Eventual,
+};
+use crate::{
+    error::{Error, ErrorCode},
+    limits::{
+        CONNECT_TIMEOUT, POSITIONS_INTERVAL, REPLICATION_BATCH_BYTES_TARGET, REPLICATION_BATCH_WRITES_MAX,
+        REPLICATION_WINDOW_BYTES, REPLICATION_WINDOW_STRETCHES, SESSION_SILENCE_MAX, STATE_CHUNK_BYTES_TARGET,
+        STATE_CHUNK_RECORDS_MAX, STATE_CHUNK_VISITS_MAX, STATE_TRANSFER_TIMEOUT,
+    },
+    types::{Address, Member, NodeId, PeerMessage},
+};
+
+/// The time, twice: one clock to wait by, one to compare with timestamps.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Now {
+    pub(super) monotonic: Duration,
+    /// Milliseconds since the Unix epoch.
+    pub(super) wall_ms: u64,
+}
+
+/// Names a stream on this node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct SessionId(pub(super) u64);
+
+/// What happens.
+#[derive(Debug)]
+pub(super) enum Event {
+    /// Some time has passed.
+    Tick,
+    /// There may be own writes to push, or work is left of the last turn.
+    News,
+    DialSucceeded {
+        address: Address,
+        session: SessionId,
+    },
+    DialFailed {
+        address: Address,
+        problem: Error,
+    },
+    /// A peer opened a stream.
+    Accepted {
+        session: SessionId,
+    },
+    Received {
+        session: SessionId,
+        message: PeerMessage,
+    },
+    /// A stream ended, with an error or in order.
+    Closed {
+        session: SessionId,
+        problem: Option<Error>,
+    },
+    /// End all streams.
+    Shutdown,
+}
+
+/// What is to be done, in this order.
+#[derive(Debug, PartialEq)]
+pub(super) enum Action {
+    /// Connect; answered by `DialSucceeded` or `DialFailed`.
+    Dial {
+        address: Address,
+    },
+    Send {
+        session: SessionId,
+        message: PeerMessage,
+    },
+    /// End a stream; not answered.
+    Close {
+        session: SessionId,
+        why: String,
+    },
+}
+
+/// How much is done at once.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Bounds {
+    pub(super) push: PushBounds,
+    pub(super) piece: PieceBounds,
+}
+
+impl Default for Bounds {
+    fn default() -> Bounds {
+        Bounds {
+            push: PushBounds {
+                batch_writes_max: REPLICATION_BATCH_WRITES_MAX,
+                batch_bytes_target: REPLICATION_BATCH_BYTES_TARGET,
+                window_bytes: REPLICATION_WINDOW_BYTES,
+                window_stretches: REPLICATION_WINDOW_STRETCHES,
+            },
+            piece: PieceBounds {
+                records_max: STATE_CHUNK_RECORDS_MAX,
+                visits_max: STATE_CHUNK_VISITS_MAX,
+                bytes_target: STATE_CHUNK_BYTES_TARGET,
+            },
+        }
+    }
+}
+
+/// What a replica is made with.
+pub(super) struct ReplicaConfig {
+    pub(super) cluster: String,
+    pub(super) advertise: Address,
+    pub(super) peers: Vec<Address>,
+    pub(super) bounds: Bounds,
+    /// Of the generator that jitter comes from.
+    pub(super) seed: u64,
+}
+
+/// A node's side of replication.
+pub(super) struct Replica {
+    me: Member,
+    cluster: String,
+    bounds: Bounds,
+    keyspace: Arc<Eventual>,
+    rng: StdRng,
+    peers: Peers,
+    sessions: BTreeMap<SessionId, Session>,
+    pulls: Pulls,
+    lag: Lag,
+    /// The members that were last told to the peers.
+    told: BTreeSet<Member>,
+    ticked: Duration,
+    positions_due: Duration,
+    is_ready: bool,
+    has_backlog: bool,
+}
+
+impl Replica {
+    /// A replica that has not met anyone.
+    pub(super) fn new(config: ReplicaConfig, keyspace: Arc<Eventual>, now: Now) -> Replica {
+        let me = Member { node: keyspace.me(), address: config.advertise };
+        Replica {
+            peers: Peers::new(&me.address, &config.peers),
+            me,
+            cluster: config.cluster,
+            bounds: config.bounds,
+            keyspace,
+            rng: StdRng::seed_from_u64(config.seed),
+            sessions: BTreeMap::new(),
+            pulls: Pulls::default(),
+            lag: Lag::new(now.monotonic),
+            told: BTreeSet::new(),
+            ticked: now.monotonic,
+            positions_due: now.monotonic,
+            is_ready: false,
+            has_backlog: false,
+        }
+    }
+
+    /// Takes in what happened and appends what is to be done. A bounded piece of work; see [`Replica::has_backlog`].
+    pub(super) fn handle(&mut self, now: Now, event: Event, actions: &mut Vec<Action>) {
+        match event {
+            Event::Tick => self.handle_tick(now, actions),
+            Event::News => {}
+            Event::DialSucceeded { address, session } => {
+                self.peers.opened(&address, session);
+                self.open(now, session, Some(address), actions);
+            }
+            Event::DialFailed { address, problem } => self.handle_dial_failed(now, &address, &problem),
+            Event::Accepted { session } => self.open(now, session, None, actions),
+            Event::Received { session, message } => self.handle_message(now, session, message, actions),
+            Event::Closed { session, problem } => {
+                let problem = problem.unwrap_or_else(|| Error::new(ErrorCode::ConnectionLost, "the peer hung up"));
+                self.end(now, session, &problem);
+            }
+            Event::Shutdown => {
+                for session in self.sessions.keys().copied().collect::<Vec<_>>() {
+                    self.close(now, session, "this node is shutting down", actions);
+                }
+                return;
+            }
+        }
+        self.work(now, actions);
+        self.tell_members(actions);
+    }
+
+    /// Whether a piece of work was left undone, so that [`Event::News`] should follow soon.
+    pub(super) fn has_backlog(&self) -> bool {
+        self.has_backlog
+    }
+
+    /// The links, and on which sessions they are.
+    fn links(&self) -> impl Iterator<Item = (SessionId, &Link)> {
+        self.sessions.iter().filter_map(|(&id, session)| Some((id, session.link()?)))
+    }
+
+    fn link_mut(&mut self, id: SessionId) -> Option<&mut Link> {
+        self.sessions.get_mut(&id)?.link_mut()
+    }
+
+    fn connected_nodes(&self) -> BTreeSet<NodeId> {
+        self.links().map(|(_, link)| link.peer.node).collect()
+    }
+
+    fn handle_tick(&mut self, now: Now, actions: &mut Vec<Action>) {
+        let since_last = now.monotonic.saturating_sub(std::mem::replace(&mut self.ticked, now.monotonic));
+        if since_last >= SESSION_SILENCE_MAX / 2 {
+            // It was this node that stood still, not its peers: what they sent meanwhile is still to be read.
+            self.sessions.values_mut().for_each(|session| session.heard = now.monotonic);
+        }
+        self.close_silent(now, actions);
+        let connected = self.connected_nodes();
+        let due = self.peers.due(now.monotonic, &connected);
+        actions.extend(due.into_iter().map(|address| Action::Dial { address }));
+        for session in self.pulls.expire(now.monotonic) {
+            if let Some(link) = self.link_mut(session) {
+                link.ask_after = now.monotonic + STATE_TRANSFER_TIMEOUT;
+            }
+        }
+        self.lag.rotate(now.monotonic);
+        if now.monotonic >= self.positions_due {
+            self.positions_due = now.monotonic + POSITIONS_INTERVAL.mul_f64(self.rng.random_range(0.75..1.25));
+            self.observe_round(now);
+            self.tell_positions(actions);
+        }
+        self.plan_pulls(now, actions);
+    }
+
+    fn close_silent(&mut self, now: Now, actions: &mut Vec<Action>) {
+        let is_overdue = |session: &Session| match session.phase {
+            Phase::Greeting | Phase::Refused => now.monotonic.saturating_sub(session.opened) >= CONNECT_TIMEOUT,
+            Phase::Linked(_) => now.monotonic.saturating_sub(session.heard) >= SESSION_SILENCE_MAX,
+        };
+        let overdue = self.sessions.iter().filter(|(_, session)| is_overdue(session)).map(|(&id, _)| id);
+        for session in overdue.collect::<Vec<_>>() {
+            self.close(now, session, "the peer is silent", actions);
+        }
+    }
+
+    fn handle_dial_failed(&mut self, now: Now, address: &Address, problem: &Error) {
+        if problem.code() == ErrorCode::WrongCluster {
+            return self.peers.refused(address, now.monotonic, problem.message());
+        }
+        self.peers.failed(address, now.monotonic, Duration::ZERO, problem.message(), &mut self.rng);
+    }
+
+    /// Ends a session from this side.
+    fn close(&mut self, now: Now, id: SessionId, why: &str, actions: &mut Vec<Action>) {
+        self.end(now, id, &Error::new(ErrorCode::ConnectionLost, why));
+        actions.push(Action::Close { session: id, why: why.to_string() });
+    }
+
+    /// Forgets a session.
+    fn end(&mut self, now: Now, id: SessionId, problem: &Error) {
+        let Some(session) = self.sessions.remove(&id) else { return };
+        self.pulls.session_ended(id);
+        let lived = session.link().map_or(Duration::ZERO, |_| now.monotonic.saturating_sub(session.opened));
+        if let Some(link) = session.link() {
+            self.peers.parted(link.peer.node, link.push.acknowledged());
+        }
+        match (&session.dialled, &session.phase) {
+            (Some(address), Phase::Refused) => self.peers.refused(address, now.monotonic, problem.message()),
+            (Some(address), Phase::Greeting) if problem.code() == ErrorCode::WrongCluster => {
+                self.peers.refused(address, now.monotonic, problem.message());
+            }
+            (Some(address), Phase::Greeting | Phase::Linked(_)) => {
+                self.peers.failed(address, now.monotonic, lived, problem.message(), &mut self.rng);
+            }
+            (None, Phase::Greeting | Phase::Refused | Phase::Linked(_)) => {}
+        }
+    }
+
+    fn observe_round(&mut self, now: Now) {
+        let sources = sources(&self.sessions, now);
+        self.pulls.observe_round(&self.keyspace, &sources);
+    }
+
+    fn plan_pulls(&mut self, now: Now, actions: &mut Vec<Action>) {
+        let sources = sources(&self.sessions, now);
+        for request in self.pulls.plan(now.monotonic, &self.keyspace, &sources) {
+            let (transfer, partition, vector) = (request.transfer, request.partition, request.vector);
+            let message = PeerMessage::StateRequest { transfer, partition, vector };
+            actions.push(Action::Send { session: request.session, message });
+        }
+    }
+}
+
+/// The links, as sources of state.
+fn sources(sessions: &BTreeMap<SessionId, Session>, now: Now) -> Vec<Source<'_>> {
+    let links = sessions.iter().filter_map(|(&id, session)| Some((id, session.link()?)));
+    let mut sources = Vec::new();
+    for (session, link) in links {
+        let is_slow = now.monotonic < link.ask_after;
+        sources.push(Source { session, node: link.peer.node, positions: &link.positions, is_slow });
+    }
+    sources
+}

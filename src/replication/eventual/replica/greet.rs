@@ -1,0 +1,113 @@
+//! The beginning of a session: who is there, do we fit together, do we have two sessions now; and who else is there.
+
+use std::collections::BTreeSet;
+
+use super::{Action, Link, Now, Phase, Replica, Session, SessionId};
+use crate::{
+    limits::{PARTITIONS, PROTOCOL_VERSION},
+    types::{Address, Hello, Member, NodeId, PeerMessage},
+};
+
+impl Replica {
+    /// A stream is there: says Hello on it.
+    pub(super) fn open(&mut self, now: Now, id: SessionId, dialled: Option<Address>, actions: &mut Vec<Action>) {
+        self.sessions.insert(id, Session::new(now.monotonic, dialled));
+        let hello = Hello {
+            protocol_version: PROTOCOL_VERSION,
+            cluster: self.cluster.clone(),
+            sender: self.me.clone(),
+            partitions: PARTITIONS,
+            members: self.connected_members().into_iter().collect(),
+        };
+        actions.push(Action::Send { session: id, message: PeerMessage::Hello(hello) });
+    }
+
+    /// The peer says who it is.
+    pub(super) fn handle_hello(&mut self, now: Now, id: SessionId, hello: Hello, actions: &mut Vec<Action>) {
+        let Some(session) = self.sessions.get(&id) else { return };
+        let dialled = session.dialled.clone();
+        if hello.sender.node == self.me.node {
+            if let Some(address) = dialled {
+                self.close(now, id, "this node has dialled itself", actions);
+                self.peers.forget_ourselves(&address);
+            }
+            return;
+        }
+        if let Some(why) = self.mismatch(&hello) {
+            return self.refuse(now, id, &hello.sender.address, &why, actions);
+        }
+        self.close_former_incarnation(now, &hello.sender, actions);
+        self.peers.meet(&hello.sender, dialled.as_ref().map(|address| (address, id)));
+        hello.members.iter().for_each(|member| self.peers.hear_of(member));
+        let node = hello.sender.node;
+        if let Some(session) = self.sessions.get_mut(&id) {
+            session.phase = Phase::Linked(Box::new(Link::new(hello.sender, now.wall_ms)));
+        }
+        self.close_duplicates(now, node, actions);
+        if self.sessions.contains_key(&id) {
+            actions.push(Action::Send { session: id, message: PeerMessage::Positions(self.all_positions()) });
+        }
+    }
+
+    /// The members that this node is connected with.
+    pub(super) fn connected_members(&self) -> BTreeSet<Member> {
+        self.links().map(|(_, link)| link.peer.clone()).collect()
+    }
+
+    /// Tells every peer who is connected here, when that has changed.
+    pub(super) fn tell_members(&mut self, actions: &mut Vec<Action>) {
+        let members = self.connected_members();
+        if members == self.told {
+            return;
+        }
+        let message = PeerMessage::Members(members.iter().cloned().collect());
+        actions.extend(self.links().map(|(session, _)| Action::Send { session, message: message.clone() }));
+        self.told = members;
+    }
+
+    /// Why the two cannot talk to each other.
+    fn mismatch(&self, hello: &Hello) -> Option<String> {
+        let address = &hello.sender.address;
+        if hello.cluster != self.cluster {
+            let (theirs, ours) = (&hello.cluster, &self.cluster);
+            return Some(format!("{address} belongs to cluster {theirs:?}, this node to {ours:?}"));
+        }
+        if hello.protocol_version != PROTOCOL_VERSION {
+            let theirs = hello.protocol_version;
+            return Some(format!("{address} speaks protocol version {theirs}, this node {PROTOCOL_VERSION}"));
+        }
+        let theirs = hello.partitions;
+        (theirs != PARTITIONS).then(|| format!("{address} has {theirs} partitions, this node {PARTITIONS}"))
+    }
+
+    fn refuse(&mut self, now: Now, id: SessionId, address: &Address, why: &str, actions: &mut Vec<Action>) {
+        let Some(session) = self.sessions.get_mut(&id) else { return };
+        session.phase = Phase::Refused;
+        if session.dialled.is_some() {
+            self.close(now, id, why, actions);
+        } else {
+            self.peers.refused(address, now.monotonic, why);
+        }
+    }
+
+    /// Another node answers at this address: the one before is gone, also when its stream does not know it yet.
+    fn close_former_incarnation(&mut self, now: Now, member: &Member, actions: &mut Vec<Action>) {
+        let is_former = |link: &Link| link.peer.address == member.address && link.peer.node != member.node;
+        let former: Vec<SessionId> = self.links().filter(|(_, link)| is_former(link)).map(|(id, _)| id).collect();
+        for id in former {
+            self.close(now, id, "a new incarnation has taken its place", actions);
+        }
+    }
+
+    /// Of the sessions with a node keeps the one that the smaller node id dialled, and of several that this node
+    /// dialled the newest. Closes only sessions that this node dialled; the peer does the same with its own.
+    fn close_duplicates(&mut self, now: Now, node: NodeId, actions: &mut Vec<Action>) {
+        let with_node = |id: &SessionId| self.sessions[id].link().is_some_and(|link| link.peer.node == node);
+        let all = self.sessions.keys().copied().filter(with_node);
+        let (mine, theirs): (Vec<_>, Vec<_>) = all.partition(|id| self.sessions[id].dialled.is_some());
+        let kept = if node < self.me.node && !theirs.is_empty() { None } else { mine.last().copied() };
+        for id in mine.into_iter().filter(|&id| Some(id) != kept) {
+            self.close(now, id, "there is another session with this peer", actions);
+        }
+    }
+}

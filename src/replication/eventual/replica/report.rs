@@ -1,0 +1,73 @@
+//! How replication goes, for those who watch.
+
+use std::collections::BTreeMap;
+
+use super::{Replica, SessionId};
+use crate::{
+    replication::eventual::{peers::Peer, session::Link, ReplicationStatus},
+    types::{Address, MemberStatus, NodeId, PeerState, PeerStatus},
+};
+
+impl Replica {
+    /// Whether this node has caught up with a peer, or has none.
+    pub(in super::super) fn is_ready(&self) -> bool {
+        self.is_ready
+    }
+
+    /// Whether every connected peer has acknowledged every own write.
+    pub(in super::super) fn is_drained(&self) -> bool {
+        let written = self.written();
+        self.links().all(|(_, link)| link.push.acknowledged() >= written)
+    }
+
+    /// How replication goes.
+    pub(in super::super) fn status(&self) -> ReplicationStatus {
+        let written = self.written();
+        let links = self.links_by_node();
+        let peers = self.addresses(&links).map(|(address, peer)| {
+            let link = peer.node.and_then(|node| links.get(&node));
+            let acknowledged = link.map_or(peer.acknowledged, |(_, link)| link.push.acknowledged());
+            PeerStatus {
+                node: peer.node,
+                address: address.clone(),
+                state: if link.is_some() { PeerState::Connected } else { peer.state() },
+                unacknowledged: written.saturating_sub(acknowledged),
+                transfers: link.map_or(0, |(id, _)| self.pulls.asked_of(*id) as u32),
+                problem: if link.is_some() { String::new() } else { peer.problem.clone() },
+            }
+        });
+        ReplicationStatus { peers: peers.collect(), lag: self.lag.summary(), ready: self.is_ready }
+    }
+
+    /// The members this node knows, itself first.
+    pub(in super::super) fn members(&self) -> Vec<MemberStatus> {
+        let links = self.links_by_node();
+        let me = MemberStatus { node: Some(self.me.node), address: self.me.address.clone(), connected: true };
+        let others = self.addresses(&links).map(|(address, peer)| {
+            let connected = peer.node.is_some_and(|node| links.contains_key(&node));
+            MemberStatus { node: peer.node, address: address.clone(), connected }
+        });
+        std::iter::once(me).chain(others).collect()
+    }
+
+    /// Own writes in all partitions.
+    fn written(&self) -> u64 {
+        self.keyspace.partition_ids().map(|id| self.keyspace.outbox(id, |outbox| outbox.last().0)).sum()
+    }
+
+    fn links_by_node(&self) -> BTreeMap<NodeId, (SessionId, &Link)> {
+        self.links().map(|(id, link)| (link.peer.node, (id, link))).collect()
+    }
+
+    /// The known addresses, but for second names of nodes that are connected.
+    fn addresses<'a>(
+        &'a self,
+        links: &'a BTreeMap<NodeId, (SessionId, &'a Link)>,
+    ) -> impl Iterator<Item = (&'a Address, &'a Peer)> {
+        let is_second_name = |address: &Address, peer: &Peer| {
+            let link = peer.node.and_then(|node| links.get(&node));
+            link.is_some_and(|(_, link)| link.peer.address != *address)
+        };
+        self.peers.iter().filter(move |(address, peer)| !is_second_name(address, peer))
+    }
+}

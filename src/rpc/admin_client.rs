@@ -1,0 +1,31 @@
+//! Asks a node what operators ask.
+
+use super::{channel::Channel, status::from_status};
+use crate::{
+    error::Result,
+    limits::MESSAGE_BYTES_MAX,
+    types::{MemberStatus, NodeStatus},
+    wire::v1::{self, admin_client::AdminClient},
+};
+
+fn client(channel: Channel) -> AdminClient<Channel> {
+    AdminClient::new(channel).max_decoding_message_size(MESSAGE_BYTES_MAX)
+}
+
+/// How the node at the other end is. `digests` makes it read every record.
+///
+/// # Errors
+/// `CONNECTION_LOST`, `MALFORMED_MESSAGE`, or what the node answered.
+pub async fn node_status(channel: Channel, digests: bool) -> Result<NodeStatus> {
+    let response = client(channel).status(v1::StatusRequest { digests }).await;
+    Ok(response.map_err(|status| from_status(&status))?.into_inner().try_into()?)
+}
+
+/// The members that the node at the other end knows, itself first.
+///
+/// # Errors
+/// Those of [`node_status`].
+pub async fn node_members(channel: Channel) -> Result<Vec<MemberStatus>> {
+    let response = client(channel).members(v1::MembersRequest {}).await;
+    Ok(response.map_err(|status| from_status(&status))?.into_inner().try_into()?)
+}

@@ -1,0 +1,163 @@
+//! The one hardened server: every limit of [`crate::limits`] is set here, and nobody else builds a server. tonic's own
+//! defaults are not safe: it takes hyper's caps on streams and resets away, and knows no deadline for a silent
+//! connection.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::{
+    sync::{mpsc, watch, Semaphore},
+    task::JoinHandle,
+};
+use tokio_stream::{wrappers::ReceiverStream, StreamExt};
+use tonic::{service::Routes, transport::server::Router};
+use tonic_health::{
+    pb::health_server::{Health, HealthServer},
+    server::HealthReporter,
+    ServingStatus,
+};
+
+use super::{
+    admin_service::AdminService,
+    connection::GuardedConnection,
+    host::Host,
+    kv_service::KvService,
+    peer_service::PeerService,
+    phase::{Phase, PhaseWatch},
+};
+use crate::{
+    env::Listener,
+    limits,
+    wire::v1::{admin_server::AdminServer, kv_server::KvServer, peer_server::PeerServer},
+};
+
+/// The name of the client API in `grpc.health.v1`; the empty name is the node as a whole.
+const KV_SERVICE: &str = "kvstore.v1.KV";
+
+/// A server at work. Dropping it cuts every connection.
+pub struct Server {
+    phase: watch::Sender<Phase>,
+    health: HealthReporter,
+    /// Ends when every connection is closed.
+    serving: JoinHandle<()>,
+}
+
+impl Server {
+    /// Serves `host` to whoever connects to `listener`, on the current tokio runtime.
+    pub async fn spawn(listener: Box<dyn Listener>, host: Arc<dyn Host>) -> Server {
+        let (sender, phase) = PhaseWatch::new();
+        let (health, health_service) = tonic_health::server::health_reporter();
+        health.set_service_status(KV_SERVICE, ServingStatus::Serving).await;
+        let (accepted, incoming) = mpsc::channel(1);
+        tokio::spawn(accept(listener, accepted, phase.clone()));
+        let incoming = ReceiverStream::new(incoming).map(Ok::<_, std::io::Error>);
+        let router = hardened(routes(host, health_service, &phase));
+        let serving = tokio::spawn(async move {
+            let closing = phase.reached(Phase::Closing);
+            if let Err(error) = router.serve_with_incoming_shutdown(incoming, closing).await {
+                tracing::error!(%error, "the server ended");
+            }
+        });
+        Server { phase: sender, health, serving }
+    }
+
+    /// Refuses clients from now on; peers stay connected.
+    pub async fn leave(&self) {
+        self.advance(Phase::Leaving);
+        for service in ["", KV_SERVICE] {
+            self.health.set_service_status(service, ServingStatus::NotServing).await;
+        }
+    }
+
+    /// Closes the port, ends every stream and connection in order, and after `patience` cuts those that are left. False
+    /// when it had to cut. Afterwards nothing of the server runs.
+    pub async fn shutdown(mut self, patience: Duration) -> bool {
+        self.advance(Phase::Closing);
+        let in_order = tokio::time::timeout(patience, &mut self.serving).await.is_ok();
+        if !in_order {
+            self.advance(Phase::Cut);
+            // A cut connection fails at its next read, so this wait is short. The task panics only by a bug.
+            if let Err(error) = (&mut self.serving).await {
+                tracing::error!(%error, "the server did not end in order");
+            }
+        }
+        in_order
+    }
+
+    fn advance(&self, to: Phase) {
+        self.phase.send_if_modified(|phase| {
+            let is_forward = to > *phase;
+            *phase = to.max(*phase);
+            is_forward
+        });
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.advance(Phase::Cut);
+    }
+}
+
+/// Every service, each with its bounds on messages.
+fn routes(host: Arc<dyn Host>, health: HealthServer<impl Health>, phase: &PhaseWatch) -> Routes {
+    let kv = KvService { keyspace: host.keyspace().clone(), phase: phase.clone() };
+    let peer = PeerService { host: host.clone(), phase: phase.clone() };
+    let kv = KvServer::new(kv)
+        .max_decoding_message_size(limits::MESSAGE_BYTES_MAX)
+        .max_encoding_message_size(limits::MESSAGE_BYTES_MAX);
+    let peer = PeerServer::new(peer)
+        .max_decoding_message_size(limits::PEER_MESSAGE_BYTES_MAX)
+        .max_encoding_message_size(limits::PEER_MESSAGE_BYTES_MAX);
+    let admin = AdminServer::new(AdminService { host })
+        .max_decoding_message_size(limits::MESSAGE_BYTES_MAX)
+        .max_encoding_message_size(limits::MESSAGE_BYTES_MAX);
+    let health = health
+        .max_decoding_message_size(limits::MESSAGE_BYTES_MAX)
+        .max_encoding_message_size(limits::MESSAGE_BYTES_MAX);
+    Routes::new(kv).add_service(peer).add_service(admin).add_service(health)
+}
+
+#[allow(clippy::disallowed_methods, reason = "this is the one builder that the ban points to")]
+fn hardened(routes: Routes) -> Router {
+    tonic::transport::Server::builder()
+        .max_concurrent_streams(limits::STREAMS_PER_CONNECTION_MAX)
+        .http2_max_local_error_reset_streams(Some(limits::LOCAL_ERROR_RESETS_MAX))
+        .http2_max_pending_accept_reset_streams(Some(limits::PENDING_ACCEPT_RESETS_MAX))
+        .http2_max_header_list_size(limits::HEADER_LIST_BYTES_MAX)
+        .http2_keepalive_interval(Some(limits::KEEPALIVE_INTERVAL))
+        .http2_keepalive_timeout(Some(limits::KEEPALIVE_TIMEOUT))
+        // Both count until the head of the response, so they bound unary calls and leave long streams alone.
+        .timeout(limits::REQUEST_TIMEOUT)
+        .concurrency_limit_per_connection(limits::REQUESTS_PER_CONNECTION_MAX)
+        .load_shed(true)
+        .add_routes(routes)
+}
+
+/// Accepts until the server closes, then drops the listener, which frees the port. Beyond the bound a new connection is
+/// closed at once; a failed accept is one connection's misfortune, or passes (no file descriptors), and never the end.
+async fn accept(mut listener: Box<dyn Listener>, accepted: mpsc::Sender<GuardedConnection>, phase: PhaseWatch) {
+    let places = Arc::new(Semaphore::new(limits::CONNECTIONS_MAX));
+    let closing = phase.clone().reached(Phase::Closing);
+    tokio::pin!(closing);
+    loop {
+        let connection = tokio::select! {
+            () = &mut closing => return,
+            connection = listener.accept() => connection,
+        };
+        let (connection, from) = match connection {
+            Ok(connection) => connection,
+            Err(error) => {
+                tracing::warn!(%error, "a connection could not be accepted");
+                tokio::time::sleep(limits::ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        let Ok(place) = places.clone().try_acquire_owned() else {
+            tracing::warn!(%from, limit = limits::CONNECTIONS_MAX, "a connection was refused: there are too many");
+            continue;
+        };
+        if accepted.send(GuardedConnection::new(connection, place, phase.clone())).await.is_err() {
+            return;
+        }
+    }
+}

@@ -1,0 +1,51 @@
+//! How a server ends: everything is closed, nothing is left.
+
+use std::time::Duration;
+
+use tokio_stream::{wrappers::ReceiverStream, StreamExt};
+
+use super::*;
+use crate::{replication::eventual::Dialer, wire::v1};
+
+const PATIENCE: Duration = Duration::from_secs(10);
+
+#[tokio::test]
+async fn shutdown_ends_streams_and_idle_connections_in_order_and_frees_the_port() {
+    for transport in transports() {
+        let mut fixture = Fixture::new(transport.clone()).await;
+        let mut client = fixture.client().await;
+        within(client.count(v1::CountRequest::default())).await.unwrap();
+        let (_requests, receiver) = tokio::sync::mpsc::channel(1);
+        let mut answers = client.pipeline(ReceiverStream::new(receiver)).await.unwrap().into_inner();
+        let mut peer = RpcDialer::new(transport.clone()).dial(fixture.address.clone()).await.unwrap();
+        let theirs = within(fixture.accepted.recv()).await.unwrap();
+        let port = fixture.address.port();
+        assert!(within(fixture.server.shutdown(PATIENCE)).await, "everything closed in order");
+        assert!(within(answers.next()).await.is_none_or(|last| last.is_err()));
+        within(async { while peer.inbound.recv().await.is_some() {} }).await;
+        within(theirs.outbound.closed()).await;
+        transport.listen("127.0.0.1", port).await.expect("the port is free again");
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_says_nothing_is_cut_after_the_patience() {
+    let fixture = Fixture::new(simulated()).await;
+    let silent = fixture.transport.connect(&fixture.address).await.unwrap();
+    // The server has taken it over once it serves the next one.
+    node_status(fixture.channel().await, false).await.unwrap();
+    within(fixture.server.shutdown(Duration::from_millis(50))).await;
+    drop(silent);
+    assert_eq!(Arc::strong_count(&fixture.host), 1, "no task of the server is left");
+}
+
+#[tokio::test]
+async fn a_dropped_server_lets_nobody_wait() {
+    let fixture = Fixture::new(simulated()).await;
+    let mut client = fixture.client().await;
+    let (_requests, receiver) = tokio::sync::mpsc::channel(1);
+    let mut answers = client.pipeline(ReceiverStream::new(receiver)).await.unwrap().into_inner();
+    drop(fixture.server);
+    assert!(within(answers.next()).await.is_none_or(|last| last.is_err()));
+    assert!(within(client.count(v1::CountRequest::default())).await.is_err());
+}

@@ -1,0 +1,143 @@
+//! What operators are told: [`NodeStatus`] and [`MemberStatus`] <-> the messages of `admin.proto`.
+
+use std::time::Duration;
+
+use super::{
+    convert::{
+        bad, check_count, to_address, to_cluster, to_node, to_optional_node, to_partition, ConvertError, Converted,
+    },
+    v1,
+};
+use crate::{
+    limits::{MEMBERS_MAX, PARTITIONS},
+    types::{MemberStatus, NodeStatus, PartitionDigest, PeerState, PeerStatus, ReplicationLag},
+};
+
+impl From<NodeStatus> for v1::StatusResponse {
+    fn from(status: NodeStatus) -> v1::StatusResponse {
+        v1::StatusResponse {
+            node_id: status.node.0,
+            address: status.address.to_string(),
+            cluster: status.cluster,
+            version: status.version,
+            uptime_ms: u64::try_from(status.uptime.as_millis()).unwrap_or(u64::MAX),
+            keys: status.keys,
+            bytes: status.bytes,
+            tombstones: status.tombstones,
+            peers: status.peers.into_iter().map(from_peer).collect(),
+            replication_lag: Some(from_lag(status.replication_lag)),
+            digests: status.digests.into_iter().map(from_digest).collect(),
+            ready: status.ready,
+            conflicts: status.conflicts,
+        }
+    }
+}
+
+fn from_peer(peer: PeerStatus) -> v1::PeerStatus {
+    let state = match peer.state {
+        PeerState::Connecting => v1::PeerState::Connecting,
+        PeerState::Connected => v1::PeerState::Connected,
+        PeerState::Refused => v1::PeerState::Refused,
+    };
+    v1::PeerStatus {
+        node_id: peer.node.map_or(0, |node| node.0),
+        address: peer.address.to_string(),
+        state: state.into(),
+        unacknowledged: peer.unacknowledged,
+        transfers: peer.transfers,
+        problem: peer.problem,
+    }
+}
+
+fn from_lag(lag: ReplicationLag) -> v1::ReplicationLag {
+    v1::ReplicationLag { samples: lag.samples, p50_ms: lag.p50_ms, p99_ms: lag.p99_ms, max_ms: lag.max_ms }
+}
+
+fn from_digest(digest: PartitionDigest) -> v1::PartitionDigest {
+    v1::PartitionDigest { partition: digest.partition.0.into(), digest: digest.digest, records: digest.records }
+}
+
+impl TryFrom<v1::StatusResponse> for NodeStatus {
+    type Error = ConvertError;
+
+    /// # Errors
+    /// Names the first field that breaks a rule of `admin.proto`.
+    fn try_from(status: v1::StatusResponse) -> Converted<NodeStatus> {
+        check_count("peers", status.peers.len(), MEMBERS_MAX)?;
+        check_count("digests", status.digests.len(), PARTITIONS.into())?;
+        Ok(NodeStatus {
+            node: to_node("node_id", status.node_id)?,
+            address: to_address("address", &status.address)?,
+            cluster: to_cluster("cluster", status.cluster)?,
+            version: status.version,
+            uptime: Duration::from_millis(status.uptime_ms),
+            keys: status.keys,
+            bytes: status.bytes,
+            tombstones: status.tombstones,
+            conflicts: status.conflicts,
+            peers: status.peers.into_iter().map(to_peer).collect::<Converted<_>>()?,
+            replication_lag: status.replication_lag.map(to_lag).unwrap_or_default(),
+            digests: status.digests.into_iter().map(to_digest).collect::<Converted<_>>()?,
+            ready: status.ready,
+        })
+    }
+}
+
+fn to_peer(peer: v1::PeerStatus) -> Converted<PeerStatus> {
+    let state = match v1::PeerState::try_from(peer.state) {
+        Ok(v1::PeerState::Connecting) => PeerState::Connecting,
+        Ok(v1::PeerState::Connected) => PeerState::Connected,
+        Ok(v1::PeerState::Refused) => PeerState::Refused,
+        Ok(v1::PeerState::Unspecified) | Err(_) => {
+            return Err(bad("peers.state", format!("{} is no state", peer.state)))
+        }
+    };
+    Ok(PeerStatus {
+        node: to_optional_node(peer.node_id),
+        address: to_address("peers.address", &peer.address)?,
+        state,
+        unacknowledged: peer.unacknowledged,
+        transfers: peer.transfers,
+        problem: peer.problem,
+    })
+}
+
+fn to_lag(lag: v1::ReplicationLag) -> ReplicationLag {
+    ReplicationLag { samples: lag.samples, p50_ms: lag.p50_ms, p99_ms: lag.p99_ms, max_ms: lag.max_ms }
+}
+
+fn to_digest(digest: v1::PartitionDigest) -> Converted<PartitionDigest> {
+    let partition = to_partition("digests.partition", digest.partition)?;
+    Ok(PartitionDigest { partition, digest: digest.digest, records: digest.records })
+}
+
+impl From<Vec<MemberStatus>> for v1::MembersResponse {
+    fn from(members: Vec<MemberStatus>) -> v1::MembersResponse {
+        let from_member = |member: MemberStatus| v1::MemberStatus {
+            node_id: member.node.map_or(0, |node| node.0),
+            address: member.address.to_string(),
+            connected: member.connected,
+        };
+        v1::MembersResponse { members: members.into_iter().map(from_member).collect() }
+    }
+}
+
+impl TryFrom<v1::MembersResponse> for Vec<MemberStatus> {
+    type Error = ConvertError;
+
+    /// # Errors
+    /// Names the first field that breaks a rule of `admin.proto`.
+    fn try_from(response: v1::MembersResponse) -> Converted<Vec<MemberStatus>> {
+        // The node itself comes on top of those it remembers.
+        check_count("members", response.members.len(), MEMBERS_MAX + 1)?;
+        let to_member = |member: v1::MemberStatus| {
+            let address = to_address("members.address", &member.address)?;
+            Ok(MemberStatus { node: to_optional_node(member.node_id), address, connected: member.connected })
+        };
+        response.members.into_iter().map(to_member).collect()
+    }
+}
+
+#[cfg(test)]
+#[path = "admin_tests.rs"]
+mod tests;

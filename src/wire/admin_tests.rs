@@ -1,0 +1,123 @@
+use proptest::prelude::*;
+use prost::Message;
+
+use super::*;
+use crate::types::{Address, NodeId, PartitionId};
+
+fn address() -> impl Strategy<Value = Address> {
+    (1..=u16::MAX).prop_map(|port| Address::new("node.example.org", port).unwrap())
+}
+
+fn optional_node() -> impl Strategy<Value = Option<NodeId>> {
+    prop::option::of((1..=u64::MAX).prop_map(NodeId))
+}
+
+fn peer() -> impl Strategy<Value = PeerStatus> {
+    let state = prop_oneof![Just(PeerState::Connecting), Just(PeerState::Connected), Just(PeerState::Refused)];
+    (optional_node(), address(), state, any::<u64>(), any::<u32>(), ".{0,20}").prop_map(
+        |(node, address, state, unacknowledged, transfers, problem)| PeerStatus {
+            node,
+            address,
+            state,
+            unacknowledged,
+            transfers,
+            problem,
+        },
+    )
+}
+
+fn lag() -> impl Strategy<Value = ReplicationLag> {
+    (any::<u64>(), 0.0..1e9, 0.0..1e9, 0.0..1e9).prop_map(|(samples, p50_ms, p99_ms, max_ms)| ReplicationLag {
+        samples,
+        p50_ms,
+        p99_ms,
+        max_ms,
+    })
+}
+
+fn digest() -> impl Strategy<Value = PartitionDigest> {
+    (0..PARTITIONS, any::<u64>(), any::<u64>()).prop_map(|(partition, digest, records)| PartitionDigest {
+        partition: PartitionId(partition),
+        digest,
+        records,
+    })
+}
+
+prop_compose! {
+    fn status()(
+        node in 1..=u64::MAX, address in address(), cluster in "[a-z]{1,64}", version in ".{0,10}", uptime_ms in any::<u64>(),
+        (keys, bytes, tombstones, conflicts) in any::<(u64, u64, u64, u64)>(),
+        peers in prop::collection::vec(peer(), 0..4), replication_lag in lag(),
+        digests in prop::collection::vec(digest(), 0..16), ready in any::<bool>(),
+    ) -> NodeStatus {
+        let (node, uptime) = (NodeId(node), Duration::from_millis(uptime_ms));
+        NodeStatus {
+            node, address, cluster, version, uptime, keys, bytes, tombstones, conflicts, peers, replication_lag,
+            digests, ready,
+        }
+    }
+}
+
+fn member() -> impl Strategy<Value = MemberStatus> {
+    (optional_node(), address(), any::<bool>()).prop_map(|(node, address, connected)| MemberStatus {
+        node,
+        address,
+        connected,
+    })
+}
+
+proptest! {
+    #[test]
+    fn every_status_comes_back_as_it_went_in(status in status()) {
+        let wire = v1::StatusResponse::from(status.clone()).encode_to_vec();
+        let decoded = NodeStatus::try_from(v1::StatusResponse::decode(&wire[..]).unwrap());
+        prop_assert_eq!(decoded, Ok(status));
+    }
+
+    #[test]
+    fn every_list_of_members_comes_back_as_it_went_in(members in prop::collection::vec(member(), 0..5)) {
+        let wire = v1::MembersResponse::from(members.clone()).encode_to_vec();
+        let decoded = Vec::<MemberStatus>::try_from(v1::MembersResponse::decode(&wire[..]).unwrap());
+        prop_assert_eq!(decoded, Ok(members));
+    }
+
+    #[test]
+    fn arbitrary_bytes_are_an_error_or_a_status_but_never_a_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+        if let Ok(wire) = v1::StatusResponse::decode(&bytes[..]) {
+            // Either way is fine; what counts is that it returns.
+            let _outcome = NodeStatus::try_from(wire);
+        }
+        if let Ok(wire) = v1::MembersResponse::decode(&bytes[..]) {
+            // As above.
+            let _outcome = Vec::<MemberStatus>::try_from(wire);
+        }
+    }
+}
+
+#[test]
+fn each_bad_field_is_named() {
+    let good = v1::StatusResponse { node_id: 1, address: "h:1".to_string(), ..v1::StatusResponse::default() };
+    let good_peer = v1::PeerStatus { address: "h:1".to_string(), state: 1, ..v1::PeerStatus::default() };
+    let with_peer = |peer| v1::StatusResponse { peers: vec![peer], ..good.clone() };
+    let with_digests = |digests| v1::StatusResponse { digests, ..good.clone() };
+    let digest = v1::PartitionDigest::default();
+    let cases = [
+        ("node_id", v1::StatusResponse { node_id: 0, ..good.clone() }),
+        ("address", v1::StatusResponse { address: "h".to_string(), ..good.clone() }),
+        ("cluster", v1::StatusResponse { cluster: "c".repeat(65), ..good.clone() }),
+        ("peers", v1::StatusResponse { peers: vec![good_peer.clone(); MEMBERS_MAX + 1], ..good.clone() }),
+        ("peers.address", with_peer(v1::PeerStatus { address: String::new(), ..good_peer.clone() })),
+        ("peers.state", with_peer(v1::PeerStatus { state: 0, ..good_peer.clone() })),
+        ("peers.state", with_peer(v1::PeerStatus { state: 9, ..good_peer })),
+        ("digests", with_digests(vec![digest; usize::from(PARTITIONS) + 1])),
+        ("digests.partition", with_digests(vec![v1::PartitionDigest { partition: 16, ..digest }])),
+    ];
+    for (name, status) in cases {
+        assert_eq!(NodeStatus::try_from(status).unwrap_err().field, name);
+    }
+    let member = v1::MemberStatus { address: "h:1".to_string(), ..v1::MemberStatus::default() };
+    let members = |members| Vec::<MemberStatus>::try_from(v1::MembersResponse { members });
+    assert_eq!(members(vec![v1::MemberStatus::default()]).unwrap_err().field, "members.address");
+    assert_eq!(members(vec![member.clone(); MEMBERS_MAX + 2]).unwrap_err().field, "members");
+    assert!(members(vec![member; MEMBERS_MAX + 1]).is_ok());
+}

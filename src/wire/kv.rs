@@ -1,0 +1,27 @@
+//! The client API on the wire: operations, answers and failures, both ways.
+//!
+//! Decoding checks every limit, so that an [`Operation`] that comes out of here may be executed as it is; the errors
+//! name the bad field. What a message does not carry reads as nothing: the answer to a put comes back with `existed`
+//! false, the answer to a touch with version zero.
+
+mod answers;
+mod operations;
+
+use super::{v1, ConvertError};
+
+pub use answers::{
+    count_response, decode_entry, decode_failure, decode_get_response, decode_page, decode_put_response, decode_result,
+    delete_response, encode_entry, encode_failure, encode_result, get_response, nearest_code, put_response, scan_page,
+    touch_response, AnswerKind,
+};
+pub use operations::{
+    decode_batch_delete, decode_batch_get, decode_batch_put, decode_count, decode_delete, decode_get, decode_operation,
+    decode_put, decode_scan, decode_touch, encode_body, encode_operation, ScanPlan, DEFAULT_KEYSPACE,
+};
+
+fn bad(field: &'static str, why: impl Into<String>) -> ConvertError {
+    ConvertError { field, why: why.into() }
+}
+
+#[cfg(test)]
+mod tests;
