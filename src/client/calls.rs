@@ -20,136 +20,27 @@ use std::{
     time::Duration,
 };
 
-use bytes::Bytes;
-
-use super::{CallId, Completion};
+use super::{
+    call::{Call, Finished, Slot, State},
+    CallId, Completion,
+};
 use crate::{
     error::{Error, ErrorCode, Result},
     limits::{
         CLIENT_BATCH_BYTES_TARGET, CLIENT_BATCH_OPERATIONS_MAX, CLIENT_IN_FLIGHT_MAX, CLIENT_QUEUE_BYTES_MAX,
         CLIENT_QUEUE_OPERATIONS_MAX, CLIENT_SENDS_MAX,
     },
-    types::{Answer, Operation},
-    wire::{
-        kv,
-        v1::{self, operation::Operation as Body},
-    },
+    types::Answer,
+    wire::v1,
 };
-
-/// A call whose outcome is known. Hand the outcome over with [`Finished::complete`], outside of every lock.
-#[must_use = "a completion that is dropped never learns the outcome"]
-pub(super) struct Finished {
-    done: Completion,
-    outcome: Result<Vec<Result<Answer>>>,
-}
-
-impl Finished {
-    pub(super) fn complete(self) {
-        (self.done)(self.outcome);
-    }
-}
-
-/// One operation on its way.
-pub(super) struct Slot {
-    /// What is sent. Its bytes are shared with the message, so keeping it for another try costs no copy.
-    body: Body,
-    bytes: usize,
-    name: &'static str,
-    is_write: bool,
-    state: State,
-}
-
-enum State {
-    Waiting,
-    Sent,
-    Answered(Result<Answer>),
-}
-
-impl Slot {
-    pub(super) fn new(operation: &Operation) -> Slot {
-        let body = kv::encode_body(operation);
-        let (name, is_write) = (operation.name(), operation.is_write());
-        Slot { bytes: bytes_of(&body), body, name, is_write, state: State::Waiting }
-    }
-
-    /// Bytes of the key and the value, or of the range.
-    pub(super) fn bytes(&self) -> usize {
-        self.bytes
-    }
-
-    /// Whether it is a write that a node has applied, or may have.
-    fn may_have_changed(&self) -> bool {
-        self.is_write
-            && match &self.state {
-                State::Waiting => false,
-                State::Sent => true,
-                State::Answered(answer) => answer.as_ref().err().is_none_or(Error::is_maybe_applied),
-            }
-    }
-}
-
-fn bytes_of(body: &Body) -> usize {
-    match body {
-        Body::Get(request) => request.key.len(),
-        Body::Put(request) => request.key.len() + request.value.len(),
-        Body::Delete(request) => request.key.len(),
-        Body::Touch(request) => request.key.len(),
-        Body::Count(request) => request.range.as_ref().map_or(0, bytes_of_range),
-        Body::Scan(request) => request.range.as_ref().map_or(0, bytes_of_range),
-        Body::Ping(_) => 0,
-    }
-}
-
-fn bytes_of_range(range: &v1::Range) -> usize {
-    let bound = |bound: &Option<Bytes>| bound.as_ref().map_or(0, Bytes::len);
-    range.prefix.len() + bound(&range.start) + bound(&range.end)
-}
-
-/// Operations that were submitted together and complete together.
-pub(super) struct Call {
-    slots: Vec<Slot>,
-    unanswered: usize,
-    submitted: Duration,
-    timeout: Option<Duration>,
-    /// How often a part of it was sent and not answered.
-    sends_in_vain: u32,
-    done: Completion,
-}
-
-impl Call {
-    fn deadline(&self) -> Option<Duration> {
-        self.timeout.map(|timeout| self.submitted.saturating_add(timeout))
-    }
-
-    fn waiting(&self) -> usize {
-        self.slots.iter().filter(|slot| matches!(slot.state, State::Waiting)).count()
-    }
-
-    fn waiting_bytes(&self) -> usize {
-        let is_waiting = |slot: &&Slot| matches!(slot.state, State::Waiting);
-        self.slots.iter().filter(is_waiting).map(Slot::bytes).sum()
-    }
-
-    fn fail(self, code: ErrorCode, why: &str) -> Finished {
-        let error = Error::new(code, why);
-        let error = if self.slots.iter().any(Slot::may_have_changed) { error.maybe_applied() } else { error };
-        Finished { done: self.done, outcome: Err(error) }
-    }
-
-    fn finish(self) -> Finished {
-        let answer = |slot: Slot| match slot.state {
-            State::Answered(answer) => answer,
-            State::Waiting | State::Sent => Err(Error::new(ErrorCode::Internal, "a call was finished unanswered")),
-        };
-        Finished { done: self.done, outcome: Ok(self.slots.into_iter().map(answer).collect()) }
-    }
-}
 
 /// How the connection stands, as far as the calls need to know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Link {
     /// There is none, and the last one ended then; `None`: there never was one.
-    Down { since: Option<Duration> },
+    Down {
+        since: Option<Duration>,
+    },
     Up,
     /// The node is stopping: it gets nothing more, and what it has will be answered.
     Leaving,
@@ -204,7 +95,7 @@ impl Calls {
         timeout: Option<Duration>,
         done: Completion,
     ) -> Result<CallId, Finished> {
-        let bytes: usize = slots.iter().map(Slot::bytes).sum();
+        let bytes: usize = slots.iter().map(|slot| slot.bytes).sum();
         if let Err(error) = self.check_room(slots.len(), bytes) {
             return Err(Finished { done, outcome: Err(error) });
         }
@@ -381,9 +272,9 @@ impl Calls {
         }
         let is_late = |call: &Call| call.deadline().is_some_and(|deadline| deadline <= now);
         let late: Vec<u64> = self.calls.iter().filter(|(_, call)| is_late(call)).map(|(&id, _)| id).collect();
-        let finished = late.into_iter().filter_map(|id| self.remove(id)).map(|call| self.fail_late(call)).collect();
+        let late: Vec<Call> = late.into_iter().filter_map(|id| self.remove(id)).collect();
         self.earliest = self.calls.values().filter_map(Call::deadline).min();
-        finished
+        late.into_iter().map(|call| self.fail_late(call)).collect()
     }
 
     /// A deadline that passed without any connection says why there was none.
@@ -421,8 +312,9 @@ impl Calls {
     /// Takes a call out, and keeps the queue from filling with what is gone.
     fn remove(&mut self, first: u64) -> Option<Call> {
         let call = self.calls.remove(&first)?;
-        self.queue_gone += call.waiting();
-        self.queue_bytes -= call.waiting_bytes();
+        let (waiting, bytes) = call.waiting();
+        self.queue_gone += waiting;
+        self.queue_bytes -= bytes;
         if self.queue_gone > self.queue.len() / 2 {
             let calls = &mut self.calls;
             self.queue.retain(|&id| call_of(calls, id).is_some());

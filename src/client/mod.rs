@@ -1,12 +1,39 @@
 //! A client (L5): talks to a cluster through any of its nodes.
+//!
+//! All calls of a client, from however many threads and tasks, share one connection and on it one `Pipeline` stream:
+//! calls that come together travel together, each answer finds its call by id. [`calls`] is the state machine that
+//! keeps the promises about outcomes, [`pipeline`] the task that drives it over a connection, [`endpoints`] decides
+//! which node is tried next.
+//!
+//! | what happens | a read | a write |
+//! | --- | --- | --- |
+//! | no node can be reached | tried until the deadline, then `UNREACHABLE` | the same |
+//! | the connection is lost, the call was not sent | tried on another node | the same |
+//! | the connection is lost, the call was sent | tried on another node | `CONNECTION_LOST`, maybe applied |
+//! | the deadline passes, the call was sent | `DEADLINE_EXCEEDED` | `DEADLINE_EXCEEDED`, maybe applied |
+//! | the deadline passes, the call was not sent | `DEADLINE_EXCEEDED` | the same, nothing was changed |
+//! | the node is being stopped | tried on another node | the same |
+//! | the client is closed | `CLIENT_CLOSED` | the same; maybe applied if it was sent |
 
-use std::{sync::Arc, time::Duration};
+mod call;
+mod calls;
+mod endpoints;
+mod pipeline;
+mod shared;
+
+use std::{future::Future, sync::Arc, time::Duration};
+
+use tokio::sync::oneshot;
 
 use crate::{
     env::Env,
-    error::Result,
+    error::{Error, ErrorCode, Result},
+    limits,
+    rpc::{node_members, node_status, Channel},
     types::{Address, Answer, MemberStatus, NodeStatus, Operation},
 };
+use call::Slot;
+use shared::Shared;
 
 /// What a client is made with.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,57 +42,150 @@ pub struct ClientConfig {
     pub targets: Vec<Address>,
 }
 
-/// Called once with the answers, in the order of the operations, from a thread of the client's runtime. Must not block.
+/// Called once with the answers, in the order of the operations, or with the error of the call as a whole. Called from
+/// a thread of the client's runtime, or inside [`Client::submit`] and [`Client::close`]. Must not block or panic.
 pub type Completion = Box<dyn FnOnce(Result<Vec<Result<Answer>>>) + Send>;
 
 /// Names a call under way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct CallId(pub u64);
 
-/// Thread-safe; clones share the connection. Connects at the first call.
+/// What a call gets that never was under way.
+const NO_CALL: CallId = CallId(0);
+
+/// Thread-safe; clones share the connection. Connects at the first call. Closed when the last clone is dropped.
 #[derive(Clone)]
-pub struct Client {}
+pub struct Client {
+    handle: Arc<Handle>,
+}
+
+/// What the clones have in common; the task of the client does not hold it.
+struct Handle {
+    shared: Arc<Shared>,
+    runtime: tokio::runtime::Handle,
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.shared.close();
+    }
+}
 
 impl Client {
     /// A client whose connections live on `runtime`. Opens nothing.
     ///
     /// # Errors
-    /// `BAD_SETTING` when there is no target.
+    /// `BAD_SETTING` when there is no target, or more than [`limits::MEMBERS_MAX`].
     pub fn new(config: ClientConfig, env: Env, runtime: tokio::runtime::Handle) -> Result<Client> {
-        let _ = (config, env, runtime);
-        todo!()
+        let count = config.targets.len();
+        if count == 0 || count > limits::MEMBERS_MAX {
+            let text = format!("targets: {count} addresses, must be 1 to {}", limits::MEMBERS_MAX);
+            return Err(Error::new(ErrorCode::BadSetting, text));
+        }
+        Ok(Client { handle: Arc::new(Handle { shared: Arc::new(Shared::new(env, config.targets)), runtime }) })
     }
 
     /// Sends operations together; `done` gets the outcome once, at the latest when the timeout has passed. `None`: no
     /// limit. Never blocks.
+    ///
+    /// An error of the call as a whole is `BATCH_TOO_LARGE`, `OVERLOADED`, or one of those in the table of this module;
+    /// what the node refused is the error of the one operation.
     pub fn submit(&self, operations: Vec<Operation>, timeout: Option<Duration>, done: Completion) -> CallId {
-        let _ = (operations, timeout, done);
-        todo!()
+        let slots: Vec<Slot> = operations.iter().map(Slot::new).collect();
+        let checked = limits::check_batch(slots.len(), slots.iter().map(|slot| slot.bytes).sum());
+        if checked.is_err() || slots.is_empty() {
+            done(checked.map(|()| Vec::new()));
+            return NO_CALL;
+        }
+        self.start();
+        self.handle.shared.submit(slots, timeout, done).unwrap_or(NO_CALL)
     }
 
-    /// Gives up a call: its completion is dropped, and an answer that still comes is ignored.
+    /// As [`Client::submit`], for Rust callers: dropping the future gives the call up.
+    ///
+    /// # Errors
+    /// Those of [`Client::submit`].
+    pub async fn call(&self, operations: Vec<Operation>, timeout: Option<Duration>) -> Result<Vec<Result<Answer>>> {
+        let (sender, answers) = oneshot::channel();
+        // A caller that is gone gave the call up, and nobody wants its answers.
+        let done: Completion = Box::new(|outcome| drop(sender.send(outcome)));
+        let _guard = CancelOnDrop { client: self, call: self.submit(operations, timeout, done) };
+        answers.await.unwrap_or_else(|_| Err(closed()))
+    }
+
+    /// Gives up a call: its completion is dropped, and an answer that still comes is ignored. A write may be applied
+    /// all the same. Does nothing when the call is over.
     pub fn cancel(&self, call: CallId) {
-        let _ = call;
-        todo!()
+        self.handle.shared.cancel(call);
     }
 
-    /// How the contacted node is.
+    /// How the contacted node is. `digests` makes it read every record. To be polled on a tokio runtime with a timer.
+    ///
+    /// # Errors
+    /// `UNREACHABLE`, `DEADLINE_EXCEEDED`, `CLIENT_CLOSED`, or what the node answered.
     pub async fn status(&self, digests: bool, timeout: Option<Duration>) -> Result<NodeStatus> {
-        let _ = (digests, timeout);
-        todo!()
+        self.ask("status", timeout, |channel| node_status(channel, digests)).await
     }
 
-    /// The members that the contacted node knows, itself first.
+    /// The members that the contacted node knows, itself first. To be polled on a tokio runtime with a timer.
+    ///
+    /// # Errors
+    /// Those of [`Client::status`].
     pub async fn members(&self, timeout: Option<Duration>) -> Result<Vec<MemberStatus>> {
-        let _ = timeout;
-        todo!()
+        self.ask("members", timeout, node_members).await
     }
 
     /// Ends the connection; calls under way fail with `CLIENT_CLOSED`. Idempotent.
     pub fn close(&self) {
-        todo!()
+        self.handle.shared.close();
+    }
+
+    fn start(&self) {
+        if self.handle.shared.start() {
+            pipeline::spawn(self.handle.shared.clone(), &self.handle.runtime);
+        }
+    }
+
+    /// Asks the contacted node, and another one when the connection is lost.
+    async fn ask<T, F>(&self, name: &str, timeout: Option<Duration>, ask: impl Fn(Channel) -> F) -> Result<T>
+    where
+        F: Future<Output = Result<T>>,
+    {
+        self.start();
+        let shared = &self.handle.shared;
+        let mut channels = shared.channels();
+        let asking = async {
+            loop {
+                match ask(channels.next().await).await {
+                    Err(error) if error.code() == ErrorCode::ConnectionLost => channels.changed().await,
+                    outcome => return outcome,
+                }
+            }
+        };
+        let within = timeout.unwrap_or(Duration::MAX);
+        let outcome = tokio::select! {
+            biased;
+            () = shared.closed() => return Err(closed()),
+            outcome = tokio::time::timeout(within, asking) => outcome,
+        };
+        outcome.unwrap_or_else(|_| {
+            let is_connected = channels.is_connected();
+            Err(if is_connected { Error::deadline(name, within) } else { shared.unreachable(within) })
+        })
     }
 }
 
-#[allow(dead_code)]
-type Unused = Arc<()>;
+fn closed() -> Error {
+    Error::new(ErrorCode::ClientClosed, "the client is closed; make a new one")
+}
+
+struct CancelOnDrop<'a> {
+    client: &'a Client,
+    call: CallId,
+}
+
+impl Drop for CancelOnDrop<'_> {
+    fn drop(&mut self) {
+        self.client.cancel(self.call);
+    }
+}

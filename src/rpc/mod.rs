@@ -2,8 +2,8 @@
 //!
 //! * [`Server`] is the one hardened server; it serves a [`Host`]: the client API, the stream between peers, what
 //!   operators ask, and `grpc.health.v1`.
-//! * [`connect`] opens a [`Channel`] to a node, [`RpcDialer`] a stream to a peer, [`node_status`] and [`node_members`]
-//!   ask what operators ask.
+//! * [`connect`] opens a [`Channel`] to a node, [`RpcDialer`] a stream to a peer, [`open_pipeline`] a stream of
+//!   operations; [`UnaryClient`] makes single calls, [`node_status`] and [`node_members`] ask what operators ask.
 //! * [`to_status`] and [`from_status`] carry an [`Error`](crate::Error) over a status and back.
 //!
 //! Not done here: TLS and authentication.
@@ -14,6 +14,7 @@ mod channel;
 mod connection;
 mod dialer;
 mod host;
+mod kv_client;
 mod kv_service;
 mod peer_service;
 mod peer_stream;
@@ -26,6 +27,7 @@ pub use admin_client::{node_members, node_status};
 pub use channel::{connect, Channel};
 pub use dialer::RpcDialer;
 pub use host::{Accepting, Host};
+pub use kv_client::{open_pipeline, PipelineAnswers, UnaryClient};
 pub use server::Server;
 pub use status::{from_status, to_status};
 

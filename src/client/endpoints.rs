@@ -1,0 +1,121 @@
+//! Which node to try next, and when.
+//!
+//! The targets are tried in turn, one after the other at once; after a round in which none answered there is a pause,
+//! which doubles from round to round and is half jitter, so that the clients of a node that comes back do not come all
+//! at the same moment.
+
+use std::time::Duration;
+
+use crate::{
+    limits::{CLIENT_PAUSE_MAX, REDIAL_FIRST},
+    types::Address,
+};
+
+/// The targets of a client, and how the last attempts went.
+pub(super) struct Endpoints {
+    targets: Vec<Target>,
+    current: usize,
+    /// Attempts since the last success.
+    failures: u32,
+}
+
+struct Target {
+    address: Address,
+    /// Why the last attempt failed.
+    problem: Option<String>,
+}
+
+impl Endpoints {
+    /// At least one target.
+    pub(super) fn new(targets: &[Address]) -> Endpoints {
+        assert!(!targets.is_empty(), "a client has at least one target");
+        let target = |address: &Address| Target { address: address.clone(), problem: None };
+        Endpoints { targets: targets.iter().map(target).collect(), current: 0, failures: 0 }
+    }
+
+    /// The one to try now.
+    pub(super) fn current(&self) -> &Address {
+        &self.targets[self.current].address
+    }
+
+    /// The current one is of no use for now; the next is its successor.
+    pub(super) fn failed(&mut self, problem: String) {
+        self.targets[self.current].problem = Some(problem);
+        self.failures = self.failures.saturating_add(1);
+        self.advance();
+    }
+
+    /// The current one answered, and has left since; the next is its successor, at once.
+    pub(super) fn left(&mut self) {
+        self.failures = 0;
+        self.advance();
+    }
+
+    fn advance(&mut self) {
+        self.current = (self.current + 1) % self.targets.len();
+    }
+
+    /// How long to wait before the next attempt; `draw` is any number.
+    pub(super) fn pause(&self, draw: u64) -> Duration {
+        let targets = self.targets.len() as u32;
+        if self.failures == 0 || self.failures % targets != 0 {
+            return Duration::ZERO;
+        }
+        let round = self.failures / targets - 1;
+        let longest = REDIAL_FIRST.saturating_mul(2_u32.saturating_pow(round)).min(CLIENT_PAUSE_MAX);
+        let jitter = longest / 2 * (draw % 1024) as u32 / 1024;
+        longest / 2 + jitter
+    }
+
+    /// Why no target could be reached, for people.
+    pub(super) fn problems(&self) -> String {
+        let problem = |target: &Target| target.problem.as_ref().map(|why| format!("{}: {why}", target.address));
+        let problems: Vec<String> = self.targets.iter().filter_map(problem).collect();
+        problems.join("; ")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn endpoints(count: u16) -> Endpoints {
+        let targets: Vec<Address> = (1..=count).map(|port| Address::new("h", port).unwrap()).collect();
+        Endpoints::new(&targets)
+    }
+
+    proptest! {
+        #[test]
+        fn pauses_come_after_whole_rounds_and_stay_in_their_bounds(count in 1u16..5, attempts in 1u32..200, draw: u64) {
+            let mut endpoints = endpoints(count);
+            for _ in 0..attempts {
+                endpoints.failed("refused".into());
+            }
+            let pause = endpoints.pause(draw);
+            prop_assert!(pause <= CLIENT_PAUSE_MAX);
+            prop_assert_eq!(pause.is_zero(), attempts % u32::from(count) != 0);
+            prop_assert!(pause.is_zero() || pause >= REDIAL_FIRST / 2);
+        }
+    }
+
+    #[test]
+    fn each_target_is_tried_in_turn_and_its_problem_is_told() {
+        let mut endpoints = endpoints(2);
+        assert_eq!(endpoints.current().to_string(), "h:1");
+        endpoints.failed("refused".into());
+        assert_eq!(endpoints.current().to_string(), "h:2");
+        endpoints.failed("silent".into());
+        assert_eq!(endpoints.current().to_string(), "h:1");
+        assert_eq!(endpoints.problems(), "h:1: refused; h:2: silent");
+    }
+
+    #[test]
+    fn a_node_that_left_is_followed_by_the_next_without_a_pause() {
+        let mut endpoints = endpoints(2);
+        endpoints.failed("refused".into());
+        endpoints.left();
+        assert_eq!((endpoints.current().port(), endpoints.pause(7)), (1, Duration::ZERO));
+    }
+}

@@ -1,0 +1,147 @@
+//! The one task of a client: connects when it is needed, reads answers, keeps deadlines.
+//!
+//! There is no task that writes: [`Batches`] is the request body itself, asked for the next message when HTTP/2 has
+//! room for one. So operations that arrive while a message is on its way make up the next one together, nothing waits
+//! when the connection is idle, and what the node does not take yet stays in the queue, where its outcome is known.
+
+use std::{
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use tokio_stream::Stream;
+
+use super::{endpoints::Endpoints, shared::Shared};
+use crate::{
+    error::{Error, ErrorCode, Result},
+    limits::CLIENT_CONNECT_TIMEOUT,
+    rpc::{connect, open_pipeline, Channel, PipelineAnswers},
+    types::Address,
+    wire::{kv::decode_result, v1},
+};
+
+/// Closes the client when its task ends for whatever reason, the end of the runtime included: nobody may wait for an
+/// answer that cannot come.
+struct CloseAtEnd(Arc<Shared>);
+
+impl Drop for CloseAtEnd {
+    fn drop(&mut self) {
+        self.0.close();
+    }
+}
+
+/// Starts the task on `runtime`.
+pub(super) fn spawn(shared: Arc<Shared>, runtime: &tokio::runtime::Handle) {
+    let guard = CloseAtEnd(shared);
+    runtime.spawn(async move {
+        let shared = &guard.0;
+        tokio::select! {
+            biased;
+            () = shared.closed() => {}
+            () = keep_deadlines(shared) => {}
+            () = keep_connected(shared) => {}
+        }
+    });
+}
+
+async fn keep_deadlines(shared: &Shared) {
+    loop {
+        match shared.expire() {
+            None => shared.deadlines.notified().await,
+            // Whichever comes first: the next round looks at the clock.
+            Some(wait) => drop(tokio::time::timeout(wait, shared.deadlines.notified()).await),
+        }
+    }
+}
+
+async fn keep_connected(shared: &Arc<Shared>) {
+    let mut endpoints = Endpoints::new(&shared.targets);
+    loop {
+        while !shared.is_wanted() {
+            shared.wanted.notified().await;
+        }
+        let target = endpoints.current().clone();
+        match open(shared, &target).await {
+            Ok((channel, answers)) => {
+                let (why, has_answered) = run(shared, channel, answers).await;
+                tracing::debug!(%target, why, "the connection ended");
+                if has_answered {
+                    endpoints.left();
+                } else {
+                    endpoints.failed(why.clone());
+                }
+                shared.connection_lost(&format!("{target}: {why}"));
+            }
+            Err(error) => {
+                tracing::debug!(%target, %error, "a node could not be reached");
+                endpoints.failed(error.message().to_string());
+                shared.connecting_failed(endpoints.problems());
+            }
+        }
+        // Without entropy the pause has no jitter, which is a pity and no error.
+        let pause = endpoints.pause(shared.env.rng.next_u64().unwrap_or(0));
+        if !pause.is_zero() {
+            tokio::time::sleep(pause).await;
+        }
+    }
+}
+
+/// Connects to a node and opens the stream. The node has to take the stream before it gets an operation: until then
+/// another node may be tried without a doubt about what happened.
+async fn open(shared: &Arc<Shared>, target: &Address) -> Result<(Channel, PipelineAnswers)> {
+    let connection = shared.number_connection();
+    let opening = async {
+        let channel = connect(&*shared.env.transport, target).await?;
+        let batches = Batches { shared: shared.clone(), connection };
+        let answers = open_pipeline(channel.clone(), batches).await?;
+        Ok((channel, answers))
+    };
+    let silent = |_| {
+        let seconds = CLIENT_CONNECT_TIMEOUT.as_secs_f64();
+        Error::new(ErrorCode::Unreachable, format!("{target}: it did not answer within {seconds} s"))
+    };
+    tokio::time::timeout(CLIENT_CONNECT_TIMEOUT, opening).await.map_err(silent)?
+}
+
+/// Reads answers until the connection ends; gives the reason, and whether there was any answer.
+async fn run(shared: &Shared, channel: Channel, mut answers: PipelineAnswers) -> (String, bool) {
+    shared.connection_opened(channel);
+    let mut has_answered = false;
+    loop {
+        let results = match answers.next().await {
+            Ok(Some(response)) => response.results,
+            Ok(None) => return ("the node ended the stream".to_string(), has_answered),
+            Err(error) => return (error.message().to_string(), has_answered),
+        };
+        has_answered = true;
+        let is_drained = shared.answer(results.into_iter().map(|result| (result.id, decode_result(result))).collect());
+        if is_drained {
+            return ("the node is being stopped".to_string(), has_answered);
+        }
+    }
+}
+
+/// The messages of one connection.
+struct Batches {
+    shared: Arc<Shared>,
+    connection: u64,
+}
+
+impl Stream for Batches {
+    type Item = v1::PipelineRequest;
+
+    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<v1::PipelineRequest>> {
+        self.shared.next_batch(|calls, writer| {
+            if calls.is_over(self.connection) {
+                return Poll::Ready(None);
+            }
+            let batch = calls.next_batch();
+            if batch.is_none() {
+                *writer = Some(context.waker().clone());
+                return Poll::Pending;
+            }
+            Poll::Ready(batch)
+        })
+    }
+}

@@ -1,0 +1,251 @@
+//! What the callers of a client and its task share: the calls behind a lock, and what wakes whom.
+
+use std::{
+    sync::{
+        atomic::{AtomicUsize, Ordering},
+        Arc,
+    },
+    task::Waker,
+    time::Duration,
+};
+
+use parking_lot::Mutex;
+use tokio::sync::{watch, Notify};
+
+use super::{
+    call::{Finished, Slot},
+    calls::Calls,
+    CallId, Completion,
+};
+use crate::{
+    env::Env,
+    error::{Error, ErrorCode, Result},
+    rpc::Channel,
+    types::{Address, Answer},
+};
+
+/// Shared by the clones of a client and its task.
+pub(super) struct Shared {
+    pub(super) env: Env,
+    pub(super) targets: Vec<Address>,
+    inner: Mutex<Inner>,
+    /// Wakes the task that connects: there is something to send, and no connection.
+    pub(super) wanted: Notify,
+    /// Wakes the task that keeps deadlines: there is an earlier one.
+    pub(super) deadlines: Notify,
+    /// The connection, for calls that do not go over the stream.
+    channel: watch::Sender<Option<Channel>>,
+    /// Calls that wait for `channel`.
+    channel_waiters: AtomicUsize,
+    closed: watch::Sender<bool>,
+}
+
+struct Inner {
+    calls: Calls,
+    /// Wakes the stream that found nothing to send.
+    writer: Option<Waker>,
+    is_started: bool,
+}
+
+impl Inner {
+    /// The writer, when it has to be told that there is something to send.
+    fn writer_to_wake(&mut self) -> Option<Waker> {
+        if !self.calls.can_send() {
+            return None;
+        }
+        self.writer.take()
+    }
+}
+
+impl Shared {
+    pub(super) fn new(env: Env, targets: Vec<Address>) -> Shared {
+        Shared {
+            env,
+            targets,
+            inner: Mutex::new(Inner { calls: Calls::new(), writer: None, is_started: false }),
+            wanted: Notify::new(),
+            deadlines: Notify::new(),
+            channel: watch::Sender::new(None),
+            channel_waiters: AtomicUsize::new(0),
+            closed: watch::Sender::new(false),
+        }
+    }
+
+    fn now(&self) -> Duration {
+        self.env.clock.monotonic()
+    }
+
+    /// True the first time: the caller has to start the task.
+    pub(super) fn start(&self) -> bool {
+        let mut inner = self.inner.lock();
+        !inner.calls.is_closed() && !std::mem::replace(&mut inner.is_started, true)
+    }
+
+    /// Takes a call in, and wakes at most one of those who have to know.
+    pub(super) fn submit(&self, slots: Vec<Slot>, timeout: Option<Duration>, done: Completion) -> Option<CallId> {
+        let now = self.now();
+        let mut inner = self.inner.lock();
+        let deadline = inner.calls.earliest_deadline();
+        let call = match inner.calls.submit(now, slots, timeout, done) {
+            Ok(call) => call,
+            Err(refused) => {
+                drop(inner);
+                refused.complete();
+                return None;
+            }
+        };
+        let writer = inner.writer_to_wake();
+        let is_down = inner.calls.is_down();
+        let is_earlier = inner.calls.earliest_deadline() != deadline;
+        drop(inner);
+        if let Some(writer) = writer {
+            writer.wake();
+        }
+        if is_down {
+            self.wanted.notify_one();
+        }
+        if is_earlier {
+            self.deadlines.notify_one();
+        }
+        Some(call)
+    }
+
+    pub(super) fn cancel(&self, call: CallId) {
+        let cancelled = self.inner.lock().calls.cancel(call);
+        // Its completion may do anything when it is dropped, so that happens here, without the lock.
+        drop(cancelled);
+    }
+
+    /// Takes answers in and completes the calls that have all of theirs. True when the connection is of no more use.
+    pub(super) fn answer(&self, answers: Vec<(u64, Result<Answer>)>) -> bool {
+        let mut inner = self.inner.lock();
+        let finished = inner.calls.answer(answers);
+        let writer = inner.writer_to_wake();
+        let is_drained = inner.calls.is_drained();
+        drop(inner);
+        if let Some(writer) = writer {
+            writer.wake();
+        }
+        complete(finished);
+        is_drained
+    }
+
+    /// Fails what is late; gives the time until something else can be.
+    pub(super) fn expire(&self) -> Option<Duration> {
+        let now = self.now();
+        let mut inner = self.inner.lock();
+        let finished = inner.calls.expire(now);
+        let next = inner.calls.earliest_deadline();
+        drop(inner);
+        complete(finished);
+        next.map(|next| next.saturating_sub(now))
+    }
+
+    /// Whether a connection would be of use.
+    pub(super) fn is_wanted(&self) -> bool {
+        self.channel_waiters.load(Ordering::SeqCst) > 0 || self.inner.lock().calls.has_waiting()
+    }
+
+    /// The calls, for the stream: with the waker to leave behind when there is nothing to send.
+    pub(super) fn next_batch<T>(&self, take: impl FnOnce(&mut Calls, &mut Option<Waker>) -> T) -> T {
+        let mut inner = self.inner.lock();
+        let inner = &mut *inner;
+        take(&mut inner.calls, &mut inner.writer)
+    }
+
+    pub(super) fn number_connection(&self) -> u64 {
+        self.inner.lock().calls.number_connection()
+    }
+
+    pub(super) fn connection_opened(&self, channel: Channel) {
+        let mut inner = self.inner.lock();
+        inner.calls.connection_opened();
+        let writer = inner.writer_to_wake();
+        drop(inner);
+        if let Some(writer) = writer {
+            writer.wake();
+        }
+        self.channel.send_replace(Some(channel));
+    }
+
+    pub(super) fn connection_lost(&self, why: &str) {
+        self.channel.send_replace(None);
+        let now = self.now();
+        let finished = self.inner.lock().calls.connection_lost(now, why);
+        complete(finished);
+    }
+
+    pub(super) fn connecting_failed(&self, problem: String) {
+        self.inner.lock().calls.connecting_failed(problem);
+    }
+
+    /// Fails everything, ends the task, for good.
+    pub(super) fn close(&self) {
+        let finished = self.inner.lock().calls.close();
+        self.channel.send_replace(None);
+        self.closed.send_replace(true);
+        complete(finished);
+    }
+
+    /// Returns once the client is closed.
+    pub(super) async fn closed(&self) {
+        let mut closed = self.closed.subscribe();
+        // The sender is a field of what is borrowed here, so it cannot be gone.
+        let _closed = closed.wait_for(|&closed| closed).await;
+    }
+
+    /// Why a call without a connection came to nothing.
+    pub(super) fn unreachable(&self, within: Duration) -> Error {
+        let inner = self.inner.lock();
+        let (within, problem) = (within.as_secs_f64(), inner.calls.problem());
+        Error::new(ErrorCode::Unreachable, format!("no node could be reached within {within:.3} s: {problem}"))
+    }
+
+    /// Waits for connections; makes the task connect while it lives.
+    pub(super) fn channels(self: &Arc<Shared>) -> Channels {
+        self.channel_waiters.fetch_add(1, Ordering::SeqCst);
+        self.wanted.notify_one();
+        Channels { receiver: self.channel.subscribe(), shared: self.clone() }
+    }
+}
+
+/// See [`Shared::channels`].
+pub(super) struct Channels {
+    shared: Arc<Shared>,
+    receiver: watch::Receiver<Option<Channel>>,
+}
+
+impl Channels {
+    /// A connection that was not given before.
+    pub(super) async fn next(&mut self) -> Channel {
+        loop {
+            if let Some(channel) = self.receiver.borrow_and_update().clone() {
+                return channel;
+            }
+            self.changed().await;
+        }
+    }
+
+    /// Returns when the connection has changed since it was given.
+    pub(super) async fn changed(&mut self) {
+        // The sender is a field of what `shared` holds, so it cannot be gone.
+        let _changed = self.receiver.changed().await;
+    }
+
+    /// Whether there is a connection now.
+    pub(super) fn is_connected(&self) -> bool {
+        self.receiver.borrow().is_some()
+    }
+}
+
+impl Drop for Channels {
+    fn drop(&mut self) {
+        self.shared.channel_waiters.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+fn complete(finished: Vec<Finished>) {
+    for call in finished {
+        call.complete();
+    }
+}

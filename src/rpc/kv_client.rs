@@ -1,0 +1,68 @@
+//! The client API from the caller's side, over a [`Channel`].
+
+use tokio_stream::Stream;
+use tonic::Streaming;
+
+use super::{channel::Channel, status::from_status};
+use crate::{
+    error::Result,
+    limits::MESSAGE_BYTES_MAX,
+    wire::v1::{self, kv_client::KvClient},
+};
+
+fn client(channel: Channel) -> KvClient<Channel> {
+    KvClient::new(channel).max_decoding_message_size(MESSAGE_BYTES_MAX).max_encoding_message_size(MESSAGE_BYTES_MAX)
+}
+
+/// The answers of a `Pipeline` stream. Dropping it ends the stream.
+pub struct PipelineAnswers(Streaming<v1::PipelineResponse>);
+
+impl PipelineAnswers {
+    /// The next message; `None`: the node ended the stream.
+    ///
+    /// # Errors
+    /// `CONNECTION_LOST`, or why the node ended the stream.
+    pub async fn next(&mut self) -> Result<Option<v1::PipelineResponse>> {
+        self.0.message().await.map_err(|status| from_status(&status))
+    }
+}
+
+/// Opens a `Pipeline` stream; returns when the node has taken it. `requests` is asked for a message whenever HTTP/2 has
+/// room for one.
+///
+/// # Errors
+/// `CONNECTION_LOST`, or why the node refused.
+pub async fn open_pipeline(
+    channel: Channel,
+    requests: impl Stream<Item = v1::PipelineRequest> + Send + 'static,
+) -> Result<PipelineAnswers> {
+    let response = client(channel).pipeline(requests).await;
+    Ok(PipelineAnswers(response.map_err(|status| from_status(&status))?.into_inner()))
+}
+
+/// Unary calls, each a request of its own: what a stranger's client does.
+#[derive(Clone)]
+pub struct UnaryClient(KvClient<Channel>);
+
+impl UnaryClient {
+    /// Calls over `channel`; clones share it.
+    pub fn new(channel: Channel) -> UnaryClient {
+        UnaryClient(client(channel))
+    }
+
+    /// Gets one key.
+    ///
+    /// # Errors
+    /// `CONNECTION_LOST`, or what the node answered.
+    pub async fn get(&mut self, request: v1::GetRequest) -> Result<v1::GetResponse> {
+        Ok(self.0.get(request).await.map_err(|status| from_status(&status))?.into_inner())
+    }
+
+    /// Puts one key.
+    ///
+    /// # Errors
+    /// `CONNECTION_LOST`, or what the node answered.
+    pub async fn put(&mut self, request: v1::PutRequest) -> Result<v1::PutResponse> {
+        Ok(self.0.put(request).await.map_err(|status| from_status(&status))?.into_inner())
+    }
+}
