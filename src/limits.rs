@@ -229,6 +229,25 @@ pub const CLIENT_PAUSE_MAX: Duration = Duration::from_millis(500);
 /// The deadline of a client's call when none is given.
 pub const CALL_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// Lists and dicts in one another that the AUTO codec encodes. Deeper ones would overflow the stack of the thread that
+/// walks them; Python's own JSON gives up at about a thousand.
+#[cfg(feature = "python")]
+pub const JSON_DEPTH_MAX: usize = 200;
+
+/// How long a thread that waits for an answer goes without a look for Ctrl-C. Shorter ones wake idle threads more often,
+/// longer ones feel stuck.
+#[cfg(feature = "python")]
+pub const SIGNAL_CHECK_INTERVAL: Duration = Duration::from_millis(50);
+
+/// Threads that all clients of a Python process share. They decode and route answers, and what they save by being two
+/// they lose to the wake-ups between them.
+#[cfg(feature = "python")]
+pub const CLIENT_RUNTIME_THREADS: usize = 1;
+
+/// How long the end of the interpreter waits for the clients' threads.
+#[cfg(feature = "python")]
+pub const CLIENT_SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(1);
+
 /// Checks the length of a key: 1 to [`KEY_BYTES_MAX`] bytes.
 ///
 /// # Errors

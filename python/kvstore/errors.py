@@ -232,3 +232,8 @@ def from_core(kind: str, code: str, message: str, retryable: bool, maybe_applied
     """The exception for an error of the native module; called by it alone."""
     cls = _BY_CODE.get(code) or _BY_KIND[kind]
     return cls(message, code=code, retryable=retryable, maybe_applied=maybe_applied)
+
+
+def key_not_found(key: object) -> KeyNotFoundError:
+    """The exception of db[key] and del db[key]."""
+    return KeyNotFoundError(f"there is no key {key!r}")

@@ -1,8 +1,36 @@
 //! The Python bindings (L6): translate, nothing else.
+//!
+//! A call from Python becomes a [`request::Request`]: what to do, and how the answer turns into Python. It runs in one
+//! of three places: at a [`node`] of this process, now, without a socket; at a [`client`], while the thread waits with
+//! the GIL released; or at a client for an asyncio task, through a [`completion`] queue. A node's `get`, `put` and
+//! `delete` take a shorter way that needs no request.
+//!
+//! No thread of ours ever takes the GIL: answers wait in slots and queues for a Python thread to fetch them. What
+//! `fork()` breaks is in [`runtime`].
+
+mod answer;
+mod client;
+mod codec;
+mod completion;
+mod convert;
+mod entry;
+mod errors;
+mod node;
+mod request;
+mod runtime;
 
 use pyo3::prelude::*;
 
 #[pymodule]
 fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
-    module.add("__version__", crate::VERSION)
+    module.add("__version__", crate::VERSION)?;
+    module.add_class::<client::PyClient>()?;
+    module.add_class::<completion::Completions>()?;
+    module.add_class::<entry::PyEntry>()?;
+    module.add_class::<node::PyNode>()?;
+    module.add_class::<request::Request>()?;
+    module.add_function(wrap_pyfunction!(codec::encode_auto, module)?)?;
+    module.add_function(wrap_pyfunction!(codec::decode_auto, module)?)?;
+    module.add_function(wrap_pyfunction!(runtime::after_fork_in_child, module)?)?;
+    module.add_function(wrap_pyfunction!(runtime::shutdown, module)?)
 }

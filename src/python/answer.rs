@@ -1,0 +1,221 @@
+//! From the answers of the store to what Python's callers get.
+
+use pyo3::{
+    prelude::*,
+    sync::PyOnceLock,
+    types::{PyBool, PyBytes, PyDict, PyList, PyTuple},
+    BoundObject,
+};
+
+use super::{codec, convert, entry::PyEntry};
+use crate::{
+    error::{Error, ErrorCode, Result},
+    types::{Answer, Entry, MemberStatus, NodeStatus, PeerState, PeerStatus},
+};
+
+/// What came of a call.
+pub enum Outcome {
+    /// One answer an operation, in their order.
+    Answers(Vec<Result<Answer>>),
+    Status(Box<NodeStatus>),
+    Members(Vec<MemberStatus>),
+}
+
+/// How an [`Outcome`] becomes Python. A codec of `None` is AUTO.
+pub enum Conversion {
+    Value { default: Py<PyAny>, codec: Option<Py<PyAny>> },
+    Entry { codec: Option<Py<PyAny>> },
+    Entries { codec: Option<Py<PyAny>> },
+    Exists,
+    Count,
+    Page { codec: Option<Py<PyAny>> },
+    KeyPage,
+    Version,
+    Existed,
+    ExistedCount,
+    Nothing,
+    Status,
+    Members,
+}
+
+impl Conversion {
+    /// The object for the caller.
+    ///
+    /// # Errors
+    /// The first error among the answers; `CodecError` when a value cannot be decoded.
+    pub fn to_python<'py>(&self, py: Python<'py>, outcome: Outcome) -> PyResult<Bound<'py, PyAny>> {
+        match outcome {
+            Outcome::Answers(answers) => match (self, answers.len()) {
+                (Conversion::Entries { codec }, _) => entries(py, codec.as_ref().map(|codec| codec.bind(py)), answers),
+                (Conversion::ExistedCount, _) => Ok(existed_count(answers)?.into_pyobject(py)?.into_any()),
+                (Conversion::Nothing, _) => nothing(py, answers),
+                (one, 1) => one.single(py, answers.into_iter().next().ok_or_else(mismatch)??),
+                _ => Err(mismatch().into()),
+            },
+            Outcome::Status(status) => node_status(py, &status),
+            Outcome::Members(members) => member_statuses(py, &members),
+        }
+    }
+
+    fn single<'py>(&self, py: Python<'py>, answer: Answer) -> PyResult<Bound<'py, PyAny>> {
+        match (self, answer) {
+            (Conversion::Value { default, codec }, Answer::Entry(entry)) => match entry {
+                Some(entry) => codec::decode(py, bound(py, codec), &entry.value, entry.flags),
+                None => Ok(default.bind(py).clone()),
+            },
+            (Conversion::Entry { codec }, Answer::Entry(entry)) => match entry {
+                Some(entry) => Ok(Bound::new(py, PyEntry::decode(py, bound(py, codec), &entry)?)?.into_any()),
+                None => Ok(py.None().into_bound(py)),
+            },
+            (Conversion::Exists, Answer::Entry(entry)) => Ok(bool(py, entry.is_some())),
+            (Conversion::Count, Answer::Count(count)) => Ok(count.into_pyobject(py)?.into_any()),
+            (Conversion::Page { codec }, Answer::Page(page)) => {
+                let list = PyList::empty(py);
+                for entry in &page.entries {
+                    list.append(Bound::new(py, PyEntry::decode(py, bound(py, codec), entry)?)?)?;
+                }
+                Ok((list, page.more).into_pyobject(py)?.into_any())
+            }
+            (Conversion::KeyPage, Answer::Page(page)) => {
+                let keys = PyList::new(py, page.entries.iter().map(|entry| PyBytes::new(py, &entry.key)))?;
+                Ok((keys, page.more).into_pyobject(py)?.into_any())
+            }
+            (Conversion::Version, Answer::Written(written)) => Ok(written.version.0.into_pyobject(py)?.into_any()),
+            (Conversion::Existed, Answer::Written(written)) => Ok(bool(py, written.existed)),
+            _ => Err(mismatch().into()),
+        }
+    }
+}
+
+fn bound<'a, 'py>(py: Python<'py>, codec: &'a Option<Py<PyAny>>) -> Option<&'a Bound<'py, PyAny>> {
+    codec.as_ref().map(|codec| codec.bind(py))
+}
+
+fn bool(py: Python<'_>, value: bool) -> Bound<'_, PyAny> {
+    PyBool::new(py, value).to_owned().into_any()
+}
+
+fn mismatch() -> Error {
+    Error::new(ErrorCode::Internal, "the answer is not of the kind that was asked for")
+}
+
+fn entries<'py>(
+    py: Python<'py>,
+    codec: Option<&Bound<'py, PyAny>>,
+    answers: Vec<Result<Answer>>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let found = PyDict::new(py);
+    for answer in answers {
+        match answer? {
+            Answer::Entry(None) => {}
+            Answer::Entry(Some(Entry { key, value, flags, .. })) => {
+                found.set_item(convert::key_text(py, &key)?, codec::decode(py, codec, &value, flags)?)?;
+            }
+            Answer::Written(_) | Answer::Count(_) | Answer::Page(_) | Answer::Pong => return Err(mismatch().into()),
+        }
+    }
+    Ok(found.into_any())
+}
+
+/// How many keys were there. Of many writes one may fail after others were applied.
+fn existed_count(answers: Vec<Result<Answer>>) -> Result<u64> {
+    let several = answers.len() > 1;
+    let mut count = 0;
+    for answer in answers {
+        match answer {
+            Ok(Answer::Written(written)) => count += u64::from(written.existed),
+            Ok(Answer::Entry(_) | Answer::Count(_) | Answer::Page(_) | Answer::Pong) => return Err(mismatch()),
+            Err(error) => return Err(if several { error.maybe_applied() } else { error }),
+        }
+    }
+    Ok(count)
+}
+
+/// None, once every answer is known to be no error.
+fn nothing(py: Python<'_>, answers: Vec<Result<Answer>>) -> PyResult<Bound<'_, PyAny>> {
+    let several = answers.len() > 1;
+    match answers.into_iter().find_map(Result::err) {
+        None => Ok(py.None().into_bound(py)),
+        Some(error) => Err(if several { error.maybe_applied() } else { error }.into()),
+    }
+}
+
+/// A `NamedTuple` of `kvstore.status`, made of its fields in order.
+struct Record {
+    class: PyOnceLock<Py<PyAny>>,
+    name: &'static str,
+}
+
+impl Record {
+    const fn new(name: &'static str) -> Record {
+        Record { class: PyOnceLock::new(), name }
+    }
+
+    fn make<'py>(
+        &self,
+        py: Python<'py>,
+        fields: impl IntoPyObject<'py, Target = PyTuple>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let fields = fields.into_pyobject(py).map_err(Into::into)?.into_bound();
+        self.class.import(py, "kvstore.status", self.name)?.call1(fields)
+    }
+}
+
+static NODE: Record = Record::new("NodeStatus");
+static PEER: Record = Record::new("PeerStatus");
+static LAG: Record = Record::new("ReplicationLag");
+static DIGEST: Record = Record::new("PartitionDigest");
+static MEMBER: Record = Record::new("MemberStatus");
+
+fn tuple<'py>(
+    py: Python<'py>,
+    items: impl Iterator<Item = PyResult<Bound<'py, PyAny>>>,
+) -> PyResult<Bound<'py, PyTuple>> {
+    PyTuple::new(py, items.collect::<PyResult<Vec<_>>>()?)
+}
+
+/// A `NodeStatus`.
+fn node_status<'py>(py: Python<'py>, status: &NodeStatus) -> PyResult<Bound<'py, PyAny>> {
+    let lag = &status.replication_lag;
+    let lag = LAG.make(py, (lag.samples, lag.p50_ms / 1000.0, lag.p99_ms / 1000.0, lag.max_ms / 1000.0))?;
+    let peers = tuple(py, status.peers.iter().map(|peer| peer_status(py, peer)))?;
+    let digests = status.digests.iter().map(|part| DIGEST.make(py, (part.partition.0, part.digest, part.records)));
+    let digests = tuple(py, digests)?;
+    // In two halves, because the conversion of tuples ends at twelve fields.
+    let head = (
+        status.node.to_string(),
+        status.address.to_string(),
+        "peer",
+        py.None(),
+        status.ready,
+        status.keys,
+        status.bytes,
+        status.uptime.as_secs_f64(),
+        status.version.as_str(),
+        status.cluster.as_str(),
+        status.ready,
+    );
+    let tail = (status.tombstones, status.conflicts, peers, lag, digests);
+    let fields = head.into_pyobject(py)?.as_sequence().concat(tail.into_pyobject(py)?.as_sequence())?;
+    NODE.make(py, fields.to_tuple()?)
+}
+
+fn peer_status<'py>(py: Python<'py>, peer: &PeerStatus) -> PyResult<Bound<'py, PyAny>> {
+    let state = match peer.state {
+        PeerState::Connecting => "connecting",
+        PeerState::Connected => "connected",
+        PeerState::Refused => "refused",
+    };
+    let id = peer.node.map(|node| node.to_string());
+    let fields = (id, peer.address.to_string(), state, peer.unacknowledged, peer.transfers, peer.problem.as_str());
+    PEER.make(py, fields)
+}
+
+/// A tuple of `MemberStatus`.
+fn member_statuses<'py>(py: Python<'py>, members: &[MemberStatus]) -> PyResult<Bound<'py, PyAny>> {
+    let member = |member: &MemberStatus| {
+        let id = member.node.map(|node| node.to_string());
+        MEMBER.make(py, (id, member.address.to_string(), member.connected))
+    };
+    Ok(tuple(py, members.iter().map(member))?.into_any())
+}

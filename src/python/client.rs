@@ -1,0 +1,169 @@
+//! A client of a cluster, called from any thread.
+
+use std::{sync::Arc, time::Duration};
+
+use parking_lot::{Condvar, Mutex};
+use pyo3::prelude::*;
+
+use super::{
+    answer::Outcome,
+    convert::Timeout,
+    request::{Call, Request},
+    runtime::{self, ProcessBound},
+};
+use crate::{
+    client::{CallId, Client, ClientConfig},
+    env::Env,
+    error::{Error, ErrorCode, Result},
+    limits::SIGNAL_CHECK_INTERVAL,
+    types::Address,
+};
+
+/// See `_core.pyi`.
+#[pyclass(frozen, name = "Client", module = "kvstore._core")]
+pub struct PyClient {
+    config: ClientConfig,
+    state: Mutex<State>,
+}
+
+enum State {
+    /// Before the first call, and in a child after a fork.
+    Idle,
+    Open(ProcessBound<Client>),
+    Closed,
+}
+
+impl PyClient {
+    /// The connection of this process; a forked child makes its own.
+    ///
+    /// # Errors
+    /// `CLIENT_CLOSED`, and those of making a client.
+    pub fn connection(&self) -> Result<Client> {
+        let mut state = self.state.lock();
+        match &*state {
+            State::Closed => return Err(Error::new(ErrorCode::ClientClosed, "this client was closed: make a new one")),
+            State::Open(client) => {
+                if let Some(client) = client.get() {
+                    return Ok(client.clone());
+                }
+            }
+            State::Idle => {}
+        }
+        let client = Client::new(self.config.clone(), Env::system(), runtime::handle()?)?;
+        *state = State::Open(ProcessBound::new(client.clone()));
+        Ok(client)
+    }
+}
+
+/// A call under way.
+pub enum Started {
+    Operations(Client, CallId),
+    Task(tokio::task::AbortHandle),
+}
+
+impl Started {
+    /// Starts a call; `done` gets the outcome once, from a thread of the runtime.
+    ///
+    /// # Errors
+    /// Those of making the runtime.
+    pub fn new(
+        client: Client,
+        call: Call,
+        timeout: Option<Duration>,
+        done: impl FnOnce(Result<Outcome>) + Send + 'static,
+    ) -> Result<Started> {
+        let asking = client.clone();
+        let task = match call {
+            Call::Operations(operations) => {
+                let done = Box::new(|answers: Result<Vec<_>>| done(answers.map(Outcome::Answers)));
+                let call = client.submit(operations, timeout, done);
+                return Ok(Started::Operations(client, call));
+            }
+            Call::Status { digests } => runtime::handle()?.spawn(async move {
+                let status = asking.status(digests, timeout).await;
+                done(status.map(|status| Outcome::Status(Box::new(status))));
+            }),
+            Call::Members => runtime::handle()?.spawn(async move {
+                done(asking.members(timeout).await.map(Outcome::Members));
+            }),
+        };
+        Ok(Started::Task(task.abort_handle()))
+    }
+
+    /// Gives the call up.
+    pub fn cancel(self) {
+        match self {
+            Started::Operations(client, call) => client.cancel(call),
+            Started::Task(task) => task.abort(),
+        }
+    }
+}
+
+/// Where one waiting thread gets its outcome.
+#[derive(Default)]
+struct Slot {
+    outcome: Mutex<Option<Result<Outcome>>>,
+    filled: Condvar,
+}
+
+impl Slot {
+    fn fill(&self, outcome: Result<Outcome>) {
+        *self.outcome.lock() = Some(outcome);
+        self.filled.notify_one();
+    }
+
+    /// Waits at most `patience`.
+    fn take(&self, patience: Duration) -> Option<Result<Outcome>> {
+        let mut outcome = self.outcome.lock();
+        if outcome.is_none() {
+            self.filled.wait_for(&mut outcome, patience);
+        }
+        outcome.take()
+    }
+}
+
+/// Waits with the GIL released, and looks for Ctrl-C from time to time.
+fn wait(py: Python<'_>, slot: &Slot, started: Started) -> PyResult<Outcome> {
+    loop {
+        if let Some(outcome) = py.detach(|| slot.take(SIGNAL_CHECK_INTERVAL)) {
+            return Ok(outcome?);
+        }
+        if let Err(interrupt) = py.check_signals() {
+            started.cancel();
+            return Err(interrupt);
+        }
+    }
+}
+
+#[pymethods]
+impl PyClient {
+    #[new]
+    #[pyo3(signature = (targets, /))]
+    fn new(targets: Vec<String>) -> PyResult<PyClient> {
+        let targets = targets.iter().map(|target| target.parse::<Address>()).collect::<Result<Vec<_>>>()?;
+        Ok(PyClient { config: ClientConfig { targets }, state: Mutex::new(State::Idle) })
+    }
+
+    #[pyo3(signature = (request, timeout, /))]
+    fn run<'py>(&self, py: Python<'py>, request: &Request, timeout: Timeout) -> PyResult<Bound<'py, PyAny>> {
+        let client = self.connection()?;
+        let (call, conversion) = request.take()?;
+        let slot = Arc::new(Slot::default());
+        let done = {
+            let slot = Arc::clone(&slot);
+            move |outcome| slot.fill(outcome)
+        };
+        let started = Started::new(client, call, timeout.0, done)?;
+        conversion.to_python(py, wait(py, &slot, started)?)
+    }
+
+    /// Locks of the client may be held by its threads, which never wait for the GIL; so it may be kept here.
+    fn close(&self) {
+        let state = std::mem::replace(&mut *self.state.lock(), State::Closed);
+        if let State::Open(client) = state {
+            if let Some(client) = client.get() {
+                client.close();
+            }
+        }
+    }
+}

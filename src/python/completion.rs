@@ -1,0 +1,180 @@
+//! Answers for asyncio: one queue an event loop.
+//!
+//! A runtime thread pushes `(call, outcome)` and writes one byte to a socket pair, unless a wake-up is pending already;
+//! the loop watches the other end (`loop.add_reader`) and calls [`Completions::drain`], which converts all that came
+//! and sets the futures, in one hold of the GIL. What waits for a call (future, conversion) never leaves Python's side.
+
+use std::{
+    collections::BTreeMap,
+    io::{ErrorKind, Read, Write},
+    mem,
+    os::{
+        fd::{AsRawFd, RawFd},
+        unix::net::UnixStream,
+    },
+    sync::{
+        atomic::{AtomicBool, Ordering},
+        Arc,
+    },
+};
+
+use parking_lot::Mutex;
+use pyo3::{intern, prelude::*};
+
+use super::{
+    answer::{Conversion, Outcome},
+    client::{PyClient, Started},
+    convert::Timeout,
+    request::Request,
+    runtime::{forked, ProcessBound},
+};
+use crate::error::{Error, ErrorCode, Result};
+
+/// See `_core.pyi`.
+#[pyclass(frozen, module = "kvstore._core")]
+pub struct Completions {
+    /// The loop's end of the socket pair.
+    reader: UnixStream,
+    queue: ProcessBound<Arc<Queue>>,
+    calls: Mutex<Calls>,
+}
+
+/// Calls whose futures still wait.
+#[derive(Default)]
+struct Calls {
+    last: u64,
+    waiting: BTreeMap<u64, Waiting>,
+}
+
+struct Waiting {
+    future: Py<PyAny>,
+    conversion: Conversion,
+    /// `None` while the call is being started.
+    started: Option<Started>,
+}
+
+/// What the threads of the runtime see.
+struct Queue {
+    finished: Mutex<Vec<(u64, Result<Outcome>)>>,
+    /// A byte was written that the loop has not read.
+    is_signalled: AtomicBool,
+    writer: UnixStream,
+}
+
+impl Queue {
+    fn push(&self, call: u64, outcome: Result<Outcome>) {
+        self.finished.lock().push((call, outcome));
+        if !self.is_signalled.swap(true, Ordering::AcqRel) {
+            // A full pipe wakes the loop as well, and one whose reader is closed has nobody left to wake.
+            if let Err(error) = (&self.writer).write(&[1]) {
+                tracing::debug!(%error, "an event loop could not be woken");
+            }
+        }
+    }
+}
+
+impl Completions {
+    fn queue(&self) -> Result<&Arc<Queue>> {
+        self.queue.get().ok_or_else(|| forked("AsyncClient"))
+    }
+
+    /// Reads what was written, so that the loop sleeps again.
+    fn clear_signal(&self, queue: &Queue) -> Result<()> {
+        let mut bytes = [0; 8];
+        match (&self.reader).read(&mut bytes) {
+            Ok(_) => {}
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
+            Err(error) => return Err(broken(&error)),
+        }
+        // After the read and before the queue is emptied: what is pushed from here on is either taken now or signalled.
+        queue.is_signalled.store(false, Ordering::Release);
+        Ok(())
+    }
+}
+
+fn broken(error: &std::io::Error) -> Error {
+    Error::new(ErrorCode::Internal, format!("the wake-up of an event loop failed: {error}"))
+}
+
+/// Hands an outcome to its future, unless that was cancelled meanwhile.
+fn settle(py: Python<'_>, waiting: Waiting, outcome: Result<Outcome>) -> PyResult<()> {
+    let future = waiting.future.bind(py);
+    if future.call_method0(intern!(py, "done"))?.is_truthy()? {
+        return Ok(());
+    }
+    let converted = outcome.map_err(PyErr::from).and_then(|outcome| waiting.conversion.to_python(py, outcome));
+    match converted {
+        Ok(answer) => future.call_method1(intern!(py, "set_result"), (answer,))?,
+        Err(error) => future.call_method1(intern!(py, "set_exception"), (error.into_value(py),))?,
+    };
+    Ok(())
+}
+
+#[pymethods]
+impl Completions {
+    #[new]
+    fn new() -> PyResult<Completions> {
+        let pair = || {
+            let (reader, writer) = UnixStream::pair()?;
+            reader.set_nonblocking(true)?;
+            writer.set_nonblocking(true)?;
+            Ok((reader, writer))
+        };
+        let (reader, writer) = pair().map_err(|error| broken(&error))?;
+        let queue = Queue { finished: Mutex::default(), is_signalled: AtomicBool::new(false), writer };
+        Ok(Completions { reader, queue: ProcessBound::new(Arc::new(queue)), calls: Mutex::default() })
+    }
+
+    fn fileno(&self) -> RawFd {
+        self.reader.as_raw_fd()
+    }
+
+    #[pyo3(signature = (client, request, timeout, future, /))]
+    fn submit(&self, client: &PyClient, request: &Request, timeout: Timeout, future: Py<PyAny>) -> PyResult<u64> {
+        let queue = Arc::clone(self.queue()?);
+        let client = client.connection()?;
+        let (call, conversion) = request.take()?;
+        let id = {
+            let mut calls = self.calls.lock();
+            calls.last += 1;
+            let id = calls.last;
+            calls.waiting.insert(id, Waiting { future, conversion, started: None });
+            id
+        };
+        match Started::new(client, call, timeout.0, move |outcome| queue.push(id, outcome)) {
+            Ok(started) => {
+                // Only a thread with the GIL takes it out, so it is still there.
+                if let Some(waiting) = self.calls.lock().waiting.get_mut(&id) {
+                    waiting.started = Some(started);
+                }
+                Ok(id)
+            }
+            Err(error) => {
+                let unused = self.calls.lock().waiting.remove(&id);
+                drop(unused);
+                Err(error.into())
+            }
+        }
+    }
+
+    #[pyo3(signature = (call, /))]
+    fn cancel(&self, call: u64) {
+        let waiting = self.calls.lock().waiting.remove(&call);
+        if let Some(started) = waiting.and_then(|waiting| waiting.started) {
+            started.cancel();
+        }
+    }
+
+    fn drain(&self, py: Python<'_>) -> PyResult<()> {
+        let queue = self.queue()?;
+        self.clear_signal(queue)?;
+        let finished = mem::take(&mut *queue.finished.lock());
+        for (call, outcome) in finished {
+            let waiting = self.calls.lock().waiting.remove(&call);
+            if let Some(waiting) = waiting {
+                settle(py, waiting, outcome)?;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,64 @@
+//! Errors as Python exceptions. The classes are Python's (`kvstore.errors`): the stable ABI cannot subclass builtin
+//! exceptions before 3.12.
+
+use pyo3::{prelude::*, sync::PyOnceLock, types::PyBytes};
+
+use super::convert;
+use crate::error::{Error, ErrorCode};
+
+const MODULE: &str = "kvstore.errors";
+
+static FROM_CORE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+static CODEC_ERROR: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+static KEY_NOT_FOUND: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+
+impl From<Error> for PyErr {
+    fn from(error: Error) -> PyErr {
+        Python::attach(|py| exception(py, &error))
+    }
+}
+
+/// The exception for an error.
+pub fn exception(py: Python<'_>, error: &Error) -> PyErr {
+    let fields = (
+        error.kind().as_str(),
+        error.code().as_str(),
+        error.to_string(),
+        error.is_retryable(),
+        error.is_maybe_applied(),
+    );
+    let made = FROM_CORE.import(py, MODULE, "from_core").and_then(|make| make.call1(fields));
+    made.map_or_else(|failed| failed, PyErr::from_value)
+}
+
+/// A `CodecError`; `payload` is what could not be decoded.
+pub fn codec(py: Python<'_>, message: &str, payload: Option<&[u8]>) -> PyErr {
+    let make = || {
+        let error = CODEC_ERROR.import(py, MODULE, "CodecError")?.call1((message,))?;
+        error.setattr("payload", payload.map(|payload| PyBytes::new(py, payload)))?;
+        Ok(error)
+    };
+    make().map_or_else(|failed: PyErr| failed, PyErr::from_value)
+}
+
+/// An `InvalidArgumentError` that names the argument first.
+pub fn invalid(message: impl Into<String>) -> PyErr {
+    Error::new(ErrorCode::InvalidArgument, message).into()
+}
+
+/// An `UnsupportedError`; nothing was changed.
+pub fn unsupported(message: impl Into<String>) -> PyErr {
+    Error::new(ErrorCode::Unsupported, message).into()
+}
+
+/// A refused time to live.
+pub fn bad_ttl(message: impl Into<String>) -> PyErr {
+    Error::new(ErrorCode::BadTtl, message).into()
+}
+
+/// A `KeyNotFoundError`.
+pub fn key_not_found(py: Python<'_>, key: &[u8]) -> PyErr {
+    let made =
+        convert::key_text(py, key).and_then(|key| KEY_NOT_FOUND.import(py, MODULE, "key_not_found")?.call1((key,)));
+    made.map_or_else(|failed| failed, PyErr::from_value)
+}

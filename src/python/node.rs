@@ -1,0 +1,235 @@
+//! A node of this process. Its data is read and written here and now, without a socket.
+
+use std::{
+    sync::{
+        atomic::{AtomicU32, Ordering},
+        Arc, OnceLock,
+    },
+    time::Duration,
+};
+
+use pyo3::prelude::*;
+
+use super::{
+    answer::{Conversion, Outcome},
+    codec,
+    convert::{self, KeyBytes, Timeout},
+    request::{Call, Request},
+    runtime::{self, ProcessBound},
+};
+use crate::{
+    config::NodeConfig,
+    env::Env,
+    error::{Error, ErrorCode, Result},
+    node::Node,
+    replication::{eventual::Eventual, execute},
+    types::{Address, Command, CommandKind, Record, Value, Written},
+};
+
+/// See `_core.pyi`.
+#[pyclass(subclass, frozen, name = "Node", module = "kvstore._core")]
+pub struct PyNode {
+    node: ProcessBound<Arc<Node>>,
+    /// The data, from the start on.
+    keyspace: OnceLock<ProcessBound<Arc<Eventual>>>,
+    /// The generation of the process in which it runs; 0: it does not. One comparison tells whether calls may pass.
+    open_in: AtomicU32,
+}
+
+/// No timeout is for ever here: what waits this long has been forgotten.
+const PATIENCE_MAX: Duration = Duration::from_secs(365 * 24 * 3600);
+
+impl PyNode {
+    fn node(&self) -> Result<&Arc<Node>> {
+        self.node.get().ok_or_else(|| runtime::forked("Node"))
+    }
+
+    fn keyspace(&self) -> Result<&Arc<Eventual>> {
+        if self.open_in.load(Ordering::Acquire) != runtime::generation() {
+            return Err(self.closed());
+        }
+        let keyspace = self.keyspace.get().and_then(ProcessBound::get);
+        keyspace.ok_or_else(|| Error::new(ErrorCode::Internal, "a running node has no data"))
+    }
+
+    fn closed(&self) -> Error {
+        match self.node() {
+            Ok(_) => Error::new(ErrorCode::NotRunning, "this node is not running: call start()"),
+            Err(forked) => forked,
+        }
+    }
+
+    fn write(&self, key: &KeyBytes<'_>, kind: CommandKind) -> Result<Written> {
+        self.keyspace()?.write(Command { key: key.to_key()?, kind })
+    }
+
+    fn read(&self, key: &KeyBytes<'_>) -> Result<Option<Record>> {
+        crate::limits::check_key(key)?;
+        Ok(self.keyspace()?.read(key))
+    }
+
+    fn put_value<'py>(
+        &self,
+        key: &KeyBytes<'py>,
+        value: &Bound<'py, PyAny>,
+        ttl: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<u64> {
+        let ttl_ms = convert::ttl_ms(ttl)?;
+        let (payload, flags) = codec::encode(None, value)?;
+        let kind = CommandKind::Put { value: Value::new(&payload)?, flags, ttl_ms };
+        Ok(self.write(key, kind)?.version.0)
+    }
+
+    fn answer(&self, call: Call) -> Result<Outcome> {
+        Ok(match call {
+            Call::Operations(operations) => {
+                let keyspace = self.keyspace()?;
+                Outcome::Answers(operations.into_iter().map(|operation| execute(keyspace, operation)).collect())
+            }
+            Call::Status { digests } => Outcome::Status(Box::new(self.node()?.status(digests)?)),
+            Call::Members => Outcome::Members(self.node()?.members()?),
+        })
+    }
+}
+
+fn decode<'py>(py: Python<'py>, record: &Record) -> PyResult<Bound<'py, PyAny>> {
+    let payload = record.value.as_ref().map(Value::as_slice).unwrap_or_default();
+    codec::decode(py, None, payload, record.flags)
+}
+
+fn patience(timeout: Timeout) -> Duration {
+    timeout.0.unwrap_or(PATIENCE_MAX)
+}
+
+#[pymethods]
+impl PyNode {
+    #[new]
+    #[pyo3(signature = (*, host, port, advertise, peers, cluster, threads, insecure))]
+    #[allow(clippy::too_many_arguments, reason = "keyword-only: one for each setting")]
+    fn new(
+        host: String,
+        port: u16,
+        advertise: Option<String>,
+        peers: Vec<String>,
+        cluster: String,
+        threads: usize,
+        insecure: bool,
+    ) -> PyResult<PyNode> {
+        let advertise = advertise.map(|address| address.parse::<Address>()).transpose()?;
+        let peers = peers.iter().map(|peer| peer.parse::<Address>()).collect::<Result<Vec<_>>>()?;
+        let config = NodeConfig { host, port, advertise, peers, cluster, threads, insecure };
+        let node = ProcessBound::new(Arc::new(Node::new(config, Env::system())?));
+        Ok(PyNode { node, keyspace: OnceLock::new(), open_in: AtomicU32::new(0) })
+    }
+
+    #[getter]
+    fn id(&self) -> PyResult<String> {
+        Ok(self.node()?.id().to_string())
+    }
+
+    /// "" before the start when the port is to be picked.
+    #[getter]
+    fn address(&self) -> PyResult<String> {
+        Ok(self.node()?.address().map(|address| address.to_string()).unwrap_or_default())
+    }
+
+    #[getter]
+    fn running(&self) -> bool {
+        self.open_in.load(Ordering::Acquire) == runtime::generation()
+    }
+
+    fn _start(&self, py: Python<'_>) -> PyResult<()> {
+        let node = self.node()?;
+        py.detach(|| node.start())?;
+        let keyspace = node.keyspace()?;
+        self.keyspace.get_or_init(|| ProcessBound::new(keyspace));
+        self.open_in.store(runtime::generation(), Ordering::Release);
+        Ok(())
+    }
+
+    fn _wait_ready(&self, py: Python<'_>, timeout: Timeout) -> PyResult<()> {
+        let node = self.node()?;
+        Ok(py.detach(|| node.wait_ready(patience(timeout)))?)
+    }
+
+    fn _stop(&self, py: Python<'_>, timeout: Timeout) -> PyResult<()> {
+        let node = self.node()?;
+        self.open_in.store(0, Ordering::Release);
+        Ok(py.detach(|| node.stop(patience(timeout)))?)
+    }
+
+    /// Batches and scans take long enough to let other threads run meanwhile.
+    fn _run<'py>(&self, py: Python<'py>, request: &Request) -> PyResult<Bound<'py, PyAny>> {
+        let (call, conversion): (Call, Conversion) = request.take()?;
+        let outcome = py.detach(|| self.answer(call))?;
+        conversion.to_python(py, outcome)
+    }
+
+    #[pyo3(signature = (key, default=None, *, read=None, timeout=None))]
+    fn get<'py>(
+        &self,
+        py: Python<'py>,
+        key: KeyBytes<'py>,
+        default: Option<Bound<'py, PyAny>>,
+        read: Option<&Bound<'py, PyAny>>,
+        timeout: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        convert::check_read(read)?;
+        // Memory answers at once.
+        let _ = timeout;
+        match self.read(&key)? {
+            Some(record) => decode(py, &record),
+            None => Ok(default.unwrap_or_else(|| py.None().into_bound(py))),
+        }
+    }
+
+    #[pyo3(signature = (key, value, *, ttl=None, if_absent=false, if_version=None, timeout=None))]
+    #[allow(clippy::too_many_arguments, reason = "keyword-only: one for each option of put")]
+    fn put<'py>(
+        &self,
+        key: KeyBytes<'py>,
+        value: &Bound<'py, PyAny>,
+        ttl: Option<&Bound<'py, PyAny>>,
+        if_absent: bool,
+        if_version: Option<&Bound<'py, PyAny>>,
+        timeout: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<u64> {
+        convert::refuse_conditions(if_absent, if_version)?;
+        let _ = timeout;
+        self.put_value(&key, value, ttl)
+    }
+
+    #[pyo3(signature = (key, *, if_version=None, timeout=None))]
+    fn delete(
+        &self,
+        key: KeyBytes<'_>,
+        if_version: Option<&Bound<'_, PyAny>>,
+        timeout: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<bool> {
+        convert::refuse_conditions(false, if_version)?;
+        let _ = timeout;
+        Ok(self.write(&key, CommandKind::Delete)?.existed)
+    }
+
+    fn __getitem__<'py>(&self, py: Python<'py>, key: KeyBytes<'py>) -> PyResult<Bound<'py, PyAny>> {
+        match self.read(&key)? {
+            Some(record) => decode(py, &record),
+            None => Err(super::errors::key_not_found(py, &key)),
+        }
+    }
+
+    fn __setitem__<'py>(&self, key: KeyBytes<'py>, value: &Bound<'py, PyAny>) -> PyResult<()> {
+        self.put_value(&key, value, None).map(drop)
+    }
+
+    fn __delitem__(&self, py: Python<'_>, key: KeyBytes<'_>) -> PyResult<()> {
+        match self.write(&key, CommandKind::Delete)?.existed {
+            true => Ok(()),
+            false => Err(super::errors::key_not_found(py, &key)),
+        }
+    }
+
+    fn __contains__(&self, key: KeyBytes<'_>) -> PyResult<bool> {
+        Ok(self.read(&key)?.is_some())
+    }
+}

@@ -1,0 +1,214 @@
+//! A call, converted and checked, and how its answer becomes Python.
+
+use pyo3::{prelude::*, types::PyDict};
+
+use super::{
+    answer::Conversion,
+    codec,
+    convert::{self, KeyBytes},
+    errors,
+};
+use crate::{
+    error::Result,
+    limits,
+    types::{Command, CommandKind, KeyRange, Operation, PageRequest, Value},
+};
+
+/// What a node or client is asked to do.
+pub enum Call {
+    Operations(Vec<Operation>),
+    Status { digests: bool },
+    Members,
+}
+
+/// See `_core.pyi`. Good for one run, because running moves the operations out of it.
+#[pyclass(frozen, module = "kvstore._core")]
+pub struct Request(parking_lot::Mutex<Option<(Call, Conversion)>>);
+
+impl Request {
+    fn new(call: Call, conversion: Conversion) -> Request {
+        Request(parking_lot::Mutex::new(Some((call, conversion))))
+    }
+
+    fn one(operation: Operation, conversion: Conversion) -> Request {
+        Request::new(Call::Operations(vec![operation]), conversion)
+    }
+
+    /// The call, once.
+    ///
+    /// # Errors
+    /// `InvalidArgumentError` when it was run already.
+    pub fn take(&self) -> PyResult<(Call, Conversion)> {
+        self.0.lock().take().ok_or_else(|| errors::invalid("request: it was run already"))
+    }
+}
+
+/// Which page of a scan: prefix, start, end, reverse, the last key of the page before, and how many keys at most.
+#[derive(FromPyObject)]
+pub struct PageArguments<'py>(
+    KeyBytes<'py>,
+    Option<KeyBytes<'py>>,
+    Option<KeyBytes<'py>>,
+    bool,
+    Option<KeyBytes<'py>>,
+    usize,
+);
+
+impl PageArguments<'_> {
+    fn to_operation(&self, keys_only: bool) -> Operation {
+        let PageArguments(prefix, start, end, reverse, last, keys_max) = self;
+        let bytes = |key: &Option<KeyBytes<'_>>| key.as_deref().map(<[u8]>::to_vec);
+        let mut range = KeyRange { prefix: prefix.to_vec(), start: bytes(start), end: bytes(end) };
+        match (last, reverse) {
+            (None, _) => {}
+            (Some(last), true) => range.end = Some(last.to_vec()),
+            // The first key after `last`, bytewise.
+            (Some(last), false) => range.start = Some([last, &[0][..]].concat()),
+        }
+        let page = PageRequest {
+            range,
+            reverse: *reverse,
+            keys_max: (*keys_max).clamp(1, limits::PAGE_KEYS_MAX),
+            bytes_target: limits::PAGE_BYTES_TARGET,
+        };
+        Operation::Scan { page, keys_only }
+    }
+}
+
+fn get(key: &KeyBytes<'_>, metadata_only: bool) -> Result<Operation> {
+    Ok(Operation::Get { key: key.to_key()?, metadata_only })
+}
+
+fn put<'py>(
+    key: &KeyBytes<'py>,
+    value: &Bound<'py, PyAny>,
+    ttl_ms: Option<u64>,
+    codec: Option<&Bound<'py, PyAny>>,
+) -> PyResult<Command> {
+    let key = key.to_key()?;
+    let (payload, flags) = codec::encode(codec, value)?;
+    let kind = CommandKind::Put { value: Value::new(&payload)?, flags, ttl_ms };
+    Ok(Command { key, kind })
+}
+
+fn value_bytes(command: &Command) -> usize {
+    match &command.kind {
+        CommandKind::Put { value, .. } => value.len(),
+        CommandKind::Delete | CommandKind::Touch { .. } => 0,
+    }
+}
+
+fn delete(key: &KeyBytes<'_>) -> Result<Operation> {
+    Ok(Operation::Write(Command { key: key.to_key()?, kind: CommandKind::Delete }))
+}
+
+/// One operation for each key, within the limits of a batch.
+fn each_key(keys: &Bound<'_, PyAny>, operation: impl Fn(&KeyBytes<'_>) -> Result<Operation>) -> PyResult<Call> {
+    let (mut operations, mut bytes) = (Vec::new(), 0);
+    for key in keys.try_iter()? {
+        let key: KeyBytes<'_> = key?.extract()?;
+        operations.push(operation(&key)?);
+        bytes += key.len();
+        limits::check_batch(operations.len(), bytes)?;
+    }
+    Ok(Call::Operations(operations))
+}
+
+#[pymethods]
+impl Request {
+    #[staticmethod]
+    fn get(key: KeyBytes<'_>, default: Py<PyAny>, codec: Option<Py<PyAny>>) -> PyResult<Request> {
+        Ok(Request::one(get(&key, false)?, Conversion::Value { default, codec }))
+    }
+
+    #[staticmethod]
+    fn entry(key: KeyBytes<'_>, codec: Option<Py<PyAny>>) -> PyResult<Request> {
+        Ok(Request::one(get(&key, false)?, Conversion::Entry { codec }))
+    }
+
+    #[staticmethod]
+    fn get_many(keys: &Bound<'_, PyAny>, codec: Option<Py<PyAny>>) -> PyResult<Request> {
+        Ok(Request::new(each_key(keys, |key| get(key, false))?, Conversion::Entries { codec }))
+    }
+
+    #[staticmethod]
+    fn exists(key: KeyBytes<'_>) -> PyResult<Request> {
+        Ok(Request::one(get(&key, true)?, Conversion::Exists))
+    }
+
+    #[staticmethod]
+    fn count(prefix: KeyBytes<'_>) -> Request {
+        Request::one(Operation::Count(KeyRange::prefix(&prefix)), Conversion::Count)
+    }
+
+    #[staticmethod]
+    fn page(page: PageArguments<'_>, codec: Option<Py<PyAny>>) -> Request {
+        Request::one(page.to_operation(false), Conversion::Page { codec })
+    }
+
+    #[staticmethod]
+    fn key_page(page: PageArguments<'_>) -> Request {
+        Request::one(page.to_operation(true), Conversion::KeyPage)
+    }
+
+    #[staticmethod]
+    fn put<'py>(
+        key: KeyBytes<'py>,
+        value: &Bound<'py, PyAny>,
+        ttl: Option<&Bound<'py, PyAny>>,
+        codec: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Request> {
+        let command = put(&key, value, convert::ttl_ms(ttl)?, codec)?;
+        Ok(Request::one(Operation::Write(command), Conversion::Version))
+    }
+
+    #[staticmethod]
+    fn put_many<'py>(
+        items: &Bound<'py, PyAny>,
+        ttl: Option<&Bound<'py, PyAny>>,
+        codec: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Request> {
+        let ttl_ms = convert::ttl_ms(ttl)?;
+        let items = items.py().get_type::<PyDict>().call1((items,))?.cast_into::<PyDict>()?;
+        let (mut operations, mut bytes) = (Vec::with_capacity(items.len()), 0);
+        for (key, value) in items.iter() {
+            let key: KeyBytes<'_> = key.extract()?;
+            let command = put(&key, &value, ttl_ms, codec)?;
+            bytes += key.len() + value_bytes(&command);
+            operations.push(Operation::Write(command));
+            limits::check_batch(operations.len(), bytes)?;
+        }
+        Ok(Request::new(Call::Operations(operations), Conversion::Nothing))
+    }
+
+    #[staticmethod]
+    fn delete(key: KeyBytes<'_>) -> PyResult<Request> {
+        Ok(Request::one(delete(&key)?, Conversion::Existed))
+    }
+
+    #[staticmethod]
+    fn delete_many(keys: &Bound<'_, PyAny>) -> PyResult<Request> {
+        Ok(Request::new(each_key(keys, delete)?, Conversion::ExistedCount))
+    }
+
+    #[staticmethod]
+    fn touch(key: KeyBytes<'_>, ttl: Option<&Bound<'_, PyAny>>) -> PyResult<Request> {
+        let kind = CommandKind::Touch { ttl_ms: convert::ttl_ms(ttl)? };
+        Ok(Request::one(Operation::Write(Command { key: key.to_key()?, kind }), Conversion::Existed))
+    }
+
+    #[staticmethod]
+    fn ping() -> Request {
+        Request::one(Operation::Ping, Conversion::Nothing)
+    }
+
+    #[staticmethod]
+    fn status(digests: bool) -> Request {
+        Request::new(Call::Status { digests }, Conversion::Status)
+    }
+
+    #[staticmethod]
+    fn members() -> Request {
+        Request::new(Call::Members, Conversion::Members)
+    }
+}

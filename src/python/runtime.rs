@@ -1,0 +1,103 @@
+//! The one runtime that all clients of this process share, and what `fork()` does to it.
+//!
+//! `fork()` copies only the thread that calls it: in the child the runtime's threads are gone, and dropping or joining
+//! what belonged to them would block or abort. So everything that lives on threads remembers the *generation* of the
+//! process in which it was made. The child counts one up and forgets, never drops, what it inherited; objects with
+//! another generation are replaced ([`super::client`]) or answer `FORKED`.
+//!
+//! Locks in this folder are taken with the GIL held and never across its release, so that no thread can hold one at the
+//! moment of a fork, which has the GIL.
+
+use std::{
+    mem,
+    sync::atomic::{AtomicU32, Ordering},
+};
+
+use parking_lot::Mutex;
+use pyo3::prelude::*;
+use tokio::runtime::{Builder, Handle, Runtime};
+
+use super::convert::Timeout;
+use crate::{
+    error::{Error, ErrorCode, Result},
+    limits::{CLIENT_RUNTIME_THREADS, CLIENT_SHUTDOWN_TIMEOUT},
+};
+
+/// How many forks lie between this process and the first, plus one: 0 stands for "never".
+static GENERATION: AtomicU32 = AtomicU32::new(1);
+
+/// Made at the first call of any client.
+static RUNTIME: Mutex<Option<Runtime>> = Mutex::new(None);
+
+/// The generation of this process.
+pub fn generation() -> u32 {
+    GENERATION.load(Ordering::Relaxed)
+}
+
+/// Something that lives on threads of the process that made it: in a forked child it is never dropped.
+pub struct ProcessBound<T> {
+    /// `None` only while it is being dropped.
+    inner: Option<T>,
+    generation: u32,
+}
+
+impl<T> ProcessBound<T> {
+    /// Binds it to this process.
+    pub fn new(inner: T) -> ProcessBound<T> {
+        ProcessBound { inner: Some(inner), generation: generation() }
+    }
+
+    /// The thing itself; `None` in another process than the one that made it.
+    pub fn get(&self) -> Option<&T> {
+        self.inner.as_ref().filter(|_| self.generation == generation())
+    }
+}
+
+impl<T> Drop for ProcessBound<T> {
+    fn drop(&mut self) {
+        if self.generation != generation() {
+            mem::forget(self.inner.take());
+        }
+    }
+}
+
+/// What a `what` made before a fork answers in the child.
+pub fn forked(what: &str) -> Error {
+    Error::new(ErrorCode::Forked, format!("this {what} was made before a fork: make a new one in the child"))
+}
+
+/// The runtime of all clients.
+///
+/// # Errors
+/// `OVERLOADED` when the system gives no more threads.
+pub fn handle() -> Result<Handle> {
+    let mut runtime = RUNTIME.lock();
+    if let Some(runtime) = &*runtime {
+        return Ok(runtime.handle().clone());
+    }
+    let made = Builder::new_multi_thread()
+        .worker_threads(CLIENT_RUNTIME_THREADS)
+        .thread_name("kvstore-client")
+        .enable_io()
+        .enable_time()
+        .build()
+        .map_err(|error| Error::new(ErrorCode::Overloaded, format!("the client's threads cannot start: {error}")))?;
+    Ok(runtime.insert(made).handle().clone())
+}
+
+/// For `os.register_at_fork`: the child forgets what lived on threads.
+#[pyfunction]
+pub fn after_fork_in_child() {
+    mem::forget(RUNTIME.lock().take());
+    GENERATION.fetch_add(1, Ordering::Relaxed);
+}
+
+/// Ends the threads of all clients, waiting at most `timeout` for work that does not end. A later call makes new ones.
+#[pyfunction]
+#[pyo3(signature = (timeout, /))]
+pub fn shutdown(py: Python<'_>, timeout: Timeout) {
+    let runtime = RUNTIME.lock().take();
+    if let Some(runtime) = runtime {
+        py.detach(|| runtime.shutdown_timeout(timeout.0.unwrap_or(CLIENT_SHUTDOWN_TIMEOUT)));
+    }
+}
