@@ -1,4 +1,4 @@
-"""`Client` with 64 threads and `AsyncClient` with 64 tasks against redis-py (with hiredis) and Redis, both over loopback.
+"""`Client` with 64 threads and `AsyncClient` with 64 tasks against redis-py (with hiredis) and Redis, over loopback.
 
 Server and client are processes of their own on both sides. Neither server writes to a disk.
 """
@@ -69,8 +69,10 @@ def _threads(address: str, port: int, rounds: int) -> List[Row]:
         gets: List[Tuple[float, float]] = []
         puts: List[Tuple[float, float]] = []
         for _ in range(rounds):
-            gets.append((_thread_rate(lambda key: ours.get(key)), _thread_rate(lambda key: theirs.get(key))))
-            puts.append((_thread_rate(lambda key: ours.put(key, VALUE)), _thread_rate(lambda key: theirs.set(key, VALUE))))
+            gets.append((_thread_rate(ours.get), _thread_rate(theirs.get)))
+            puts.append(
+                (_thread_rate(lambda key: ours.put(key, VALUE)), _thread_rate(lambda key: theirs.set(key, VALUE)))
+            )
     return [_row("get, 64 threads", gets), _row("put, 64 threads", puts)]
 
 
@@ -108,9 +110,13 @@ async def _tasks(address: str, port: int, rounds: int) -> List[Row]:
     puts: List[Tuple[float, float]] = []
     async with kvstore.AsyncClient(address) as ours:
         for _ in range(rounds):
-            gets.append((await _task_rate(lambda key: ours.get(key)), await _task_rate(lambda key: theirs.get(key))))
-            puts.append((await _task_rate(lambda key: ours.put(key, VALUE)),
-                         await _task_rate(lambda key: theirs.set(key, VALUE))))
+            gets.append((await _task_rate(ours.get), await _task_rate(theirs.get)))
+            puts.append(
+                (
+                    await _task_rate(lambda key: ours.put(key, VALUE)),
+                    await _task_rate(lambda key: theirs.set(key, VALUE)),
+                )
+            )
     await theirs.aclose()
     return [_row("get, 64 asyncio tasks", gets), _row("put, 64 asyncio tasks", puts)]
 

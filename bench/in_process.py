@@ -1,4 +1,4 @@
-"""`node.get` and `node.put` inside a process against a Python dict under an RLock, which keeps versions and times too."""
+"""`node.get` and `node.put` inside a process against a Python dict under an RLock with versions and times."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class LockedDict:
         self._entries: Dict[str, Tuple[bytes, int, Tuple[int, int]]] = {}
         self._version = 0
 
-    def get(self, key: str) -> "Tuple[bytes, int, Tuple[int, int]] | None":
+    def get(self, key: str) -> Tuple[bytes, int, Tuple[int, int]] | None:
         """The value with its version and time."""
         with self._lock:
             return self._entries.get(key)

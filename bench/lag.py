@@ -33,7 +33,9 @@ def run(rounds: int) -> List[Row]:
         stop_all(nodes)
     p99 = statistics.median(p99s)
     note = f"at {full / 2:,.0f} puts/s in bursts of {BURST_SECONDS * 1000:.0f} ms; {min(p99s):.2f}-{max(p99s):.2f} ms"
-    return [Row("replication lag p99, half load", "-", p99, None, "ms", None, f"< {TARGET_MS:g} ms", p99 < TARGET_MS, note)]
+    return [
+        Row("replication lag p99, half load", "-", p99, None, "ms", None, f"< {TARGET_MS:g} ms", p99 < TARGET_MS, note)
+    ]
 
 
 def _full_rate(address: str) -> float:
@@ -44,7 +46,7 @@ def _full_rate(address: str) -> float:
     return report.put.per_second
 
 
-def _write_at(client: "kvstore.Client[bytes]", rate: float) -> None:
+def _write_at(client: kvstore.Client[bytes], rate: float) -> None:
     """Write at this rate in bursts, which is harder than an even stream."""
     burst = min(max(int(rate * BURST_SECONDS), 1), BATCH_MAX)
     keys = [f"lag:{number:08}" for number in range(100_000)]
@@ -52,7 +54,7 @@ def _write_at(client: "kvstore.Client[bytes]", rate: float) -> None:
     sent = 0
     while time.perf_counter() - began < HALF_SECONDS:
         first = sent % (len(keys) - burst)
-        client.put_many({key: VALUE for key in keys[first : first + burst]})
+        client.put_many(dict.fromkeys(keys[first : first + burst], VALUE))
         sent += burst
         pause = began + sent / rate - time.perf_counter()
         if pause > 0:

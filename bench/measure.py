@@ -41,8 +41,17 @@ def compare(
         The row.
     """
     ratio = statistics.median(mine / other for mine, other in zip(ours, theirs))
-    return Row(work, against, statistics.median(ours), statistics.median(theirs), unit, ratio, f">= {target:g}",
-               ratio >= target, f"ratios {min(map(_ratio, zip(ours, theirs))):.2f}-{max(map(_ratio, zip(ours, theirs))):.2f}")
+    return Row(
+        work,
+        against,
+        statistics.median(ours),
+        statistics.median(theirs),
+        unit,
+        ratio,
+        f">= {target:g}",
+        ratio >= target,
+        f"ratios {min(map(_ratio, zip(ours, theirs))):.2f}-{max(map(_ratio, zip(ours, theirs))):.2f}",
+    )
 
 
 def _ratio(pair: Sequence[float]) -> float:
@@ -61,7 +70,9 @@ def machine() -> Dict[str, Any]:
     cpu = "unknown"
     info = Path("/proc/cpuinfo")
     if info.exists():
-        models = [line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")]
+        models = [
+            line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")
+        ]
         cpu = f"{len(models)} x {models[0]}" if models else cpu
     return {"cpu": cpu, "system": platform.platform(), "python": platform.python_version()}
 

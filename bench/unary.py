@@ -20,8 +20,21 @@ def run(_rounds: int) -> List[Row]:
     if shutil.which("cargo") is None:
         return absent(WORK, AGAINST, f">= {TARGET:g}", "no cargo on the PATH")
     command = ["cargo", "bench", "--bench", "unary", "--", "--json"]
-    ended = subprocess.run(command, cwd=Path(__file__).resolve().parents[1], stdout=subprocess.PIPE, text=True, check=True)
+    ended = subprocess.run(
+        command, cwd=Path(__file__).resolve().parents[1], stdout=subprocess.PIPE, text=True, check=True
+    )
     result = json.loads(next(line for line in reversed(ended.stdout.splitlines()) if line.startswith("{")))
     ratio = float(result["ratio"])
-    return [Row(WORK, AGAINST, float(result["ours_per_second"]), float(result["empty_per_second"]), "/s", ratio,
-                f">= {TARGET:g}", ratio >= TARGET, "client and servers in one process")]
+    return [
+        Row(
+            WORK,
+            AGAINST,
+            float(result["ours_per_second"]),
+            float(result["empty_per_second"]),
+            "/s",
+            ratio,
+            f">= {TARGET:g}",
+            ratio >= TARGET,
+            "client and servers in one process",
+        )
+    ]

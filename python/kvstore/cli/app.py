@@ -8,7 +8,6 @@ import traceback
 from typing import Any, List, NoReturn
 
 import click
-
 import kvstore
 
 from . import bench, browse, cluster, demo, info, keys, serve, transfer, up
@@ -54,6 +53,7 @@ class Program(click.Group):
         return code if isinstance(code, int) else OK
 
     def list_commands(self, ctx: click.Context) -> List[str]:  # noqa: ARG002 - click's signature
+        """As in the table above."""
         return [str(command.name) for command in COMMANDS]
 
     def invoke(self, ctx: click.Context) -> Any:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any, Dict, Iterator, Mapping, Optional
 
 import click
-
 import kvstore.bench
 
 from .exits import UNAVAILABLE, Failure
@@ -41,8 +40,14 @@ _COLUMNS = [
 @click.option("-t", "--time", "seconds", type=DURATION, help="Stop after so long.  [default: 10s]")
 @click.option("-d", "--value-bytes", type=COUNT, default=100, show_default=True, help="Size of the values.")
 @click.option("--keys", type=COUNT, default=100_000, show_default=True, help="Different keys.")
-@click.option("--read", "read_percent", type=click.IntRange(0, 100), default=95, show_default=True,
-              help="Percentage of reads in mixed work.")
+@click.option(
+    "--read",
+    "read_percent",
+    type=click.IntRange(0, 100),
+    default=95,
+    show_default=True,
+    help="Percentage of reads in mixed work.",
+)
 def bench(settings: Settings, work: Any, operations: Optional[int], seconds: Optional[float], **options: Any) -> None:
     """Load the server with WORK (default mixed) and print operations a second and latencies in milliseconds.
 
@@ -51,8 +56,9 @@ def bench(settings: Settings, work: Any, operations: Optional[int], seconds: Opt
     if operations is None and seconds is None:
         seconds = _DEFAULT_SECONDS
     with progress(settings, work, operations) as advance:
-        report = kvstore.bench.run(settings.targets, work, operations=operations, seconds=seconds,
-                                   on_progress=_differences(advance), **options)
+        report = kvstore.bench.run(
+            settings.targets, work, operations=operations, seconds=seconds, on_progress=_differences(advance), **options
+        )
     print_records(settings, "work", _COLUMNS, _records(report))
     if report.first_error is not None:
         msg = f"some operations failed, the first one so: {report.first_error}"
@@ -71,7 +77,7 @@ def _differences(advance: Advance) -> Advance:
     return on_progress
 
 
-def _records(report: "kvstore.bench.LoadReport") -> Iterator[Mapping[str, Any]]:
+def _records(report: kvstore.bench.LoadReport) -> Iterator[Mapping[str, Any]]:
     for work, figures in (("get", report.get), ("put", report.put)):
         if figures is not None:
             record: Dict[str, Any] = {"work": work, **figures._asdict(), "seconds": report.seconds}

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any, Iterator, Mapping, Optional
 
 import click
-
 import kvstore
 
 from .keys import key_argument, key_text
@@ -58,7 +57,7 @@ def _records(settings: Settings, entries: Iterator[kvstore.Entry[Stored]]) -> It
 @click.argument("prefix", default="")
 @click.option("--limit", type=click.IntRange(min=1), help="Keys at most.")
 @click.option("--reverse", is_flag=True, help="From the last key to the first.")
-def keys(settings: Settings, prefix: str, limit: Optional[int], reverse: bool) -> None:  # noqa: FBT001 - click's way
+def keys(settings: Settings, prefix: str, limit: Optional[int], reverse: bool) -> None:
     """Print the keys that begin with PREFIX, in bytewise order."""
     column = Column("KEY", lambda record: _shown_key(record["bytes"]))
     as_json = settings.format in {"json", "jsonl"}

@@ -6,7 +6,6 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional
 
 import click
-
 import kvstore
 
 from .exits import UNAVAILABLE, Failure
@@ -21,13 +20,13 @@ class _Answer(NamedTuple):
     """What a member said of itself, or why it said nothing."""
 
     address: str
-    status: Optional["kvstore.NodeStatus"]
+    status: Optional[kvstore.NodeStatus]
     problem: Optional[str]
 
 
 @verb()
 @click.option("--digests", is_flag=True, help="Compare the contents of the nodes too; reads every record.")
-def status(settings: Settings, digests: bool) -> None:  # noqa: FBT001 - click's way
+def status(settings: Settings, digests: bool) -> None:
     """Print how each member is; exit 3 when one does not answer.
 
     With --digests, nodes with equal contents show the same digest.
@@ -112,9 +111,8 @@ def _notes(answers: List[_Answer]) -> List[str]:
     """What keeps nodes apart, one line each."""
     notes = [f"{answer.address}: {answer.problem}" for answer in answers if answer.problem]
     for answer in answers:
-        for peer in answer.status.peers if answer.status else ():
-            if peer.problem:
-                notes.append(f"{answer.address} -> {peer.address}: {peer.state}, {peer.problem}")
+        peers = answer.status.peers if answer.status else ()
+        notes += [f"{answer.address} -> {peer.address}: {peer.state}, {peer.problem}" for peer in peers if peer.problem]
     return notes
 
 

@@ -81,7 +81,7 @@ class _Counter:
 
 def _write_jsonl(out: IO[str], rows: Iterable[Row]) -> int:
     count = 0
-    for count, row in enumerate(rows, start=1):
+    for count, row in enumerate(rows, start=1):  # noqa: B007 - it outlives the loop
         record: Dict[str, Any] = {"schema": SCHEMA, **key_fields(row.key), **to_json(row.value)}
         if row.expires is not None:
             record["expires"] = _timestamp(row.expires)
@@ -95,7 +95,7 @@ def _jsonl_records(lines: Iterable[str]) -> Iterator[Mapping[str, Any]]:
             record = json.loads(line)
             if not isinstance(record, dict):
                 msg = "not a JSON object"
-                raise ValueError(msg)  # noqa: TRY004 - one exception for every line that cannot be read
+                raise ValueError(msg)
             yield record
 
 
@@ -103,7 +103,7 @@ def _write_csv(out: IO[str], rows: Iterable[Row]) -> int:
     count = 0
     writer = csv.DictWriter(out, _COLUMNS, restval="")
     writer.writeheader()
-    for count, row in enumerate(rows, start=1):
+    for count, row in enumerate(rows, start=1):  # noqa: B007 - it outlives the loop
         record = {**_plain_text_key(row.key), **_plain_text_value(row.value)}
         if row.expires is not None:
             record["expires"] = _timestamp(row.expires)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Optional, Tuple
 
 import click
-
 import kvstore
 
 from .exits import NOT_FOUND, MissingKeyError
@@ -13,6 +12,7 @@ from .output import print_bytes, print_record, print_records
 from .params import DURATION, VALUE_KINDS, read_value
 from .settings import Settings, verb
 from .values import Stored, decode, encode, entry_to_json, shown
+
 
 def key_argument(text: str) -> bytes:
     """A key as it came from the shell, byte for byte."""
@@ -59,8 +59,9 @@ def _print_value(settings: Settings, entry: kvstore.Entry[Stored]) -> None:
 @click.argument("key")
 @click.argument("value")
 @click.option("--ttl", type=DURATION, help="Time to live, such as 30s, 10m or 1h30m.  [default: for ever]")
-@click.option("--as", "kind", type=click.Choice(VALUE_KINDS),
-              help="What VALUE is.  [default: str; bytes from a file or stdin]")
+@click.option(
+    "--as", "kind", type=click.Choice(VALUE_KINDS), help="What VALUE is.  [default: str; bytes from a file or stdin]"
+)
 def put(settings: Settings, key: str, value: str, ttl: Optional[float], kind: Optional[str]) -> None:
     """Store VALUE under KEY and print its version.
 

@@ -1,4 +1,4 @@
-"""Printing: a table for people, tab-separated lines for pipes, JSON for programs. The JSON is a contract: `schema` 1."""
+"""Printing: a table for people, tab-separated lines for pipes, JSON (a contract: `schema` 1) for programs."""
 
 from __future__ import annotations
 
@@ -31,7 +31,9 @@ def to_json_text(record: Mapping[str, Any]) -> str:
     return json.dumps(record, separators=(",", ":"))
 
 
-def print_records(settings: Settings, name: str, columns: Sequence[Column], records: Iterable[Mapping[str, Any]]) -> int:
+def print_records(
+    settings: Settings, name: str, columns: Sequence[Column], records: Iterable[Mapping[str, Any]]
+) -> int:
     """Print records as they come, under `name` in JSON; returns how many they were."""
     printers = {"json": _print_json, "jsonl": _print_jsonl}
     if settings.format in printers:
@@ -68,14 +70,14 @@ def _print_json(name: str, records: Iterable[Mapping[str, Any]]) -> int:
 
 def _print_jsonl(_name: str, records: Iterable[Mapping[str, Any]]) -> int:
     count = 0
-    for count, record in enumerate(records, start=1):
+    for count, record in enumerate(records, start=1):  # noqa: B007 - it outlives the loop
         click.echo(to_json_text({"schema": SCHEMA, **record}))
     return count
 
 
 def _print_plain(columns: Sequence[Column], records: Iterable[Mapping[str, Any]]) -> int:
     count = 0
-    for count, record in enumerate(records, start=1):
+    for count, record in enumerate(records, start=1):  # noqa: B007 - it outlives the loop
         click.echo("\t".join(column.show(record) for column in columns))
     return count
 
@@ -91,8 +93,14 @@ def _print_table(settings: Settings, columns: Sequence[Column], records: Iterabl
     return count
 
 
-def table_lines(columns: Sequence[Column], rows: List[List[str]], *, width: Optional[int] = None, title: bool = True,
-                color: bool = False) -> Iterator[str]:
+def table_lines(
+    columns: Sequence[Column],
+    rows: List[List[str]],
+    *,
+    width: Optional[int] = None,
+    title: bool = True,
+    color: bool = False,
+) -> Iterator[str]:
     """The lines of an aligned table; the last column is cut where it would not fit into `width`."""
     titles = [column.title for column in columns]
     widths = [max(len(cell) for cell in cells) for cells in zip(titles, *rows)]

@@ -70,7 +70,7 @@ def _sum_of_parts(text: str) -> Optional[float]:
 
 
 def read_value(argument: str, kind: Optional[str]) -> Any:
-    """The value meant by VALUE: the text itself, `-` for stdin, `@file` for a file, `@@...` for a text that starts with @.
+    """The value meant by VALUE: the text itself, `-` for stdin, `@file` for a file, `@@text` for a text with an @.
 
     Args:
         argument: VALUE as given.

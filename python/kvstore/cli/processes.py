@@ -14,11 +14,14 @@ import subprocess
 import sys
 import tempfile
 import threading
-from typing import IO, Any, Dict, List, Optional, Sequence
+from typing import IO, TYPE_CHECKING, Any, Dict, List, Optional, Sequence
 
 import kvstore
 
 from .exits import INTERNAL, UNAVAILABLE, Failure
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 # A cold interpreter on a busy machine takes about a second; a start that takes longer than this has gone wrong.
 START_SECONDS = 20.0
@@ -32,7 +35,7 @@ _STDERR_BYTES_SHOWN = 2000
 class NodeProcess:
     """A node process. Made by `start`; `with` makes sure that it is gone at the end."""
 
-    def __init__(self, process: "subprocess.Popen[bytes]", stderr: IO[bytes], hello: Dict[str, Any]) -> None:
+    def __init__(self, process: subprocess.Popen[bytes], stderr: IO[bytes], hello: Dict[str, Any]) -> None:
         self._process = process
         self._stderr = stderr
         self.address = str(hello["address"])
@@ -40,8 +43,9 @@ class NodeProcess:
         self.node = str(hello["node"])
 
     @classmethod
-    def start(cls, port: int = 0, peers: Sequence[str] = (), options: Sequence[str] = (),
-              timeout: float = START_SECONDS) -> "NodeProcess":
+    def start(
+        cls, port: int = 0, peers: Sequence[str] = (), options: Sequence[str] = (), timeout: float = START_SECONDS
+    ) -> NodeProcess:
         """Start a node and wait until it listens.
 
         Args:
@@ -59,10 +63,16 @@ class NodeProcess:
         command = [sys.executable, "-m", "kvstore", "-o", "json", "serve", str(port), "--until-eof", *options]
         if peers:
             command += ["--peers", ",".join(peers)]
-        stderr = tempfile.TemporaryFile()
+        stderr = tempfile.TemporaryFile()  # noqa: SIM115 - closed when the node is done with
         # A session of its own: Ctrl-C on the terminal reaches the starter only, which then ends its nodes in order.
-        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stderr,
-                                   env=_environment(), start_new_session=True)
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            env=_environment(),
+            start_new_session=True,
+        )
         line = _first_line(process, timeout)
         if line:
             return cls(process, stderr, json.loads(line))
@@ -78,7 +88,7 @@ class NodeProcess:
         """Whether it has not ended."""
         return self._process.poll() is None
 
-    def client(self, **options: Any) -> "kvstore.Client[Any]":
+    def client(self, **options: Any) -> kvstore.Client[Any]:
         """A client of this node alone."""
         return kvstore.Client(self.address, **options)
 
@@ -122,15 +132,21 @@ class NodeProcess:
             if pipe is not None:
                 pipe.close()
 
-    def __enter__(self) -> "NodeProcess":
-        return self
-
-    def __exit__(self, *_details: object) -> None:
+    def end(self) -> None:
+        """Make sure that it is gone, whatever state it is in."""
         if hasattr(signal, "SIGCONT") and self.running:
-            # A stopped process would not hear that it has to end.
+            # A paused process would not hear that it has to end.
             self.signal(signal.SIGCONT)
         self.stop()
         self._stderr.close()
+
+    def __enter__(self) -> Self:
+        """Nothing to do: it runs since it was made."""
+        return self
+
+    def __exit__(self, *_details: object) -> None:
+        """See `end`."""
+        self.end()
 
 
 def start_cluster(count: int, ports: Sequence[int] = (), options: Sequence[str] = ()) -> List[NodeProcess]:
@@ -158,7 +174,7 @@ def start_cluster(count: int, ports: Sequence[int] = (), options: Sequence[str] 
 def stop_all(nodes: Sequence[NodeProcess]) -> None:
     """End all of them; those that do not end in time are killed."""
     for node in nodes:
-        node.__exit__()
+        node.end()
 
 
 def _environment() -> Dict[str, str]:
@@ -167,9 +183,9 @@ def _environment() -> Dict[str, str]:
     return {**inherited, "PYTHONUNBUFFERED": "1"}
 
 
-def _first_line(process: "subprocess.Popen[bytes]", timeout: float) -> bytes:
+def _first_line(process: subprocess.Popen[bytes], timeout: float) -> bytes:
     assert process.stdout is not None  # noqa: S101 - asked for above
-    lines: "queue.Queue[bytes]" = queue.Queue()
+    lines: queue.Queue[bytes] = queue.Queue()
     reader = threading.Thread(target=lambda: lines.put(process.stdout.readline()), daemon=True)  # type: ignore[union-attr]
     reader.start()
     try:
@@ -178,7 +194,7 @@ def _first_line(process: "subprocess.Popen[bytes]", timeout: float) -> bytes:
         return b""
 
 
-def _failure_of(process: "subprocess.Popen[bytes]", stderr: IO[bytes], timeout: float) -> Failure:
+def _failure_of(process: subprocess.Popen[bytes], stderr: IO[bytes], timeout: float) -> Failure:
     try:
         code = process.wait(1.0)
     except subprocess.TimeoutExpired:
@@ -186,7 +202,7 @@ def _failure_of(process: "subprocess.Popen[bytes]", stderr: IO[bytes], timeout: 
         process.wait()
         return Failure(f"a node did not listen within {timeout:.0f} s", UNAVAILABLE)
     words = _tail(stderr)
-    words = words[len("kvstore: "):] if words.startswith("kvstore: ") else words
+    words = words[len("kvstore: ") :] if words.startswith("kvstore: ") else words
     return Failure(words or f"a node ended with exit code {code}", code if code > 0 else INTERNAL)
 
 

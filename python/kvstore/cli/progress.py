@@ -1,4 +1,4 @@
-"""A progress bar on stderr: rich's where it is installed, a plain one elsewhere, a line a quarter where nobody watches."""
+"""A progress bar on stderr: rich's where it is installed, else a plain one; a line a quarter where nobody watches."""
 
 from __future__ import annotations
 
@@ -52,10 +52,16 @@ class _Lines:
             click.echo(f"{self._label}: {25 * quarter} %", err=True)
 
 
-def _rich_bar(settings: Settings, label: str, total: Optional[int]) -> "Optional[_Bar]":
+def _rich_bar(settings: Settings, label: str, total: Optional[int]) -> Optional[_Bar]:
     try:
-        from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+        from rich.console import Console  # noqa: PLC0415 - optional, and slow to import
+        from rich.progress import (  # noqa: PLC0415 - as above
+            BarColumn,
+            MofNCompleteColumn,
+            Progress,
+            TextColumn,
+            TimeRemainingColumn,
+        )
     except ImportError:
         return None
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
@@ -64,7 +70,7 @@ def _rich_bar(settings: Settings, label: str, total: Optional[int]) -> "Optional
     return _Bar(bar.start, bar.stop, lambda amount: bar.advance(task, amount))
 
 
-def _plain_bar(label: str, total: Optional[int]) -> "_Bar":
+def _plain_bar(label: str, total: Optional[int]) -> _Bar:
     done = 0
 
     def draw(amount: int) -> None:

@@ -10,7 +10,6 @@ from types import FrameType
 from typing import Any, Dict, Optional
 
 import click
-
 import kvstore
 
 from .output import to_json_text
@@ -23,18 +22,33 @@ _READ_BYTES = 4096
 
 @verb()
 @click.argument("port", type=click.IntRange(0, 65535), default=7001, envvar="KVSTORE_PORT")
-@click.option("--peers", metavar="H:P,...", envvar="KVSTORE_PEERS", help="Members to begin with; one that is reachable "
-              "is enough. The node's own address is ignored.")
+@click.option(
+    "--peers",
+    metavar="H:P,...",
+    envvar="KVSTORE_PEERS",
+    help="Members to begin with; one that is reachable is enough. The node's own address is ignored.",
+)
 @click.option("--host", envvar="KVSTORE_HOST", help="Interface to listen on.  [default: 127.0.0.1]")
 @click.option("--advertise", metavar="H:P", envvar="KVSTORE_ADVERTISE", help="The address by which others reach it.")
 @click.option("--cluster", metavar="NAME", envvar="KVSTORE_CLUSTER", help="Nodes of another cluster are refused.")
 @click.option("--threads", type=click.IntRange(0, 256), envvar="KVSTORE_THREADS", help="Worker threads; 0: one a core.")
-@click.option("--insecure", is_flag=True, default=None, envvar="KVSTORE_INSECURE",
-              help="Listen where others can reach it, although nothing is encrypted or authenticated.")
-@click.option("--log", type=click.Choice(["python", "stderr", "none"]), envvar="KVSTORE_LOG",
-              help="Where the node logs to.  [default: stderr]")
-@click.option("--until-eof", is_flag=True, help="Stop when stdin ends: a node started by a program then never outlives it.")
-def serve(settings: Settings, port: int, until_eof: bool, **options: Any) -> None:  # noqa: FBT001 - click's way
+@click.option(
+    "--insecure",
+    is_flag=True,
+    default=None,
+    envvar="KVSTORE_INSECURE",
+    help="Listen where others can reach it, although nothing is encrypted or authenticated.",
+)
+@click.option(
+    "--log",
+    type=click.Choice(["python", "stderr", "none"]),
+    envvar="KVSTORE_LOG",
+    help="Where the node logs to.  [default: stderr]",
+)
+@click.option(
+    "--until-eof", is_flag=True, help="Stop when stdin ends: a node started by a program then never outlives it."
+)
+def serve(settings: Settings, port: int, until_eof: bool, **options: Any) -> None:
     """Run a node on PORT (default 7001; 0 picks a free one) until Ctrl-C or SIGTERM.
 
     The first line printed says the address; with `-o json` it is one JSON object.

@@ -1,6 +1,7 @@
-"""What holds for every command: which server, how long, how to print. A flag wins over `KVSTORE_*`, that over the default.
+"""What holds for every command: which server, how long, how to print.
 
-The options are understood before and after the name of the command: `kvstore -o json get k` and `kvstore get k -o json`.
+A flag wins over `KVSTORE_*`, that over the default. The options are understood before and after the name of the
+command: `kvstore -o json get k` and `kvstore get k -o json`.
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ from dataclasses import dataclass
 from typing import Any, Callable, Final, List, Optional
 
 import click
-
 import kvstore
 
 from .params import DURATION
@@ -68,16 +68,37 @@ def global_options(*, from_environment: bool) -> List[click.Parameter]:
 
     # A client library's URL and the command line's server are the same thing under two habits.
     return [
-        GlobalOption("-s", "--server", metavar="H:P[,H:P]", envvar=variable("SERVER", "URL"),
-                     help="Nodes to talk to; the first that answers is used.  [default: 127.0.0.1:7001]"),
-        GlobalOption("--timeout", type=DURATION, envvar=variable("TIMEOUT"),
-                     help="Deadline of a call, such as 500ms or 5s.  [default: 5s]"),
-        GlobalOption("-o", "--output", type=click.Choice(FORMATS), envvar=variable("OUTPUT"),
-                     help="How to print.  [default: table on a terminal, else plain]"),
-        GlobalOption("-q", "--quiet", is_flag=True, default=None, envvar=variable("QUIET"),
-                     help="No progress and no notes, only results and errors."),
-        GlobalOption("--no-color", "color", is_flag=True, flag_value=False, default=None,
-                     help="No colours; so does NO_COLOR."),
+        GlobalOption(
+            "-s",
+            "--server",
+            metavar="H:P[,H:P]",
+            envvar=variable("SERVER", "URL"),
+            help="Nodes to talk to; the first that answers is used.  [default: 127.0.0.1:7001]",
+        ),
+        GlobalOption(
+            "--timeout",
+            type=DURATION,
+            envvar=variable("TIMEOUT"),
+            help="Deadline of a call, such as 500ms or 5s.  [default: 5s]",
+        ),
+        GlobalOption(
+            "-o",
+            "--output",
+            type=click.Choice(FORMATS),
+            envvar=variable("OUTPUT"),
+            help="How to print.  [default: table on a terminal, else plain]",
+        ),
+        GlobalOption(
+            "-q",
+            "--quiet",
+            is_flag=True,
+            default=None,
+            envvar=variable("QUIET"),
+            help="No progress and no notes, only results and errors.",
+        ),
+        GlobalOption(
+            "--no-color", "color", is_flag=True, flag_value=False, default=None, help="No colours; so does NO_COLOR."
+        ),
     ]
 
 

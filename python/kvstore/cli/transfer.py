@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import datetime as dt
-import os
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO, Dict, Iterable, Iterator, List, NamedTuple, Optional, Tuple
 
 import click
-
 import kvstore
 
 from .exits import USAGE, Failure
@@ -56,9 +54,12 @@ def import_entries(settings: Settings, file: str, form: Optional[str]) -> None:
 
     Existing keys get the imported values. Entries that have expired since the export are left out.
     """
-    with settings.client() as client, _opened(file) as source:
-        with progress(settings, "import", None if file == "-" else os.path.getsize(file)) as advance:
-            totals = _import_rows(client, read_rows(source, form or _format_of(file), file), advance)
+    with ExitStack() as stack:
+        client = stack.enter_context(settings.client())
+        source = stack.enter_context(_opened(file))
+        size = None if file == "-" else Path(file).stat().st_size
+        advance = stack.enter_context(progress(settings, "import", size))
+        totals = _import_rows(client, read_rows(source, form or _format_of(file), file), advance)
     record = {"imported": totals.written, "expired": totals.expired, "file": file}
     expired = f", {totals.expired} expired since the export left out" if totals.expired else ""
     if not settings.quiet:
@@ -70,7 +71,7 @@ class _Totals(NamedTuple):
     expired: int
 
 
-def _import_rows(client: "kvstore.Client[Stored]", rows: Iterable[Tuple[Row, int]], advance: Advance) -> _Totals:
+def _import_rows(client: kvstore.Client[Stored], rows: Iterable[Tuple[Row, int]], advance: Advance) -> _Totals:
     written = expired = 0
     with ThreadPoolExecutor(_WRITERS, thread_name_prefix="kvstore-import") as pool:
         for batch, size in _batches(rows):
@@ -99,7 +100,7 @@ def _batches(rows: Iterable[Tuple[Row, int]]) -> Iterator[Tuple[List[Row], int]]
         yield batch, covered
 
 
-def _write(client: "kvstore.Client[Stored]", pool: ThreadPoolExecutor, rows: List[Row], now: dt.datetime) -> None:
+def _write(client: kvstore.Client[Stored], pool: ThreadPoolExecutor, rows: List[Row], now: dt.datetime) -> None:
     # The last line wins where a file names a key twice, as if the lines were written one after the other.
     last: Dict[bytes, Row] = {row.key: row for row in rows}
     client.put_many({key_text(key): row.value for key, row in last.items() if row.expires is None})
@@ -112,7 +113,7 @@ def _write(client: "kvstore.Client[Stored]", pool: ThreadPoolExecutor, rows: Lis
     list(pool.map(put, [row for row in last.values() if row.expires is not None]))
 
 
-def _row_of(entry: "kvstore.Entry[Stored]") -> Row:
+def _row_of(entry: kvstore.Entry[Stored]) -> Row:
     return Row(entry.key_bytes, entry.value, entry.expires)
 
 
@@ -153,7 +154,7 @@ def _opened(file: str) -> Iterator[IO[str]]:
         yield sys.stdin
         return
     try:
-        source = Path(file).open(encoding="utf-8", newline="")
+        source = Path(file).open(encoding="utf-8", newline="")  # noqa: SIM115 - closed below
     except OSError as error:
         msg = f"cannot read {file}: {error.strerror or error}"
         raise click.UsageError(msg) from error

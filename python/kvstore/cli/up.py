@@ -22,8 +22,13 @@ _PORTS_END = 65536
 
 @verb()
 @click.option("--nodes", "count", type=click.IntRange(1, 16), default=3, show_default=True, help="How many.")
-@click.option("--port", type=click.IntRange(0, 65535), default=7001, show_default=True,
-              help="Of the first node, the others follow; 0 picks free ones.")
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=7001,
+    show_default=True,
+    help="Of the first node, the others follow; 0 picks free ones.",
+)
 @click.option("--cluster", metavar="NAME", help="The cluster's name.")
 def up(settings: Settings, count: int, port: int, cluster: Optional[str]) -> None:
     """Run a cluster of processes on this machine until Ctrl-C: for development, its data is in memory only."""

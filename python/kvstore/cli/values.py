@@ -1,7 +1,7 @@
 """Values as they are stored, and how they look: the command line decodes by the flags and never guesses.
 
-A value keeps its exact bytes on every way in and out. It is written by its type where that gives back the same bytes and
-flags, and as base64 with its flags where it would not.
+A value keeps its exact bytes on every way in and out. It is written by its type where that gives back the same bytes
+and flags, and as base64 with its flags where it would not.
 """
 
 from __future__ import annotations
@@ -149,7 +149,7 @@ def shown(stored: Stored, width: Optional[int] = None) -> str:
 
 
 def as_text(stored: Stored) -> str:
-    """The value as text: strings and bytes as they are (bytes that are no UTF-8 with `\\xNN`), the others as JSON."""
+    """The value as text: strings and bytes as they are (what is no UTF-8 as hex escapes), the others as JSON."""
     value = decode(stored)
     if isinstance(value, bytes):
         return value.decode("utf-8", "backslashreplace")

@@ -5,17 +5,16 @@ from __future__ import annotations
 import inspect
 from typing import Any, Callable, Iterator, Union
 
+import kvstore
 import pytest
 from click.testing import CliRunner, Result
-
-import kvstore
 from kvstore.cli.app import program
 
 Run = Callable[..., Result]
 
 
 def runner() -> CliRunner:
-    """click 8.2 keeps stdout and stderr apart by itself, 8.1 has to be told."""
+    """Click 8.2 keeps stdout and stderr apart by itself, 8.1 has to be told."""
     apart = {"mix_stderr": False} if "mix_stderr" in inspect.signature(CliRunner.__init__).parameters else {}
     return CliRunner(**apart)  # type: ignore[arg-type]
 
@@ -28,10 +27,10 @@ def node() -> Iterator[kvstore.Node]:
 
 
 @pytest.fixture
-def db(node: kvstore.Node) -> Iterator[kvstore.Node]:
+def db(node: kvstore.Node) -> kvstore.Node:
     """The node, empty."""
     node.delete_many(list(node.keys()))
-    yield node
+    return node
 
 
 @pytest.fixture

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 
-import pytest
-
 import kvstore
+import pytest
+from kvstore.cli.app import program
 from kvstore.cli.params import parse_duration
 
 from .conftest import Run, runner
-from kvstore.cli.app import program
 
 
 def test_scan_prints_entries_in_key_order(db: kvstore.Node, run: Run) -> None:
@@ -69,15 +68,27 @@ def test_nobody_there_is_exit_3_and_one_line_that_names_the_server() -> None:
 def test_a_flag_wins_over_the_environment_and_that_over_the_default(db: kvstore.Node, run: Run) -> None:
     db.put("k", "v")
     assert run("get", "k", KVSTORE_SERVER="127.0.0.1:1").stdout == "v\n"
-    by_environment = runner().invoke(program, ["get", "k"], env={"KVSTORE_SERVER": db.address, "KVSTORE_OUTPUT": "json"})
+    by_environment = runner().invoke(
+        program, ["get", "k"], env={"KVSTORE_SERVER": db.address, "KVSTORE_OUTPUT": "json"}
+    )
     assert json.loads(by_environment.stdout)["value"] == "v"
     by_url = runner().invoke(program, ["get", "k"], env={"KVSTORE_URL": f"kv://{db.address}"})
     assert by_url.stdout == "v\n"
 
 
-@pytest.mark.parametrize("arguments", [["nonsense"], ["get"], ["put", "k"], ["-o", "xml", "get", "k"], ["serve", "99999"],
-                                       ["--timeout", "0", "get", "k"], ["up", "--port", "65535"]])
-def test_a_usage_error_is_one_line_and_exit_2(arguments: "list[str]") -> None:
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["nonsense"],
+        ["get"],
+        ["put", "k"],
+        ["-o", "xml", "get", "k"],
+        ["serve", "99999"],
+        ["--timeout", "0", "get", "k"],
+        ["up", "--port", "65535"],
+    ],
+)
+def test_a_usage_error_is_one_line_and_exit_2(arguments: list[str]) -> None:
     result = runner().invoke(program, arguments)
     assert result.exit_code == 2
     assert result.stderr.count("\n") == 1
@@ -98,7 +109,20 @@ def test_version_and_help() -> None:
         assert runner().invoke(program, [command, "-h"]).exit_code == 0
 
 
-@pytest.mark.parametrize(("text", "seconds"), [("1", 1.0), ("1.5", 1.5), ("500ms", 0.5), ("10m", 600.0), ("1h30m", 5400.0),
-                                               ("2d", 172800.0), ("", None), ("m", None), ("1x", None), ("1m2", None)])
-def test_durations_read_as_people_write_them(text: str, seconds: "float | None") -> None:
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("1", 1.0),
+        ("1.5", 1.5),
+        ("500ms", 0.5),
+        ("10m", 600.0),
+        ("1h30m", 5400.0),
+        ("2d", 172800.0),
+        ("", None),
+        ("m", None),
+        ("1x", None),
+        ("1m2", None),
+    ],
+)
+def test_durations_read_as_people_write_them(text: str, seconds: float | None) -> None:
     assert parse_duration(text) == seconds

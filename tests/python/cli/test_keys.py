@@ -6,9 +6,8 @@ import json
 from pathlib import Path
 from typing import List
 
-import pytest
-
 import kvstore
+import pytest
 
 from .conftest import Run
 
@@ -77,8 +76,13 @@ def test_json_is_a_contract(db: kvstore.Node, run: Run) -> None:
     assert 3590 < record.pop("ttl") <= 3600
     assert record.pop("expires").endswith("+00:00")
     version = str(db.entry("user:1").version)
-    assert record == {"schema": 1, "key": "user:1", "type": "json", "value": {"name": "Ada", "age": 36},
-                      "version": version}
+    assert record == {
+        "schema": 1,
+        "key": "user:1",
+        "type": "json",
+        "value": {"name": "Ada", "age": 36},
+        "version": version,
+    }
 
 
 def test_json_never_loses_a_digit_or_a_byte(db: kvstore.Node, run: Run) -> None:

@@ -10,17 +10,18 @@ import sys
 from pathlib import Path
 from typing import Any, List
 
-import pytest
-
 import kvstore
+import pytest
 
 KVSTORE = [sys.executable, "-m", "kvstore"]
 SECONDS = 60.0
 
 
-def kv(*arguments: str, **options: Any) -> "subprocess.CompletedProcess[str]":
+def kv(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
     """Run a command to its end."""
-    return subprocess.run([*KVSTORE, *arguments], capture_output=True, text=True, timeout=SECONDS, check=False, **options)
+    return subprocess.run(
+        [*KVSTORE, *arguments], capture_output=True, text=True, timeout=SECONDS, check=False, **options
+    )
 
 
 def test_the_program_runs_as_a_module_and_as_a_script() -> None:
@@ -41,14 +42,21 @@ def test_a_session_of_commands(node: kvstore.Node) -> None:
 def test_a_closed_pipe_is_no_error(node: kvstore.Node) -> None:
     node.put_many({f"pipe/{number}": "x" * 1000 for number in range(2000)})
     command = " ".join([*KVSTORE, "-s", node.address, "scan", "pipe/"])
-    ended = subprocess.run(["bash", "-c", f"set -o pipefail; {command} | head -1"], capture_output=True, text=True,
-                           timeout=SECONDS, check=False)
+    ended = subprocess.run(
+        ["bash", "-c", f"set -o pipefail; {command} | head -1"],
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+        check=False,
+    )
     assert (ended.returncode, ended.stderr) == (0, "")
     assert ended.stdout.startswith("pipe/0\t")
 
 
 def test_up_runs_a_cluster_until_it_is_told_to_stop() -> None:
-    process = subprocess.Popen([*KVSTORE, "-o", "json", "up", "--nodes", "3", "--port", "0"], stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [*KVSTORE, "-o", "json", "up", "--nodes", "3", "--port", "0"], stdout=subprocess.PIPE, text=True
+    )
     try:
         assert process.stdout is not None
         nodes = json.loads(process.stdout.readline())["nodes"]
@@ -64,8 +72,12 @@ def test_up_runs_a_cluster_until_it_is_told_to_stop() -> None:
 
 
 def test_up_stops_when_a_node_dies() -> None:
-    process = subprocess.Popen([*KVSTORE, "-o", "json", "up", "--nodes", "2", "--port", "0"], stdout=subprocess.PIPE,
-                               stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [*KVSTORE, "-o", "json", "up", "--nodes", "2", "--port", "0"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
     assert process.stdout is not None
     nodes = json.loads(process.stdout.readline())["nodes"]
     os.kill(nodes[1]["pid"], signal.SIGKILL)

@@ -6,17 +6,16 @@ import json
 from pathlib import Path
 from typing import Any, Dict, Tuple
 
-import pytest
-
 import kvstore
+import pytest
 
 from .conftest import Run
 
 Content = Dict[bytes, Tuple[Any, ...]]
 
 VALUES = [
-    None, True, False, 0, -1, 2**53, 2**53 + 1, -(2**63), 2**80, 0.1, -0.0, float("inf"), float("nan"), "", "ünï", "a\r\nb",
-    'quo"te,comma', "nul\0", "7", "true", b"", b"text", bytes(range(256)), [], {"a": [1, {"b": None}]}, ["\ud83d\ude00"],
+    None, True, False, 0, -1, 2**53, 2**53 + 1, -(2**63), 2**80, 0.1, -0.0, float("inf"), float("nan"), "", "ünï",
+    "a\r\nb", 'quo"te,comma', "nul\0", "7", "true", b"", b"text", bytes(range(256)), [], {"a": [1, {"b": None}]}, ["😀"],
 ]  # fmt: skip
 KEYS = [b"plain", "ünï".encode(), b"\xff\xfe", b"nul\x00key", b"new\nline", b'quo"te,', b" spaces ", b"=formula"]
 
@@ -25,9 +24,11 @@ class Foreign:
     """A codec with flags of its own, as a program may have."""
 
     def encode(self, value: bytes) -> Tuple[bytes, int]:
+        """As it is."""
         return value, 300
 
     def decode(self, payload: bytes, _flags: int) -> bytes:
+        """As it is."""
         return payload
 
 

@@ -35,6 +35,10 @@ class Write(NamedTuple):
     acknowledged_by: Optional[str]
 
 
+# How a key looks before its first write.
+NOTHING_WRITTEN = Write(number=0, is_delete=True, acknowledged_by="")
+
+
 class Model:
     """What one writer knows of its keys. Not thread-safe: asked only while its writer rests."""
 
@@ -59,7 +63,7 @@ class Model:
         writes = self.writes.get(key, [])
         safe = [place for place, write in enumerate(writes) if write.acknowledged_by not in killed | {None}]
         # Without a safe write, the key may also look as if none of them had happened.
-        candidates = writes[safe[-1] :] if safe else [Write(0, True, ""), *writes]
+        candidates = writes[safe[-1] :] if safe else [NOTHING_WRITTEN, *writes]
         for write in candidates:
             if (shown is None and write.is_delete) or (write.number == shown and not write.is_delete):
                 self.writes[key] = [Write(write.number, write.is_delete, "")]
@@ -70,7 +74,7 @@ class Model:
 class Writer(threading.Thread):
     """Puts and deletes keys of its own at random, through one node after another."""
 
-    def __init__(self, number: int, seed: int, keys: int, cluster: Cluster, gate: "Gate") -> None:
+    def __init__(self, number: int, seed: int, keys: int, cluster: Cluster, gate: Gate) -> None:
         super().__init__(name=f"writer-{number}", daemon=True)
         self.model = Model()
         self.keys = [f"churn/{number}/{key}" for key in range(keys)]
@@ -102,7 +106,7 @@ class Writer(threading.Thread):
 
     def _write(self, index: int) -> bool:
         key = self._random.choice(self.keys)
-        is_delete = self._random.random() < 0.3  # noqa: PLR2004 - the share of deletes
+        is_delete = self._random.random() < 0.3
         self._last_number += 1
         # Taken before the call: if the node is killed and replaced meanwhile, this counts as the killed one's.
         node = self._cluster.nodes[index].node
@@ -116,7 +120,7 @@ class Writer(threading.Thread):
         self.acknowledged += 1
         return True
 
-    def _send(self, client: "kvstore.Client[Any]", key: str, *, is_delete: bool) -> None:
+    def _send(self, client: kvstore.Client[Any], key: str, *, is_delete: bool) -> None:
         if is_delete:
             client.delete(key)
         else:

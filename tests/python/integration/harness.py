@@ -34,7 +34,7 @@ class Cluster:
     def __init__(self) -> None:
         self.nodes: List[NodeProcess] = []
 
-    def start(self, count: int = 3, options: Sequence[str] = ()) -> "Cluster":
+    def start(self, count: int = 3, options: Sequence[str] = ()) -> Cluster:
         """Add nodes that know those before them, and wait until all are connected."""
         for _ in range(count):
             self.add([node.address for node in self.nodes], options)
@@ -65,7 +65,7 @@ class Cluster:
         """SIGCONT."""
         self.nodes[index].signal(signal.SIGCONT)
 
-    def client(self, index: int, **options: Any) -> "kvstore.Client[Any]":
+    def client(self, index: int, **options: Any) -> kvstore.Client[Any]:
         """A client of one node."""
         return self.nodes[index].client(**options)
 
@@ -91,8 +91,11 @@ class Cluster:
         wanted = list(range(len(self.nodes))) if indexes is None else indexes
         clients = [self.client(index) for index in wanted]
         try:
-            eventually(lambda: len({client.status(digests=True).digests for client in clients}) == 1,
-                       f"the nodes {list(wanted)} have equal digests", timeout)
+            eventually(
+                lambda: len({client.status(digests=True).digests for client in clients}) == 1,
+                f"the nodes {list(wanted)} have equal digests",
+                timeout,
+            )
             for entries in itertools.zip_longest(*(client.scan() for client in clients)):
                 assert all(entry == entries[0] for entry in entries), entries
         finally:
@@ -107,4 +110,4 @@ class Cluster:
     def stop(self) -> None:
         """End all processes."""
         for node in self.nodes:
-            node.__exit__()
+            node.end()

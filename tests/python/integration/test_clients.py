@@ -7,9 +7,8 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import List
 
-import pytest
-
 import kvstore
+import pytest
 
 from .harness import Cluster, eventually
 
@@ -35,7 +34,7 @@ def test_eight_threads_share_one_client(trio: Cluster) -> None:
 
 
 def test_256_tasks_share_one_async_client(trio: Cluster) -> None:
-    async def task(client: "kvstore.AsyncClient", number: int) -> None:
+    async def task(client: kvstore.AsyncClient, number: int) -> None:
         for turn in range(10):
             await client.put(f"tasks/{number}", [number, turn])
             assert await client.get(f"tasks/{number}") == [number, turn]

@@ -7,9 +7,8 @@ import subprocess
 import sys
 from typing import Iterator
 
-import pytest
-
 import kvstore
+import pytest
 
 from .harness import Cluster, eventually
 
@@ -29,11 +28,12 @@ node.stop()
 
 
 @pytest.fixture
-def busy(cluster: Cluster) -> Iterator["subprocess.Popen[str]"]:
+def busy(cluster: Cluster) -> Iterator[subprocess.Popen[str]]:
     """A process with a node in it, whose Python is about to hold the GIL."""
     cluster.start(1)
-    process = subprocess.Popen([sys.executable, "-c", PROGRAM, cluster.address(0)], stdin=subprocess.PIPE,
-                               stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [sys.executable, "-c", PROGRAM, cluster.address(0)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
     try:
         yield process
     finally:
@@ -42,7 +42,7 @@ def busy(cluster: Cluster) -> Iterator["subprocess.Popen[str]"]:
 
 
 def test_a_node_serves_and_replicates_while_its_program_holds_the_gil(
-    cluster: Cluster, busy: "subprocess.Popen[str]"
+    cluster: Cluster, busy: subprocess.Popen[str]
 ) -> None:
     address = busy.stdout.readline().strip()
     cluster.wait_value(0, "from/busy", "hello")
@@ -64,5 +64,5 @@ def test_a_node_serves_and_replicates_while_its_program_holds_the_gil(
     assert busy.wait(15) == 0
 
 
-def _has_more(process: "subprocess.Popen[str]") -> bool:
+def _has_more(process: subprocess.Popen[str]) -> bool:
     return bool(select.select([process.stdout], [], [], 0)[0])

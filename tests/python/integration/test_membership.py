@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-
 from kvstore.cli.exits import UNAVAILABLE, Failure
 from kvstore.cli.processes import NodeProcess
 

@@ -52,7 +52,7 @@ def test_a_ttl_is_replicated_and_every_node_hides_the_key_afterwards(trio: Clust
         expires = client.entry("ttl/k").expires
     for index in (1, 2):
         with trio.client(index) as client:
-            entry = eventually(lambda: client.entry("ttl/k"), "the entry arrives")  # noqa: B023 - called here
+            entry = eventually(lambda: client.entry("ttl/k"), "the entry arrives")
             assert entry.expires == expires
     for index in range(3):
         trio.wait_value(index, "ttl/k", None)
@@ -67,7 +67,7 @@ def test_touch_is_replicated(trio: Cluster) -> None:
         assert client.touch("touch/k", None)
     for index in range(3):
         with trio.client(index) as client:
-            eventually(lambda: client.exists("touch/k") and client.entry("touch/k").expires is None, "no expiry")  # noqa: B023
+            eventually(lambda: client.exists("touch/k") and client.entry("touch/k").expires is None, "no expiry")
 
 
 def test_no_conflict_is_counted_when_nobody_raced(trio: Cluster) -> None:

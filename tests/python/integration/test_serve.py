@@ -6,9 +6,8 @@ import signal
 import socket
 import struct
 
-import pytest
-
 import kvstore
+import pytest
 from kvstore.cli.processes import NodeProcess
 
 from .harness import Cluster, eventually
@@ -41,7 +40,7 @@ def test_a_stopped_node_has_handed_over_what_it_acknowledged(cluster: Cluster) -
 
 def test_a_node_ends_with_its_starter(cluster: Cluster) -> None:
     node = cluster.add()
-    node._process.stdin.close()  # noqa: SLF001 - as when the starter was killed
+    node._process.stdin.close()
     assert node.wait(STOP_SECONDS) == 0
 
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 
-import pytest
-
 import kvstore
+import pytest
 
 from .harness import Cluster
 
@@ -25,7 +24,7 @@ def test_a_value_of_exactly_one_mebibyte_passes_and_is_replicated(trio: Cluster)
 def test_one_byte_more_is_refused_by_name_and_changes_nothing(trio: Cluster) -> None:
     with trio.client(0) as client:
         client.put("big/over", "small")
-        with pytest.raises(kvstore.LimitError, match="value.*1048577.*1048576"):
+        with pytest.raises(kvstore.LimitError, match=r"value.*1048577.*1048576"):
             client.put("big/over", b"x" * (MIB + 1))
         assert client.get("big/over") == "small"
 
@@ -61,8 +60,24 @@ def test_a_batch_over_its_bounds_is_refused_by_name_and_changes_nothing(trio: Cl
 
 
 def test_values_come_back_as_they_went_in(trio: Cluster) -> None:
-    values = [None, True, False, 0, -1, 2**63 - 1, -(2**63), 2**70, 0.5, float("inf"), "", "ünï", b"", b"\xff\x00",
-              [1, [2, None]], {"a": {"b": [True]}}]
+    values = [
+        None,
+        True,
+        False,
+        0,
+        -1,
+        2**63 - 1,
+        -(2**63),
+        2**70,
+        0.5,
+        float("inf"),
+        "",
+        "ünï",
+        b"",
+        b"\xff\x00",
+        [1, [2, None]],
+        {"a": {"b": [True]}},
+    ]
     with trio.client(0) as client:
         for number, value in enumerate(values):
             client.put(f"types/{number}", value)

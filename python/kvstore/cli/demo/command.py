@@ -7,7 +7,6 @@ import sys
 from typing import List, NamedTuple, Optional, Set, Tuple
 
 import click
-
 import kvstore
 
 from ..exits import INTERNAL, Failure
@@ -51,7 +50,7 @@ class Account(NamedTuple):
 @verb()
 @click.option("--limit", type=COUNT, help="Load the first N characters only.")
 @click.option("--quick", is_flag=True, help=f"The same as --limit {_QUICK_ENTRIES}.")
-def demo(settings: Settings, limit: Optional[int], quick: bool) -> None:  # noqa: FBT001 - click's way
+def demo(settings: Settings, limit: Optional[int], quick: bool) -> None:
     """Load Python's Unicode database through three nodes, kill one half way, and see all three become equal again.
 
     Everything runs on this machine, on free ports, and is gone at the end. Exit 0 means: no entry differs, no conflict.
@@ -87,8 +86,17 @@ class _Story:
         catch_up = self._restart_victim()
         lost = self._repair(load)
         difference = first_difference(self._addresses())
-        return Account(len(self._table), len(self._table) / load.seconds, lag_p50, lag_p99, killed_after, len(lost),
-                       catch_up, conflicts(self._addresses()), difference)
+        return Account(
+            len(self._table),
+            len(self._table) / load.seconds,
+            lag_p50,
+            lag_p99,
+            killed_after,
+            len(lost),
+            catch_up,
+            conflicts(self._addresses()),
+            difference,
+        )
 
     def _addresses(self) -> List[str]:
         return [node.address for node in self._nodes]
@@ -133,7 +141,7 @@ class _Story:
         return max(lag.p50 for lag in lags), max(lag.p99 for lag in lags)
 
     def _restart_victim(self) -> float:
-        """Start it again on its port, as a new incarnation with an empty memory; the seconds until it has everything."""
+        """Start it again on its port, a new incarnation with an empty memory; the seconds until it has everything."""
         peers = [node.address for node in self._survivors()]
         self._nodes[_VICTIM] = NodeProcess.start(self._nodes[_VICTIM].port, peers)
         seconds = self._wait_until_equal()
@@ -171,7 +179,10 @@ def _print_account(settings: Settings, account: Account) -> None:
     rows = [
         ["entries", f"{account.entries:,}"],
         ["writes/s", f"{account.writes_per_second:,.0f}"],
-        ["replication lag p50 / p99", f"{human_seconds(account.lag_p50_seconds)} / {human_seconds(account.lag_p99_seconds)}"],
+        [
+            "replication lag p50 / p99",
+            f"{human_seconds(account.lag_p50_seconds)} / {human_seconds(account.lag_p99_seconds)}",
+        ],
         ["node killed after", f"{account.killed_after:,} entries"],
         ["lost with it, written again", f"{account.lost_with_node:,}"],
         ["time to catch up", human_seconds(account.catch_up_seconds)],
