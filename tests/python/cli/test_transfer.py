@@ -15,7 +15,8 @@ Content = Dict[bytes, Tuple[Any, ...]]
 
 VALUES = [
     None, True, False, 0, -1, 2**53, 2**53 + 1, -(2**63), 2**80, 0.1, -0.0, float("inf"), float("nan"), "", "ünï",
-    "a\r\nb", 'quo"te,comma', "nul\0", "7", "true", b"", b"text", bytes(range(256)), [], {"a": [1, {"b": None}]}, ["😀"],
+    "a\r\nb", 'quo"te,comma', "nul\0", "7", "true", b"", b"text", bytes(range(256)), [], {"a": [1, {"b": None}]},
+    ["😀"],
 ]  # fmt: skip
 KEYS = [b"plain", "ünï".encode(), b"\xff\xfe", b"nul\x00key", b"new\nline", b'quo"te,', b" spaces ", b"=formula"]
 
