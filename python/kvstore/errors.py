@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 from typing import Any, Callable, Dict, Final, Literal, Optional, Tuple, Type
 
 ErrorKind = Literal[
@@ -71,6 +72,8 @@ class KVError(Exception):
             self.retryable = retryable
         self.maybe_applied = maybe_applied
         self.node = node
+        if self.code == "ADDRESS_IN_USE" and isinstance(self, OSError):
+            self.errno = errno.EADDRINUSE
 
     def __str__(self) -> str:
         """The sentence; KeyError would quote it."""
@@ -82,7 +85,8 @@ class KVError(Exception):
 
 
 def _rebuild(cls: Type[KVError], message: str, fields: Dict[str, Any]) -> KVError:
-    error = cls(message)
+    # With its code, by which OSError gets its errno.
+    error = cls(message, code=fields.get("code"))
     error.__dict__.update(fields)
     return error
 

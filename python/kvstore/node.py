@@ -2,55 +2,191 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal, Optional, Tuple
+import asyncio
+import functools
+import threading
+from typing import TYPE_CHECKING, Any, Callable, Literal, NoReturn, Optional, Tuple, TypeVar, cast
 
-from kvstore import _core
+from kvstore import _core, _exit
+from kvstore._bridge import LocalChannel
+from kvstore._options import DEFAULT, check_names
+from kvstore.aio.client import AsyncClient
+from kvstore.config import NodeConfig, NodeSettings
+from kvstore.errors import ForkedError, InvalidArgumentError
 from kvstore.store import Store
 
 if TYPE_CHECKING:
+    from types import TracebackType
+    from typing import Type
+
     from typing_extensions import Self, Unpack
 
-    from kvstore._options import Peers, Timeout
-    from kvstore.config import NodeConfig, NodeSettings
+    from kvstore._options import ClientOptions, Peers, Timeout
     from kvstore.status import MemberStatus, NodeStatus
 
 __all__ = ["Node"]
+
+T = TypeVar("T")
 
 
 class Node(_core.Node, Store[Any]):
     """A real node inside this process and, as a Store, a client of it that needs no socket.
 
-    Its work happens on native threads that never take the GIL. Before start() and after stop() calls raise
-    ClosedError. A running node keeps itself alive, like a thread; it is stopped when the interpreter exits.
+    Its work happens on native threads that never take the GIL. Before start() and after stop() calls raise ClosedError.
+    A running node keeps itself alive, as a thread does; it is stopped when the interpreter exits. In a forked child it
+    is inert: calls raise ForkedError.
 
-    Attributes:
-        id: This incarnation: random, 16 hexadecimal digits.
-        address: The "host:port" by which others reach it.
-        port: The real one once started.
-        running: Between start() and stop().
+    Args:
+        port: To listen on; 0 picks a free one.
+        peers: Members to begin with, see `NodeConfig`; the node's own address among them is ignored.
+        config: All settings in one, instead of `port`, `peers` and `settings`.
+        **settings: See `NodeConfig`.
+
+    Raises:
+        InvalidArgumentError: It names the setting.
+
+    Example:
+        >>> with kvstore.Node(7001, peers=[7002]) as node:
+        ...     node["motto"] = "any node, any time"
     """
 
-    id: str
-    address: str
-    port: int
-    running: bool
+    _config: NodeConfig
+    _stopped: threading.Event
 
-    def __init__(
-        self, port: int = 0, peers: Peers = None, *, config: Optional[NodeConfig] = None, **settings: Unpack[NodeSettings]
-    ) -> None:
-        """Port 0 picks one; the node's own address among `peers` is ignored. InvalidArgumentError names the setting."""
+    def __new__(
+        cls, port: int = 0, peers: Peers = None, *, config: Optional[NodeConfig] = None, **settings: Unpack[NodeSettings]
+    ) -> Self:
+        """Open nothing yet: see start()."""
+        check_names(settings, [*NodeSettings.__annotations__, "config"], "setting of a node")
+        if config is None:
+            config = NodeConfig(port, peers, **settings)
+        elif port or peers or settings:
+            msg = "config: it already says all; change it with its replace()"
+            raise InvalidArgumentError(msg)
+        self = super().__new__(
+            cls,
+            host=config.host,
+            port=config.port,
+            advertise=config.advertise,
+            peers=list(config.peers),
+            cluster=config.cluster,
+            threads=config.threads,
+            insecure=config.insecure,
+        )
+        self._config = config
+        self._stopped = threading.Event()
+        return self
+
+    @property
+    def config(self) -> NodeConfig:
+        """What it was made with."""
+        return self._config
+
+    @property
+    def port(self) -> int:
+        """The port it listens on; 0 before the start when one is to be picked."""
+        return self._config.port or int(self.address.rpartition(":")[2] or 0)
 
     def start(self, *, wait: Literal["listening", "ready"] = "listening", timeout: Timeout = 10.0) -> Self:
-        """Bind and run; idempotent. "listening": the port is open; "ready": caught up with a peer, or there is none."""
+        """Bind and run; idempotent.
+
+        Args:
+            wait: "listening": the port is open; "ready": also caught up with a peer, unless there is none.
+            timeout: How long to wait for "ready".
+
+        Raises:
+            UnavailableError: The port is taken (code ADDRESS_IN_USE, errno set) or cannot be bound.
+            DeadlineError: Not ready in time; it runs all the same.
+            ClosedError: It was stopped before: make a new node.
+        """
+        if wait not in ("listening", "ready"):
+            msg = f'wait: {wait!r} is neither "listening" nor "ready"'
+            raise InvalidArgumentError(msg)
+        self._start()
+        _exit.keep(self)
+        if wait == "ready":
+            self._wait_ready(timeout)
+        return self
 
     def stop(self, timeout: Timeout = 10.0) -> None:
-        """Hand over what connected peers lack, close; idempotent. DeadlineError when it had to be cut short."""
+        """Hand over what connected peers lack, close, end all threads; idempotent.
+
+        Raises:
+            DeadlineError: It had to be cut short; it is stopped all the same.
+        """
+        try:
+            self._stop(timeout)
+        finally:
+            _exit.release(self)
+            self._stopped.set()
 
     def join(self, timeout: Timeout = None) -> bool:
-        """Block until stopped: True. Ctrl-C stops the node cleanly, then raises KeyboardInterrupt."""
+        """Block until it is stopped: True; False after `timeout`.
 
-    def status(self, *, digests: bool = False, timeout: Timeout = ...) -> NodeStatus:
-        """This node, without I/O. `digests` reads every record."""
+        Ctrl-C stops the node cleanly, then raises KeyboardInterrupt.
+        """
+        seconds = timeout.total_seconds() if timeout is not None and not isinstance(timeout, (int, float)) else timeout
+        try:
+            return self._stopped.wait(seconds)
+        except KeyboardInterrupt:
+            self.stop()
+            raise
 
-    def members(self, *, timeout: Timeout = ...) -> Tuple[MemberStatus, ...]:
-        """The members it knows, itself first."""
+    async def astart(self, *, wait: Literal["listening", "ready"] = "listening", timeout: Timeout = 10.0) -> Self:
+        """As start(), without blocking the loop."""
+        return await _in_thread(functools.partial(self.start, wait=wait, timeout=timeout))
+
+    async def astop(self, timeout: Timeout = 10.0) -> None:
+        """As stop(), without blocking the loop."""
+        await _in_thread(functools.partial(self.stop, timeout))
+
+    def async_client(self, keyspace: str = "default", **options: Unpack[ClientOptions]) -> AsyncClient[Any]:
+        """An AsyncClient of this process, without a socket."""
+        client: AsyncClient[Any] = AsyncClient(self.address or "127.0.0.1:1", keyspace, **options)
+        client._channel = LocalChannel(self)  # noqa: SLF001
+        return client
+
+    def status(self, *, digests: bool = False, timeout: Timeout = DEFAULT) -> NodeStatus:  # noqa: ARG002
+        """How this node is, without I/O. `digests` reads every record."""
+        return cast("NodeStatus", self._run(_core.Request.status(digests)))
+
+    def members(self, *, timeout: Timeout = DEFAULT) -> Tuple[MemberStatus, ...]:  # noqa: ARG002
+        """The members it knows, itself first, without I/O."""
+        return cast("Tuple[MemberStatus, ...]", self._run(_core.Request.members()))
+
+    def __enter__(self) -> Self:
+        """Start it, unless it runs."""
+        return self.start()
+
+    def __exit__(
+        self, kind: Optional[Type[BaseException]], error: Optional[BaseException], trace: Optional[TracebackType]
+    ) -> None:
+        """Stop it."""
+        self.stop()
+
+    async def __aenter__(self) -> Self:
+        """Start it, unless it runs."""
+        return await self.astart()
+
+    async def __aexit__(
+        self, kind: Optional[Type[BaseException]], error: Optional[BaseException], trace: Optional[TracebackType]
+    ) -> None:
+        """Stop it."""
+        await self.astop()
+
+    def __repr__(self) -> str:
+        """With id, address and state."""
+        try:
+            state = "running" if self.running else "stopped" if self._stopped.is_set() else "not started"
+            return f"<kvstore.Node {self.id} {self.address} {state}>"
+        except ForkedError:
+            return "<kvstore.Node of the parent process>"
+
+    def __reduce__(self) -> NoReturn:
+        """A node is not a value: pickle `node.address` for a Client, or `node.config`."""
+        msg = "a Node cannot be pickled: send node.address and make a Client of it, or send node.config"
+        raise TypeError(msg)
+
+
+async def _in_thread(call: Callable[[], T]) -> T:
+    return await asyncio.get_running_loop().run_in_executor(None, call)

@@ -1,23 +1,31 @@
-"""What `Client`, `Node` and their views have in common. `aio.py` is made from this file by scripts/generate_aio.py."""
+"""What `Client`, `Node` and their views have in common.
+
+`kvstore/aio/store.py` is made from this file by scripts/generate_aio.py.
+"""
 
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any, Dict, Generic, Iterable, Iterator, Mapping, Optional, Tuple, TypeVar, Union, cast, overload
+from typing import TYPE_CHECKING, Any, Dict, Final, Generic, Iterable, Iterator, List, Mapping, Optional, Tuple
+from typing import TypeVar, Union, cast, overload
 
-from kvstore._core import Request
-from kvstore._options import DEFAULT, Key, Read, Seconds, Timeout, check_read, refuse_conditions
-from kvstore.errors import KeyNotFoundError
+from kvstore._core import Request, check_read, refuse_conditions
+from kvstore._options import DEFAULT, Key, Page, Read, Seconds, Timeout, check_page
+from kvstore.codecs import native
+from kvstore.errors import key_not_found
 
 if TYPE_CHECKING:
+    from kvstore._core import Entry
     from kvstore.codecs import Codec
-    from kvstore.entry import Entry
     from kvstore.status import MemberStatus, NodeStatus
 
-__all__ = ["Store"]
+__all__ = ["Store", "View"]
 
 V = TypeVar("V")
+T = TypeVar("T")
 D = TypeVar("D")
+
+_MISSING: Final = object()
 
 
 class Store(Generic[V]):
@@ -28,14 +36,13 @@ class Store(Generic[V]):
     CorruptError or InternalError; docstrings name what comes on top. No len(), no iteration: see count(), scan().
     """
 
-    __slots__ = ()
-    __iter__ = None  # Else Python would iterate by calling store[0], store[1], ...
+    # Else Python would iterate by calling store[0], store[1], ...
+    __iter__: None = None
 
-    # What answers a get: None means AUTO, which the native module does itself.
-    _codec: Optional[Codec[V]] = None
+    _codec: Optional[Codec[V]] = None  # None stands for AUTO, which the native module does itself.
 
     def _run(self, request: Request, timeout: Timeout = DEFAULT) -> Any:
-        """Do what was asked and give the converted answer."""
+        """Do what was asked, and give the converted answer."""
         raise NotImplementedError
 
     @overload
@@ -43,25 +50,33 @@ class Store(Generic[V]):
     @overload
     def get(self, key: Key, default: D, *, read: Read = ..., timeout: Timeout = ...) -> Union[V, D]: ...
     def get(self, key: Key, default: Any = None, *, read: Read = DEFAULT, timeout: Timeout = DEFAULT) -> Any:
-        """The value, or `default` when the key is missing or expired.
-
-        Example:
-            >>> db.get("user:1", {})
-        """
+        """The value, or `default` when the key is missing or expired."""
         check_read(read)
         return self._run(Request.get(key, default, self._codec), timeout)
 
     def entry(self, key: Key, *, read: Read = DEFAULT, timeout: Timeout = DEFAULT) -> Optional[Entry[V]]:
         """Value, version and expiry in one read; tells a stored None from a missing key."""
+        check_read(read)
+        return cast("Optional[Entry[V]]", self._run(Request.entry(key, self._codec), timeout))
 
     def get_many(self, keys: Iterable[Key], *, read: Read = DEFAULT, timeout: Timeout = DEFAULT) -> Dict[str, V]:
-        """One round trip; missing keys are left out. LimitError: over 4096 keys."""
+        """One round trip; missing keys are left out.
+
+        Raises:
+            LimitError: More than 4096 keys.
+        """
+        check_read(read)
+        return cast("Dict[str, V]", self._run(Request.get_many(keys, self._codec), timeout))
 
     def exists(self, key: Key, *, read: Read = DEFAULT) -> bool:
         """Without fetching the value."""
+        check_read(read)
+        return cast("bool", self._run(Request.exists(key)))
 
     def count(self, prefix: Key = "", *, read: Read = DEFAULT) -> int:
         """Keys under a prefix, counted on the server."""
+        check_read(read)
+        return cast("int", self._run(Request.count(prefix)))
 
     def scan(
         self,
@@ -77,7 +92,24 @@ class Store(Generic[V]):
         """Entries in bytewise key order, `start` included, `end` not; paged lazily, no cursor on the server.
 
         Each page has its own timeout. The whole is no snapshot: a key written meanwhile may be seen or not.
+
+        Example:
+            >>> for entry in db.scan("user:", limit=10):
+            ...     print(entry.key, entry.value)
         """
+        check_read(read)
+        return self._entries(Page(prefix, start, end, reverse, None, page_size), check_page(limit, page_size))
+
+    def _entries(self, page: Page, left: int) -> Iterator[Entry[V]]:
+        more = left > 0
+        while more:
+            request = Request.page(page._replace(size=min(left, page.size)), self._codec)
+            entries, more = cast("Tuple[List[Entry[V]], bool]", self._run(request))
+            for entry in entries:
+                yield entry
+            left -= len(entries)
+            more = more and left > 0 and bool(entries)
+            page = page._replace(last=entries[-1].key_bytes if more else None)
 
     def keys(
         self,
@@ -90,6 +122,20 @@ class Store(Generic[V]):
         reverse: bool = False,
     ) -> Iterator[str]:
         """scan() without the values."""
+        check_read(read)
+        page_size = 1000
+        return self._keys(Page(prefix, start, end, reverse, None, page_size), check_page(limit, page_size))
+
+    def _keys(self, page: Page, left: int) -> Iterator[str]:
+        more = left > 0
+        while more:
+            request = Request.key_page(page._replace(size=min(left, page.size)))
+            keys, more = cast("Tuple[List[bytes], bool]", self._run(request))
+            for key in keys:
+                yield key.decode("utf-8", "surrogateescape")
+            left -= len(keys)
+            more = more and left > 0 and bool(keys)
+            page = page._replace(last=keys[-1] if more else None)
 
     def put(
         self,
@@ -106,38 +152,93 @@ class Store(Generic[V]):
         Raises:
             CodecError: The codec has no form for this value.
             LimitError: Key or value is too large.
-            UnsupportedError: `if_absent` or `if_version` in an eventual keyspace.
+            UnsupportedError: `if_absent` or `if_version`, which an eventual keyspace cannot check.
         """
+        refuse_conditions(if_absent, if_version)
+        return cast("int", self._run(Request.put(key, value, ttl, self._codec), timeout))
 
-    def put_many(self, items: Mapping[str, V], *, ttl: Optional[Seconds] = None, timeout: Timeout = DEFAULT) -> None:
-        """One round trip, at most 4096 items of 4 MiB together. An error may leave some of it applied."""
+    def put_many(
+        self, items: Mapping[str, V], *, ttl: Optional[Seconds] = None, timeout: Timeout = DEFAULT
+    ) -> None:
+        """One round trip. After an error some of it may be applied: see `maybe_applied`.
+
+        Raises:
+            CodecError: The codec has no form for one of the values; nothing was stored.
+            LimitError: More than 4096 items, or 4 MiB; nothing was stored.
+        """
+        self._run(Request.put_many(items, ttl, self._codec), timeout)
 
     def delete(self, key: Key, *, if_version: Optional[int] = None, timeout: Timeout = DEFAULT) -> bool:
-        """Whether the key was there, as the answering node saw it."""
+        """Whether the key was there, as the answering node saw it.
+
+        Raises:
+            UnsupportedError: `if_version`, which an eventual keyspace cannot check.
+        """
+        refuse_conditions(if_absent=False, if_version=if_version)
+        return cast("bool", self._run(Request.delete(key), timeout))
 
     def delete_many(self, keys: Iterable[Key]) -> int:
-        """How many were there."""
+        """How many were there. LimitError: more than 4096 keys."""
+        return cast("int", self._run(Request.delete_many(keys)))
 
     def touch(self, key: Key, ttl: Optional[Seconds]) -> bool:
         """New ttl (None: for ever); False when missing."""
+        return cast("bool", self._run(Request.touch(key, ttl)))
 
     def ping(self) -> float:
         """Round trip to the contacted node, in seconds."""
+        start = time.perf_counter()
+        self._run(Request.ping())
+        return time.perf_counter() - start
 
     def status(self, *, digests: bool = False, timeout: Timeout = DEFAULT) -> NodeStatus:
         """How the contacted node is. `digests` reads every record."""
+        return cast("NodeStatus", self._run(Request.status(digests), timeout))
 
     def members(self, *, timeout: Timeout = DEFAULT) -> Tuple[MemberStatus, ...]:
         """The members that the contacted node knows, itself first."""
+        return cast("Tuple[MemberStatus, ...]", self._run(Request.members(), timeout))
+
+    @overload
+    def with_options(self, *, codec: Codec[T], read: Read = ..., timeout: Timeout = ...) -> View[T]: ...
+    @overload
+    def with_options(self, *, read: Read = ..., timeout: Timeout = ...) -> View[V]: ...
+    def with_options(self, *, codec: Any = DEFAULT, read: Read = DEFAULT, timeout: Timeout = DEFAULT) -> View[Any]:
+        """A view with other defaults; it shares the connection and closes nothing."""
+        check_read(read)
+        return View(self, self._codec if codec is DEFAULT else native(codec), timeout)
 
     def __getitem__(self, key: Key) -> V:
         """The value; KeyNotFoundError when missing."""
+        value = self._run(Request.get(key, _MISSING, self._codec))
+        if value is _MISSING:
+            raise key_not_found(key)
+        return cast("V", value)
 
     def __setitem__(self, key: Key, value: V) -> None:
         """As put()."""
+        self.put(key, value)
 
     def __delitem__(self, key: Key) -> None:
-        """KeyNotFoundError when missing."""
+        """As delete(), but KeyNotFoundError when missing."""
+        if not self.delete(key):
+            raise key_not_found(key)
 
     def __contains__(self, key: object) -> bool:
-        """Whether the key exists."""
+        """As exists()."""
+        return self.exists(cast("Key", key))
+
+
+class View(Store[V]):
+    """A store seen with other defaults; made by with_options()."""
+
+    def __init__(self, origin: Store[Any], codec: Optional[Codec[V]], timeout: Timeout) -> None:
+        self._origin = origin
+        self._codec = codec
+        self._timeout = timeout
+
+    def __repr__(self) -> str:
+        return f"<view of {self._origin!r}>"
+
+    def _run(self, request: Request, timeout: Timeout = DEFAULT) -> Any:
+        return self._origin._run(request, self._timeout if timeout is DEFAULT else timeout)  # noqa: SLF001

@@ -1,0 +1,73 @@
+"""kvstore: a distributed key-value store whose nodes live inside your process.
+
+`Node` is a node in this process, `Client` and `AsyncClient` talk to nodes anywhere; `Store` is what they share.
+"""
+
+from kvstore._core import Entry, __version__
+from kvstore._options import ReadLevel
+from kvstore.aio import AsyncClient, AsyncStore
+from kvstore.client import Client
+from kvstore.codecs import AUTO, BYTES, JSON, TEXT, Codec
+from kvstore.config import NodeConfig, NodeSettings
+from kvstore.errors import (
+    ClosedError,
+    CodecError,
+    CompactedError,
+    ConflictError,
+    CorruptError,
+    DeadlineError,
+    DeniedError,
+    ForkedError,
+    InternalError,
+    InvalidArgumentError,
+    KeyExistsError,
+    KeyNotFoundError,
+    KVError,
+    LimitError,
+    LockLostError,
+    UnavailableError,
+    UnsupportedError,
+)
+from kvstore.node import Node
+from kvstore.status import MemberStatus, NodeStatus, PartitionDigest, PeerStatus, ReplicationLag
+from kvstore.store import Store
+
+__all__ = [
+    "AUTO",
+    "BYTES",
+    "JSON",
+    "TEXT",
+    "AsyncClient",
+    "AsyncStore",
+    "Client",
+    "ClosedError",
+    "Codec",
+    "CodecError",
+    "CompactedError",
+    "ConflictError",
+    "CorruptError",
+    "DeadlineError",
+    "DeniedError",
+    "Entry",
+    "ForkedError",
+    "InternalError",
+    "InvalidArgumentError",
+    "KVError",
+    "KeyExistsError",
+    "KeyNotFoundError",
+    "LimitError",
+    "LockLostError",
+    "MemberStatus",
+    "Node",
+    "NodeConfig",
+    "NodeSettings",
+    "NodeStatus",
+    "PartitionDigest",
+    "PeerStatus",
+    "ReadLevel",
+    "ReplicationLag",
+    "Store",
+    "UnavailableError",
+    "UnsupportedError",
+    "__version__",
+]

@@ -1,0 +1,83 @@
+"""Between asyncio and the native module: one completion queue an event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import warnings
+import weakref
+from typing import TYPE_CHECKING, Any, List, Optional, Tuple
+
+from kvstore import _core, _fork
+from kvstore.errors import ForkedError
+
+if TYPE_CHECKING:
+    from kvstore._options import Timeout
+
+_queues: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _core.Completions] = weakref.WeakKeyDictionary()
+
+
+def _queue_of(loop: asyncio.AbstractEventLoop) -> _core.Completions:
+    queue = _queues.get(loop)
+    if queue is None:
+        queue = _core.Completions()
+        loop.add_reader(queue.fileno(), queue.drain)
+        _queues[loop] = queue
+    return queue
+
+
+class AsyncChannel:
+    """The connection of an AsyncClient. Its loop is the one that awaits; another loop gets its own queue."""
+
+    def __init__(self, addresses: List[str]) -> None:
+        self._client = _core.Client(addresses)
+        self._generation = _fork.generation()
+        self._bound: Optional[Tuple[asyncio.AbstractEventLoop, _core.Completions]] = None
+        self._open = False
+
+    async def run(self, request: _core.Request, timeout: Timeout) -> Any:
+        """Do what was asked; a cancelled task gives the call up, and an answer that still comes is dropped."""
+        queue, loop = self._here()
+        future = loop.create_future()
+        call = queue.submit(self._client, request, timeout, future)
+        try:
+            return await future
+        finally:
+            if future.cancelled() or not future.done():
+                queue.cancel(call)
+
+    def _here(self) -> Tuple[_core.Completions, asyncio.AbstractEventLoop]:
+        loop = asyncio.get_running_loop()
+        if self._bound is not None and self._bound[0] is loop and self._generation == _fork.generation():
+            return self._bound[1], loop
+        if self._generation != _fork.generation():
+            msg = "this AsyncClient was made before a fork: make a new one in the child"
+            raise ForkedError(msg)
+        queue = _queue_of(loop)
+        self._bound = (loop, queue)
+        self._open = True
+        return queue, loop
+
+    def close(self) -> None:
+        """Idempotent; calls in flight raise ClosedError."""
+        self._open = False
+        if self._generation == _fork.generation():
+            self._client.close()
+
+    def __del__(self) -> None:
+        """Only warn: closing would need the loop, which may be gone."""
+        if getattr(self, "_open", False) and self._generation == _fork.generation():
+            warnings.warn("unclosed AsyncClient: use `async with`, or await aclose()", ResourceWarning, source=self)
+
+
+class LocalChannel:
+    """The way to a node of this process, which answers at once."""
+
+    def __init__(self, node: _core.Node) -> None:
+        self._node = node
+
+    async def run(self, request: _core.Request, timeout: Timeout) -> Any:  # noqa: ARG002  # it never waits
+        """Do what was asked, now."""
+        return self._node._run(request)  # noqa: SLF001
+
+    def close(self) -> None:
+        """The node goes on."""

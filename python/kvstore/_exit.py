@@ -1,0 +1,50 @@
+"""The end of the interpreter: nodes stop, threads end, and nothing of ours touches Python any more."""
+
+from __future__ import annotations
+
+import atexit
+import threading
+from typing import TYPE_CHECKING, Final, Set
+
+from kvstore import _core
+from kvstore.errors import ForkedError, KVError
+
+if TYPE_CHECKING:
+    from kvstore.node import Node
+
+_STOP_SECONDS: Final = 2.0
+_RUNTIME_SECONDS: Final = 1.0
+
+_running: Set[Node] = set()
+
+
+def keep(node: Node) -> None:
+    """Keep a node alive while it runs, as a thread is, and stop it at the end."""
+    _running.add(node)
+
+
+def release(node: Node) -> None:
+    """It was stopped."""
+    _running.discard(node)
+
+
+def _stop_nodes() -> None:
+    for node in list(_running):
+        try:
+            node.stop(_STOP_SECONDS)
+        except ForkedError:
+            # A child inherited it; it runs in the parent.
+            continue
+        except KVError:
+            # It was cut short; the process ends anyway, and there is nobody left to tell.
+            continue
+
+
+def _end_threads() -> None:
+    _core.shutdown(_RUNTIME_SECONDS)
+
+
+atexit.register(_end_threads)
+# Runs before the interpreter waits for its threads, so that one which waits for a node to end does not wait for ever.
+_register = getattr(threading, "_register_atexit", atexit.register)
+_register(_stop_nodes)

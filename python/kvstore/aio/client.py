@@ -1,0 +1,139 @@
+"""A client of a cluster, from any process.
+
+Made from kvstore/client.py by scripts/generate_aio.py: change that one.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any, Dict, Optional, Tuple, TypeVar, overload
+
+from kvstore._bridge import AsyncChannel as Channel
+from kvstore._core import Request, check_read, check_timeout
+from kvstore._options import DEFAULT, ClientOptions, check_names, parse_target, parse_timeout
+from kvstore.codecs import AUTO, native
+from kvstore.errors import InvalidArgumentError
+from kvstore.aio.store import AsyncStore
+
+if TYPE_CHECKING:
+    from types import TracebackType
+    from typing import Callable, Type
+
+    from typing_extensions import Self, Unpack
+
+    from kvstore._options import Target, Timeout
+    from kvstore.codecs import Codec
+
+__all__ = ["AsyncClient"]
+
+V = TypeVar("V")
+
+_TIMEOUT = 5.0
+
+
+class AsyncClient(AsyncStore[V]):
+    """Talks to a cluster through any of its nodes. Lazy: no I/O and no thread before the first call.
+
+    Picklable (as configuration), but not usable after fork(). Belongs to the loop that first awaits it; another
+    loop gets its own bridge. A cancelled write may still be applied. Close it with `async with` or aclose().
+
+    Args:
+        target: "host:port", several of them in a sequence or with commas between, or
+            "kv://h1:p,h2:p/keyspace?timeout=2".
+        keyspace: Only "default" so far.
+        codec: How values become bytes and back; default: AUTO.
+        **options: `timeout` (of a whole call, retries included; default 5 seconds; None: no limit) and `read`.
+
+    Raises:
+        InvalidArgumentError: It names the option.
+    """
+
+    @overload
+    def __init__(
+        self: AsyncClient[Any],
+        target: Target = "127.0.0.1:7001",
+        keyspace: str = "default",
+        **options: Unpack[ClientOptions],
+    ) -> None: ...
+    @overload
+    def __init__(
+        self,
+        target: Target = "127.0.0.1:7001",
+        keyspace: str = "default",
+        *,
+        codec: Codec[V],
+        **options: Unpack[ClientOptions],
+    ) -> None: ...
+    def __init__(
+        self, target: Any = "127.0.0.1:7001", keyspace: str = "default", *, codec: Any = AUTO, **options: Any
+    ) -> None:
+        check_names(options, [*ClientOptions.__annotations__, "codec"], "option of a client")
+        parsed = parse_target(target)
+        check_names(parsed.options, ClientOptions.__annotations__, "option of a client")
+        if "timeout" in parsed.options:
+            options.setdefault("timeout", parse_timeout(parsed.options["timeout"], "timeout"))
+        options.setdefault("read", parsed.options.get("read"))
+        _check_keyspace(parsed.keyspace or keyspace)
+        check_read(options["read"])
+        self._timeout: Timeout = options.get("timeout", _TIMEOUT)
+        check_timeout(self._timeout)
+        self._codec = native(codec)
+        self._channel = Channel(parsed.addresses)
+        self._made_with: Tuple[Any, Any, Dict[str, Any]] = (parsed.addresses, codec, options)
+
+    @classmethod
+    def from_env(cls, prefix: str = "KVSTORE_") -> AsyncClient[Any]:
+        """From <prefix>URL, KEYSPACE, TIMEOUT, READ.
+
+        Raises:
+            InvalidArgumentError: It names the variable.
+        """
+        options: Dict[str, Any] = {}
+        target = os.environ.get(prefix + "URL", "127.0.0.1:7001")
+        if prefix + "KEYSPACE" in os.environ:
+            options["keyspace"] = os.environ[prefix + "KEYSPACE"]
+        if prefix + "TIMEOUT" in os.environ:
+            options["timeout"] = parse_timeout(os.environ[prefix + "TIMEOUT"], prefix + "TIMEOUT")
+        if prefix + "READ" in os.environ:
+            options["read"] = os.environ[prefix + "READ"]
+        try:
+            return cls(target, **options)
+        except InvalidArgumentError as error:
+            names = ", ".join(prefix + name for name in ("URL", "KEYSPACE", "TIMEOUT", "READ"))
+            msg = f"one of {names} is wrong: {error}"
+            raise InvalidArgumentError(msg) from error
+
+    async def aclose(self) -> None:
+        """Idempotent; calls in flight raise ClosedError."""
+        self._channel.close()
+
+    async def __aenter__(self) -> Self:
+        """The client itself."""
+        return self
+
+    async def __aexit__(
+        self, kind: Optional[Type[BaseException]], error: Optional[BaseException], trace: Optional[TracebackType]
+    ) -> None:
+        """Close it."""
+        await self.aclose()
+
+    def __repr__(self) -> str:
+        """With the target."""
+        return f"{type(self).__name__}({','.join(self._made_with[0])!r})"
+
+    def __reduce__(self) -> Tuple[Callable[..., AsyncClient[Any]], Tuple[Any, ...]]:
+        """As configuration: the copy connects by itself."""
+        return _remake, (type(self), *self._made_with)
+
+    async def _run(self, request: Request, timeout: Timeout = DEFAULT) -> Any:
+        return await self._channel.run(request, self._timeout if timeout is DEFAULT else timeout)
+
+
+def _check_keyspace(keyspace: str) -> None:
+    if keyspace != "default":
+        msg = f"keyspace: there is no {keyspace!r}; there is only \"default\" so far"
+        raise InvalidArgumentError(msg, code="UNKNOWN_KEYSPACE")
+
+
+def _remake(cls: Type[AsyncClient[Any]], addresses: Any, codec: Any, options: Any) -> AsyncClient[Any]:
+    return cls(addresses, codec=codec, **options)

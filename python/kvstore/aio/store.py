@@ -1,0 +1,224 @@
+"""What `AsyncClient`, `Node` and their views have in common.
+
+Made from kvstore/store.py by scripts/generate_aio.py: change that one.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any, Dict, Final, Generic, Iterable, AsyncIterator, List, Mapping, Optional, Tuple
+from typing import TypeVar, Union, cast, overload
+
+from kvstore._core import Request, check_read, refuse_conditions
+from kvstore._options import DEFAULT, Key, Page, Read, Seconds, Timeout, check_page
+from kvstore.codecs import native
+from kvstore.errors import key_not_found
+
+if TYPE_CHECKING:
+    from kvstore._core import Entry
+    from kvstore.codecs import Codec
+    from kvstore.status import MemberStatus, NodeStatus
+
+__all__ = ["AsyncStore", "AsyncView"]
+
+V = TypeVar("V")
+T = TypeVar("T")
+D = TypeVar("D")
+
+_MISSING: Final = object()
+
+
+class AsyncStore(Generic[V]):
+    """The methods of `AsyncClient`, `Node` and the views they hand out; use it in annotations. For asyncio.
+
+    Keys are bytes on the wire; a str is its UTF-8. Durations are seconds (int, float) or timedelta. A default of `...`
+    means "as the client was configured". Any call may raise DeadlineError, UnavailableError, DeniedError, ClosedError,
+    CorruptError or InternalError; docstrings name what comes on top. No operators: see count(), scan().
+    """
+
+    # Else Python would iterate by calling store[0], store[1], ...
+    __iter__: None = None
+
+    _codec: Optional[Codec[V]] = None  # None stands for AUTO, which the native module does itself.
+
+    async def _run(self, request: Request, timeout: Timeout = DEFAULT) -> Any:
+        """Do what was asked, and give the converted answer."""
+        raise NotImplementedError
+
+    @overload
+    async def get(self, key: Key, *, read: Read = ..., timeout: Timeout = ...) -> Optional[V]: ...
+    @overload
+    async def get(self, key: Key, default: D, *, read: Read = ..., timeout: Timeout = ...) -> Union[V, D]: ...
+    async def get(self, key: Key, default: Any = None, *, read: Read = DEFAULT, timeout: Timeout = DEFAULT) -> Any:
+        """The value, or `default` when the key is missing or expired."""
+        check_read(read)
+        return await self._run(Request.get(key, default, self._codec), timeout)
+
+    async def entry(self, key: Key, *, read: Read = DEFAULT, timeout: Timeout = DEFAULT) -> Optional[Entry[V]]:
+        """Value, version and expiry in one read; tells a stored None from a missing key."""
+        check_read(read)
+        return cast("Optional[Entry[V]]", await self._run(Request.entry(key, self._codec), timeout))
+
+    async def get_many(self, keys: Iterable[Key], *, read: Read = DEFAULT, timeout: Timeout = DEFAULT) -> Dict[str, V]:
+        """One round trip; missing keys are left out.
+
+        Raises:
+            LimitError: More than 4096 keys.
+        """
+        check_read(read)
+        return cast("Dict[str, V]", await self._run(Request.get_many(keys, self._codec), timeout))
+
+    async def exists(self, key: Key, *, read: Read = DEFAULT) -> bool:
+        """Without fetching the value."""
+        check_read(read)
+        return cast("bool", await self._run(Request.exists(key)))
+
+    async def count(self, prefix: Key = "", *, read: Read = DEFAULT) -> int:
+        """Keys under a prefix, counted on the server."""
+        check_read(read)
+        return cast("int", await self._run(Request.count(prefix)))
+
+    def scan(
+        self,
+        prefix: Key = "",
+        *,
+        start: Optional[Key] = None,
+        end: Optional[Key] = None,
+        read: Read = DEFAULT,
+        limit: Optional[int] = None,
+        reverse: bool = False,
+        page_size: int = 1000,
+    ) -> AsyncIterator[Entry[V]]:
+        """Entries in bytewise key order, `start` included, `end` not; paged lazily, no cursor on the server.
+
+        Each page has its own timeout. The whole is no snapshot: a key written meanwhile may be seen or not.
+
+        Example:
+            >>> async for entry in db.scan("user:", limit=10):
+            ...     print(entry.key, entry.value)
+        """
+        check_read(read)
+        return self._entries(Page(prefix, start, end, reverse, None, page_size), check_page(limit, page_size))
+
+    async def _entries(self, page: Page, left: int) -> AsyncIterator[Entry[V]]:
+        more = left > 0
+        while more:
+            request = Request.page(page._replace(size=min(left, page.size)), self._codec)
+            entries, more = cast("Tuple[List[Entry[V]], bool]", await self._run(request))
+            for entry in entries:
+                yield entry
+            left -= len(entries)
+            more = more and left > 0 and bool(entries)
+            page = page._replace(last=entries[-1].key_bytes if more else None)
+
+    def keys(
+        self,
+        prefix: Key = "",
+        *,
+        start: Optional[Key] = None,
+        end: Optional[Key] = None,
+        read: Read = DEFAULT,
+        limit: Optional[int] = None,
+        reverse: bool = False,
+    ) -> AsyncIterator[str]:
+        """scan() without the values."""
+        check_read(read)
+        page_size = 1000
+        return self._keys(Page(prefix, start, end, reverse, None, page_size), check_page(limit, page_size))
+
+    async def _keys(self, page: Page, left: int) -> AsyncIterator[str]:
+        more = left > 0
+        while more:
+            request = Request.key_page(page._replace(size=min(left, page.size)))
+            keys, more = cast("Tuple[List[bytes], bool]", await self._run(request))
+            for key in keys:
+                yield key.decode("utf-8", "surrogateescape")
+            left -= len(keys)
+            more = more and left > 0 and bool(keys)
+            page = page._replace(last=keys[-1] if more else None)
+
+    async def put(
+        self,
+        key: Key,
+        value: V,
+        *,
+        ttl: Optional[Seconds] = None,
+        if_absent: bool = False,
+        if_version: Optional[int] = None,
+        timeout: Timeout = DEFAULT,
+    ) -> int:
+        """AsyncStore and return the new version; without `ttl` the key never expires.
+
+        Raises:
+            CodecError: The codec has no form for this value.
+            LimitError: Key or value is too large.
+            UnsupportedError: `if_absent` or `if_version`, which an eventual keyspace cannot check.
+        """
+        refuse_conditions(if_absent, if_version)
+        return cast("int", await self._run(Request.put(key, value, ttl, self._codec), timeout))
+
+    async def put_many(
+        self, items: Mapping[str, V], *, ttl: Optional[Seconds] = None, timeout: Timeout = DEFAULT
+    ) -> None:
+        """One round trip. After an error some of it may be applied: see `maybe_applied`.
+
+        Raises:
+            CodecError: The codec has no form for one of the values; nothing was stored.
+            LimitError: More than 4096 items, or 4 MiB; nothing was stored.
+        """
+        await self._run(Request.put_many(items, ttl, self._codec), timeout)
+
+    async def delete(self, key: Key, *, if_version: Optional[int] = None, timeout: Timeout = DEFAULT) -> bool:
+        """Whether the key was there, as the answering node saw it.
+
+        Raises:
+            UnsupportedError: `if_version`, which an eventual keyspace cannot check.
+        """
+        refuse_conditions(if_absent=False, if_version=if_version)
+        return cast("bool", await self._run(Request.delete(key), timeout))
+
+    async def delete_many(self, keys: Iterable[Key]) -> int:
+        """How many were there. LimitError: more than 4096 keys."""
+        return cast("int", await self._run(Request.delete_many(keys)))
+
+    async def touch(self, key: Key, ttl: Optional[Seconds]) -> bool:
+        """New ttl (None: for ever); False when missing."""
+        return cast("bool", await self._run(Request.touch(key, ttl)))
+
+    async def ping(self) -> float:
+        """Round trip to the contacted node, in seconds."""
+        start = time.perf_counter()
+        await self._run(Request.ping())
+        return time.perf_counter() - start
+
+    async def status(self, *, digests: bool = False, timeout: Timeout = DEFAULT) -> NodeStatus:
+        """How the contacted node is. `digests` reads every record."""
+        return cast("NodeStatus", await self._run(Request.status(digests), timeout))
+
+    async def members(self, *, timeout: Timeout = DEFAULT) -> Tuple[MemberStatus, ...]:
+        """The members that the contacted node knows, itself first."""
+        return cast("Tuple[MemberStatus, ...]", await self._run(Request.members(), timeout))
+
+    @overload
+    def with_options(self, *, codec: Codec[T], read: Read = ..., timeout: Timeout = ...) -> AsyncView[T]: ...
+    @overload
+    def with_options(self, *, read: Read = ..., timeout: Timeout = ...) -> AsyncView[V]: ...
+    def with_options(self, *, codec: Any = DEFAULT, read: Read = DEFAULT, timeout: Timeout = DEFAULT) -> AsyncView[Any]:
+        """A view with other defaults; it shares the connection and closes nothing."""
+        check_read(read)
+        return AsyncView(self, self._codec if codec is DEFAULT else native(codec), timeout)
+
+
+class AsyncView(AsyncStore[V]):
+    """A store seen with other defaults; made by with_options()."""
+
+    def __init__(self, origin: AsyncStore[Any], codec: Optional[Codec[V]], timeout: Timeout) -> None:
+        self._origin = origin
+        self._codec = codec
+        self._timeout = timeout
+
+    def __repr__(self) -> str:
+        return f"<view of {self._origin!r}>"
+
+    async def _run(self, request: Request, timeout: Timeout = DEFAULT) -> Any:
+        return await self._origin._run(request, self._timeout if timeout is DEFAULT else timeout)  # noqa: SLF001

@@ -1,0 +1,163 @@
+"""Settings of a node: keyword over environment over file over default."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import sys
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any, Dict, Mapping, Optional, Tuple, TypedDict
+
+from kvstore._options import Path, Peers, check_names, parse_peers
+from kvstore.errors import InvalidArgumentError
+
+if TYPE_CHECKING:
+    from typing_extensions import Self, Unpack
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+__all__ = ["NodeConfig", "NodeSettings"]
+
+_FILE = "kvstore.toml"
+_PREFIX = "KVSTORE_"
+_TRUE = ("1", "true", "yes", "on")
+_FALSE = ("0", "false", "no", "off")
+
+
+class NodeSettings(TypedDict, total=False):
+    """Same names in kvstore.toml and as KVSTORE_<NAME>. Grows with the engine."""
+
+    host: str
+    advertise: Optional[str]
+    cluster: str
+    threads: int
+    insecure: bool
+
+
+@dataclass(frozen=True, init=False)
+class NodeConfig:
+    """Node settings, frozen.
+
+    Args:
+        port: To listen on; 0 picks a free one.
+        peers: Members to begin with, in any form: "h1:p,h2:p", [7002, ("h", 7003), "h:p"], {id: "h:p"}. One that can be
+            reached is enough; the node's own address may be among them.
+        **settings: `host`, the interface to listen on (default "127.0.0.1"; one that others reach needs
+            `insecure=True`, for there is no encryption yet); `advertise`, the "host:port" by which others reach this
+            node; `cluster`, its name (nodes of another are refused); `threads` (0: one a core).
+
+    Raises:
+        InvalidArgumentError: It names the setting.
+
+    Example:
+        >>> NodeConfig(7001, [7002, 7003]).replace(cluster="demo")
+    """
+
+    port: int
+    peers: Tuple[str, ...]
+    host: str
+    advertise: Optional[str]
+    cluster: str
+    threads: int
+    insecure: bool
+
+    def __init__(self, port: int = 0, peers: Peers = None, **settings: Unpack[NodeSettings]) -> None:
+        check_names(settings, NodeSettings.__annotations__, "setting of a node")
+        host = settings.get("host", "127.0.0.1")
+        values: Dict[str, Any] = {
+            "port": _number("port", port, 65535),
+            "host": _text("host", host),
+            "peers": tuple(parse_peers(peers, host)),
+            "advertise": _optional_text("advertise", settings.get("advertise")),
+            "cluster": _text("cluster", settings.get("cluster", "default")),
+            "threads": _number("threads", settings.get("threads", 0), 256),
+            "insecure": bool(settings.get("insecure", False)),
+        }
+        for name, value in values.items():
+            object.__setattr__(self, name, value)
+
+    @classmethod
+    def load(cls, path: Optional[Path] = None, env: Optional[Mapping[str, str]] = None) -> Self:
+        """From `path` (default: kvstore.toml here, if there is one) and `env` (default: os.environ).
+
+        Raises:
+            InvalidArgumentError: It names the setting or variable.
+            OSError: `path` was given and cannot be read.
+        """
+        settings = _from_file(path)
+        settings.update(_from_env(os.environ if env is None else env))
+        return cls(**settings)
+
+    def replace(self, **settings: Any) -> Self:
+        """A changed copy; takes `port` and `peers`, too."""
+        known = [field.name for field in fields(self)]
+        check_names(settings, known, "setting of a node")
+        values = {name: getattr(self, name) for name in known}
+        values.update(settings)
+        return type(self)(**values)
+
+
+def _from_file(path: Optional[Path]) -> Dict[str, Any]:
+    file = pathlib.Path(_FILE if path is None else path)
+    if path is None and not file.exists():
+        return {}
+    try:
+        found = tomllib.loads(file.read_text("utf-8"))
+    except ValueError as error:
+        msg = f"{file}: {error}"
+        raise InvalidArgumentError(msg) from error
+    check_names(found, ["port", "peers", *NodeSettings.__annotations__], f"setting in {file}")
+    return found
+
+
+def _from_env(env: Mapping[str, str]) -> Dict[str, Any]:
+    found: Dict[str, Any] = {}
+    for name in ("port", "peers", *NodeSettings.__annotations__):
+        variable = _PREFIX + name.upper()
+        text = env.get(variable)
+        if text is None:
+            continue
+        if name in ("port", "threads"):
+            found[name] = _parse_int(variable, text)
+        elif name == "insecure":
+            found[name] = _parse_bool(variable, text)
+        else:
+            found[name] = text
+    return found
+
+
+def _parse_int(variable: str, text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        msg = f"{variable}: {text!r} is no number"
+        raise InvalidArgumentError(msg) from None
+
+
+def _parse_bool(variable: str, text: str) -> bool:
+    word = text.strip().lower()
+    if word in _TRUE or word in _FALSE:
+        return word in _TRUE
+    msg = f"{variable}: {text!r} is neither {', '.join(_TRUE)} nor {', '.join(_FALSE)}"
+    raise InvalidArgumentError(msg)
+
+
+def _number(name: str, value: object, largest: int) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= largest:
+        msg = f"{name}: {value!r} is no number from 0 to {largest}"
+        raise InvalidArgumentError(msg)
+    return value
+
+
+def _text(name: str, value: object) -> str:
+    if not isinstance(value, str):
+        msg = f"{name}: {value!r} is no str"
+        raise InvalidArgumentError(msg)
+    return value
+
+
+def _optional_text(name: str, value: object) -> Optional[str]:
+    return None if value is None else _text(name, value)
