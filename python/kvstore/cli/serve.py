@@ -40,12 +40,6 @@ _READ_BYTES = 4096
     help="Listen where others can reach it, although nothing is encrypted or authenticated.",
 )
 @click.option(
-    "--log",
-    type=click.Choice(["python", "stderr", "none"]),
-    envvar="KVSTORE_LOG",
-    help="Where the node logs to.  [default: stderr]",
-)
-@click.option(
     "--until-eof", is_flag=True, help="Stop when stdin ends: a node started by a program then never outlives it."
 )
 def serve(settings: Settings, port: int, until_eof: bool, **options: Any) -> None:
@@ -54,7 +48,6 @@ def serve(settings: Settings, port: int, until_eof: bool, **options: Any) -> Non
     The first line printed says the address; with `-o json` it is one JSON object.
     """
     signal.signal(signal.SIGTERM, _end)
-    options["log"] = options["log"] or "stderr"
     node = kvstore.Node(port, **{name: value for name, value in options.items() if value is not None})
     try:
         node.start()
