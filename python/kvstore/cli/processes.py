@@ -31,6 +31,9 @@ STOP_SECONDS = 10.0
 
 _STDERR_BYTES_SHOWN = 2000
 
+# How its errors begin: see `exits.report`.
+_PROGRAM = "kvstore: "
+
 
 class NodeProcess:
     """A node process. Made by `start`; `with` makes sure that it is gone at the end."""
@@ -38,6 +41,7 @@ class NodeProcess:
     def __init__(self, process: subprocess.Popen[bytes], stderr: IO[bytes], hello: Dict[str, Any]) -> None:
         self._process = process
         self._stderr = stderr
+        self._words = ""
         self.address = str(hello["address"])
         self.port = int(hello["port"])
         self.node = str(hello["node"])
@@ -125,12 +129,11 @@ class NodeProcess:
 
     def last_words(self) -> str:
         """The end of what it wrote to stderr."""
-        return _tail(self._stderr)
+        return self._words if self._stderr.closed else _tail(self._stderr)
 
     def _close(self) -> None:
-        for pipe in (self._process.stdin, self._process.stdout):
-            if pipe is not None:
-                pipe.close()
+        self._words = self.last_words()
+        _close_files(self._process, self._stderr)
 
     def end(self) -> None:
         """Make sure that it is gone, whatever state it is in."""
@@ -138,7 +141,6 @@ class NodeProcess:
             # A paused process would not hear that it has to end.
             self.signal(signal.SIGCONT)
         self.stop()
-        self._stderr.close()
 
     def __enter__(self) -> Self:
         """Nothing to do: it runs since it was made."""
@@ -194,16 +196,25 @@ def _first_line(process: subprocess.Popen[bytes], timeout: float) -> bytes:
         return b""
 
 
-def _failure_of(process: subprocess.Popen[bytes], stderr: IO[bytes], timeout: float) -> Failure:
+def _failure_of(process: "subprocess.Popen[bytes]", stderr: IO[bytes], timeout: float) -> Failure:
     try:
         code = process.wait(1.0)
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
+        _close_files(process, stderr)
         return Failure(f"a node did not listen within {timeout:.0f} s", UNAVAILABLE)
     words = _tail(stderr)
-    words = words[len("kvstore: ") :] if words.startswith("kvstore: ") else words
+    _close_files(process, stderr)
+    if words.startswith(_PROGRAM):
+        words = words[len(_PROGRAM) :]
     return Failure(words or f"a node ended with exit code {code}", code if code > 0 else INTERNAL)
+
+
+def _close_files(process: "subprocess.Popen[bytes]", stderr: IO[bytes]) -> None:
+    for file in (process.stdin, process.stdout, stderr):
+        if file is not None:
+            file.close()
 
 
 def _tail(stderr: IO[bytes]) -> str:
