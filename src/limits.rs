@@ -226,6 +226,12 @@ pub const CLIENT_CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// half of it is jitter. A node that is back is found within this.
 pub const CLIENT_PAUSE_MAX: Duration = Duration::from_millis(500);
 
+/// Loops of a load run at the same time, and connections it opens. As many as a node accepts.
+pub const LOAD_CONCURRENCY_MAX: usize = CONNECTIONS_MAX;
+
+/// Different keys of a load run: about 2 GB of short values in one node.
+pub const LOAD_KEYS_MAX: u64 = 10_000_000;
+
 /// The deadline of a client's call when none is given.
 pub const CALL_TIMEOUT: Duration = Duration::from_secs(5);
 

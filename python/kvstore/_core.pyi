@@ -4,14 +4,57 @@ Private: its names change without notice. The public classes are in `kvstore.nod
 """
 
 import asyncio
-from typing import Any, Dict, Final, Iterable, List, Mapping, Optional, Tuple, TypeVar, Union, final, overload
+import datetime as dt
+from typing import Any, Final, Generic, Iterable, List, Mapping, Optional, Tuple, Type, TypeVar, Union
+from typing import final, overload
 
-from kvstore._options import Key, Read, Seconds, Timeout
+from typing_extensions import Self
+
+from kvstore._options import Key, Page, Read, Seconds, Timeout
 from kvstore.codecs import Codec
 
 __version__: Final[str]
 
+V = TypeVar("V")
 D = TypeVar("D")
+
+@final
+class Entry(Generic[V]):
+    """One stored key. Immutable; equal when all fields are."""
+
+    def __new__(
+        cls, key_bytes: bytes, value: V, version: int, flags: int, modified_ms: int, expires_ms: Optional[int] = None
+    ) -> Entry[V]:
+        """Times are milliseconds since 1970."""
+    @property
+    def key(self) -> str:
+        """The key as text; bytes that are no UTF-8 come with surrogateescape, as from os.fsdecode."""
+    @property
+    def key_bytes(self) -> bytes:
+        """The key, exactly."""
+    @property
+    def value(self) -> V:
+        """The decoded value."""
+    @property
+    def version(self) -> int:
+        """Opaque: for `==` and for the order within this key; 64 bits."""
+    @property
+    def flags(self) -> int:
+        """How the codec encoded the value."""
+    @property
+    def modified(self) -> dt.datetime:
+        """When it was written, by the clock of the node that took it."""
+    @property
+    def expires(self) -> Optional[dt.datetime]:
+        """When it ends; None: never."""
+    @property
+    def ttl(self) -> Optional[float]:
+        """Seconds left, never negative; None when the key does not expire."""
+    def __eq__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+    def __reduce__(self) -> Tuple[Type[Self], Tuple[Any, ...]]: ...
+    @classmethod
+    def __class_getitem__(cls, item: Any, /) -> Type[Self]: ...
 
 @final
 class Request:
@@ -41,16 +84,16 @@ class Request:
     def count(prefix: Key) -> Request:
         """Answers an int."""
     @staticmethod
-    def page(page: PageArguments, codec: Optional[Codec[Any]]) -> Request:
+    def page(page: Page, codec: Optional[Codec[Any]]) -> Request:
         """Answers one page of a scan: a list of Entry, and whether there may be more."""
     @staticmethod
-    def key_page(page: PageArguments) -> Request:
+    def key_page(page: Page) -> Request:
         """Answers one page of keys: a list of bytes, and whether there may be more."""
     @staticmethod
     def put(key: Key, value: object, ttl: Optional[Seconds], codec: Optional[Codec[Any]]) -> Request:
         """Answers the new version."""
     @staticmethod
-    def put_many(items: Mapping[Any, Any], ttl: Optional[Seconds], codec: Optional[Codec[Any]]) -> Request:
+    def put_many(items: Mapping[str, Any], ttl: Optional[Seconds], codec: Optional[Codec[Any]]) -> Request:
         """Answers None."""
     @staticmethod
     def delete(key: Key) -> Request:
@@ -70,3 +113,121 @@ class Request:
     @staticmethod
     def members() -> Request:
         """Answers a tuple of MemberStatus."""
+
+class Node:
+    """A node of this process, and the calls on it that need no request. See `kvstore.Node`."""
+
+    def __new__(
+        cls,
+        *,
+        host: str,
+        port: int,
+        advertise: Optional[str],
+        peers: List[str],
+        cluster: str,
+        threads: int,
+        insecure: bool,
+    ) -> Self:
+        """Check the settings; open nothing."""
+    @property
+    def id(self) -> str:
+        """This incarnation: random, 16 hexadecimal digits."""
+    @property
+    def address(self) -> str:
+        """The "host:port" by which others reach it; "" before the start when the port is to be picked."""
+    @property
+    def running(self) -> bool:
+        """Between start() and stop()."""
+    def _start(self) -> None: ...
+    def _wait_ready(self, timeout: Timeout) -> None: ...
+    def _stop(self, timeout: Timeout) -> None: ...
+    def _run(self, request: Request, timeout: Timeout = None) -> Any:
+        """Do what was asked, now; the GIL is released meanwhile."""
+    @overload
+    def get(self, key: Key, *, read: Read = ..., timeout: Timeout = ...) -> Any: ...
+    @overload
+    def get(self, key: Key, default: D, *, read: Read = ..., timeout: Timeout = ...) -> Union[Any, D]:
+        """The value, or `default` when the key is missing or expired; from memory, under half a microsecond."""
+    def put(
+        self,
+        key: Key,
+        value: Any,
+        *,
+        ttl: Optional[Seconds] = None,
+        if_absent: bool = False,
+        if_version: Optional[int] = None,
+        timeout: Timeout = ...,
+    ) -> int:
+        """Store, and return the new version; replication follows by itself.
+
+        Raises:
+            CodecError: The value would not come back as it went in.
+            LimitError: Key or value is too large.
+            UnsupportedError: `if_absent` or `if_version`, which an eventual keyspace cannot check.
+        """
+    def delete(self, key: Key, *, if_version: Optional[int] = None, timeout: Timeout = ...) -> bool:
+        """Whether the key was there, as this node saw it."""
+    def __getitem__(self, key: Key, /) -> Any:
+        """The value; KeyNotFoundError when missing."""
+    def __setitem__(self, key: Key, value: Any, /) -> None:
+        """As put()."""
+    def __delitem__(self, key: Key, /) -> None:
+        """As delete(), but KeyNotFoundError when missing."""
+    def __contains__(self, key: object, /) -> bool:
+        """Whether the key is there."""
+
+@final
+class Client:
+    """The connection of a Client or AsyncClient. Opens nothing before its first call; a forked child gets a new one.
+
+    Args:
+        targets: "host:port" each.
+
+    Raises:
+        InvalidArgumentError: An address is none.
+    """
+
+    def __new__(cls, targets: List[str], /) -> Client: ...
+    def run(self, request: Request, timeout: Timeout, /) -> Any:
+        """Do what was asked and wait for the answer, with the GIL released; Ctrl-C gives the call up."""
+    def close(self) -> None:
+        """Idempotent; calls in flight raise ClosedError."""
+
+@final
+class Completions:
+    """The answers for one event loop, which watches `fileno()` and calls `drain()`."""
+
+    def __new__(cls) -> Completions: ...
+    def fileno(self) -> int:
+        """Readable when there are answers."""
+    def submit(self, client: Client, request: Request, timeout: Timeout, future: asyncio.Future[Any], /) -> int:
+        """Start a call whose answer `future` gets; the result names it.
+
+        Raises:
+            ForkedError: Made before a fork.
+        """
+    def cancel(self, call: int, /) -> None:
+        """Give a call up: an answer that still comes is dropped."""
+    def drain(self) -> None:
+        """Hand all answers that came to their futures."""
+
+def encode_auto(value: Any, /) -> Tuple[bytes, int]:
+    """AUTO's payload and flags. CodecError: the value would not come back as it went in."""
+
+def decode_auto(payload: bytes, flags: int, /) -> Any:
+    """AUTO's value. CodecError: not of this codec, or damaged."""
+
+def check_read(read: Optional[Read], /) -> None:
+    """Refuse a read level that an eventual keyspace does not promise."""
+
+def check_timeout(timeout: Timeout, /) -> None:
+    """Refuse what is no timeout."""
+
+def refuse_conditions(if_absent: bool, if_version: Optional[int]) -> None:  # noqa: FBT001
+    """Refuse the conditions that an eventual keyspace cannot check."""
+
+def after_fork_in_child() -> None:
+    """Forget what lived on threads that the child does not have."""
+
+def shutdown(timeout: Timeout, /) -> None:
+    """End the threads of all clients."""

@@ -18,6 +18,7 @@
 mod call;
 mod calls;
 mod endpoints;
+pub mod load;
 mod pipeline;
 mod shared;
 
@@ -140,6 +141,14 @@ impl Client {
         self.handle.shared.close();
     }
 
+    fn env(&self) -> &Env {
+        &self.handle.shared.env
+    }
+
+    fn targets(&self) -> &[Address] {
+        &self.handle.shared.targets
+    }
+
     fn start(&self) {
         if self.handle.shared.start() {
             pipeline::spawn(self.handle.shared.clone(), &self.handle.runtime);
@@ -189,3 +198,6 @@ impl Drop for CancelOnDrop<'_> {
         self.client.cancel(self.call);
     }
 }
+
+#[cfg(test)]
+mod tests;

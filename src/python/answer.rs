@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// What came of a call.
-pub enum Outcome {
+pub(super) enum Outcome {
     /// One answer an operation, in their order.
     Answers(Vec<Result<Answer>>),
     Status(Box<NodeStatus>),
@@ -22,7 +22,7 @@ pub enum Outcome {
 }
 
 /// How an [`Outcome`] becomes Python. A codec of `None` is AUTO.
-pub enum Conversion {
+pub(super) enum Conversion {
     Value { default: Py<PyAny>, codec: Option<Py<PyAny>> },
     Entry { codec: Option<Py<PyAny>> },
     Entries { codec: Option<Py<PyAny>> },
@@ -43,7 +43,7 @@ impl Conversion {
     ///
     /// # Errors
     /// The first error among the answers; `CodecError` when a value cannot be decoded.
-    pub fn to_python<'py>(&self, py: Python<'py>, outcome: Outcome) -> PyResult<Bound<'py, PyAny>> {
+    pub(super) fn to_python<'py>(&self, py: Python<'py>, outcome: Outcome) -> PyResult<Bound<'py, PyAny>> {
         match outcome {
             Outcome::Answers(answers) => match (self, answers.len()) {
                 (Conversion::Entries { codec }, _) => entries(py, codec.as_ref().map(|codec| codec.bind(py)), answers),

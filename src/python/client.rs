@@ -21,7 +21,7 @@ use crate::{
 
 /// See `_core.pyi`.
 #[pyclass(frozen, name = "Client", module = "kvstore._core")]
-pub struct PyClient {
+pub(super) struct PyClient {
     config: ClientConfig,
     state: Mutex<State>,
 }
@@ -38,7 +38,7 @@ impl PyClient {
     ///
     /// # Errors
     /// `CLIENT_CLOSED`, and those of making a client.
-    pub fn connection(&self) -> Result<Client> {
+    pub(super) fn connection(&self) -> Result<Client> {
         let mut state = self.state.lock();
         match &*state {
             State::Closed => return Err(Error::new(ErrorCode::ClientClosed, "this client was closed: make a new one")),
@@ -56,7 +56,7 @@ impl PyClient {
 }
 
 /// A call under way.
-pub enum Started {
+pub(super) enum Started {
     Operations(Client, CallId),
     Task(tokio::task::AbortHandle),
 }
@@ -66,7 +66,7 @@ impl Started {
     ///
     /// # Errors
     /// Those of making the runtime.
-    pub fn new(
+    pub(super) fn new(
         client: Client,
         call: Call,
         timeout: Option<Duration>,
@@ -91,7 +91,7 @@ impl Started {
     }
 
     /// Gives the call up.
-    pub fn cancel(self) {
+    pub(super) fn cancel(self) {
         match self {
             Started::Operations(client, call) => client.cancel(call),
             Started::Task(task) => task.abort(),

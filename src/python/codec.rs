@@ -37,7 +37,7 @@ static ENCODE_JSON: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
 static DECODE_JSON: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
 
 /// An encoded value; what Python holds already is not copied.
-pub enum Payload<'py> {
+pub(super) enum Payload<'py> {
     Bytes(Bound<'py, PyBytes>),
     Word([u8; 8]),
     Bool([u8; 1]),
@@ -58,7 +58,10 @@ impl Deref for Payload<'_> {
 }
 
 /// Encodes with a codec; `None` is AUTO.
-pub fn encode<'py>(codec: Option<&Bound<'py, PyAny>>, value: &Bound<'py, PyAny>) -> PyResult<(Payload<'py>, u32)> {
+pub(super) fn encode<'py>(
+    codec: Option<&Bound<'py, PyAny>>,
+    value: &Bound<'py, PyAny>,
+) -> PyResult<(Payload<'py>, u32)> {
     let Some(codec) = codec else { return auto(value) };
     let encoded = codec.call_method1("encode", (value,))?;
     let Ok((payload, flags)) = encoded.extract::<(Bound<'py, PyBytes>, u32)>() else {
@@ -69,7 +72,7 @@ pub fn encode<'py>(codec: Option<&Bound<'py, PyAny>>, value: &Bound<'py, PyAny>)
 }
 
 /// Decodes with a codec; `None` is AUTO.
-pub fn decode<'py>(
+pub(super) fn decode<'py>(
     py: Python<'py>,
     codec: Option<&Bound<'py, PyAny>>,
     payload: &[u8],
@@ -207,7 +210,7 @@ fn as_codec_error(py: Python<'_>, error: PyErr, payload: Option<&[u8]>) -> PyErr
 /// `AUTO.encode`: the payload and its flags.
 #[pyfunction]
 #[pyo3(signature = (value, /))]
-pub fn encode_auto<'py>(value: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyTuple>> {
+pub(super) fn encode_auto<'py>(value: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyTuple>> {
     let py = value.py();
     let (payload, flags) = auto(value)?;
     (PyBytes::new(py, &payload), flags).into_pyobject(py)
@@ -216,6 +219,6 @@ pub fn encode_auto<'py>(value: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyTupl
 /// `AUTO.decode`: the value.
 #[pyfunction]
 #[pyo3(signature = (payload, flags, /))]
-pub fn decode_auto<'py>(payload: &Bound<'py, PyBytes>, flags: u32) -> PyResult<Bound<'py, PyAny>> {
+pub(super) fn decode_auto<'py>(payload: &Bound<'py, PyBytes>, flags: u32) -> PyResult<Bound<'py, PyAny>> {
     from_auto(payload.py(), payload.as_bytes(), flags)
 }

@@ -32,7 +32,7 @@ use crate::error::{Error, ErrorCode, Result};
 
 /// See `_core.pyi`.
 #[pyclass(frozen, module = "kvstore._core")]
-pub struct Completions {
+pub(super) struct Completions {
     /// The loop's end of the socket pair.
     reader: UnixStream,
     queue: ProcessBound<Arc<Queue>>,

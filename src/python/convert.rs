@@ -17,7 +17,7 @@ static MOMENT: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
 /// The bytes of a key, a prefix or the end of a range: `bytes` as they are, `str` as UTF-8 (with surrogateescape, so that
 /// every key that was handed out as `str` finds its bytes again). Nothing is copied but the UTF-8 of a `str`: the stable
 /// ABI of 3.8 does not lend it.
-pub struct KeyBytes<'py>(Bound<'py, PyBytes>);
+pub(super) struct KeyBytes<'py>(Bound<'py, PyBytes>);
 
 impl Deref for KeyBytes<'_> {
     type Target = [u8];
@@ -32,7 +32,7 @@ impl KeyBytes<'_> {
     ///
     /// # Errors
     /// `KEY_EMPTY` or `KEY_TOO_LONG`.
-    pub fn to_key(&self) -> Result<Key> {
+    pub(super) fn to_key(&self) -> Result<Key> {
         Key::new(self)
     }
 }
@@ -63,18 +63,18 @@ fn escaped<'py>(text: &Bound<'py, PyString>) -> PyResult<KeyBytes<'py>> {
 }
 
 /// The name of an object's type, for messages.
-pub fn type_name(object: &Bound<'_, PyAny>) -> String {
+pub(super) fn type_name(object: &Bound<'_, PyAny>) -> String {
     object.get_type().name().map_or_else(|_| "an unnamed type".to_string(), |name| name.to_string())
 }
 
 /// A key as `str`: bytes that are no UTF-8 come with surrogateescape, as from `os.fsdecode`.
-pub fn key_text<'py>(py: Python<'py>, key: &[u8]) -> PyResult<Bound<'py, PyString>> {
+pub(super) fn key_text<'py>(py: Python<'py>, key: &[u8]) -> PyResult<Bound<'py, PyString>> {
     PyString::from_bytes(py, key)
         .or_else(|_| PyString::from_encoded_object(&PyBytes::new(py, key), Some(c"utf-8"), Some(c"surrogateescape")))
 }
 
 /// Milliseconds since the Unix epoch as an aware `datetime`.
-pub fn moment(py: Python<'_>, wall_ms: u64) -> PyResult<Bound<'_, PyAny>> {
+pub(super) fn moment(py: Python<'_>, wall_ms: u64) -> PyResult<Bound<'_, PyAny>> {
     MOMENT.import(py, "kvstore._options", "moment")?.call1((wall_ms,))
 }
 
@@ -97,7 +97,7 @@ fn seconds(object: &Bound<'_, PyAny>, name: &str) -> PyResult<f64> {
 }
 
 /// A time to live, rounded up to milliseconds; `None`: for ever.
-pub fn ttl_ms(object: Option<&Bound<'_, PyAny>>) -> PyResult<Option<u64>> {
+pub(super) fn ttl_ms(object: Option<&Bound<'_, PyAny>>) -> PyResult<Option<u64>> {
     let Some(object) = object else { return Ok(None) };
     let seconds = seconds(object, "ttl")?;
     if seconds <= 0.0 {
@@ -110,7 +110,7 @@ pub fn ttl_ms(object: Option<&Bound<'_, PyAny>>) -> PyResult<Option<u64>> {
 }
 
 /// A deadline for a call; `None`: no limit.
-pub struct Timeout(pub Option<Duration>);
+pub(super) struct Timeout(pub(super) Option<Duration>);
 
 impl<'py> FromPyObject<'_, 'py> for Timeout {
     type Error = PyErr;
@@ -131,8 +131,15 @@ impl<'py> FromPyObject<'_, 'py> for Timeout {
 /// Longer timeouts count as none, so that adding one to a clock cannot overflow.
 const TIMEOUT_MAX: Duration = Duration::from_millis(limits::TTL_MS_MAX);
 
+/// Refuses a timeout that no call could have: the conversion is the check.
+#[pyfunction(name = "check_timeout")]
+#[pyo3(signature = (timeout, /))]
+pub(super) fn py_check_timeout(timeout: Timeout) {
+    let Timeout(_) = timeout;
+}
+
 /// Refuses the read levels that an eventual keyspace does not promise. The default (`...` or None) and "local" pass.
-pub fn check_read(read: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
+pub(super) fn check_read(read: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
     let Some(read) = read.filter(|read| !read.is(read.py().Ellipsis())) else { return Ok(()) };
     // ReadLevel is a str, too.
     match read.cast::<PyString>().map(|level| level.to_cow()) {
@@ -151,11 +158,25 @@ fn check_level(level: &str) -> PyResult<()> {
 }
 
 /// Refuses the conditions that an eventual keyspace cannot check.
-pub fn refuse_conditions(if_absent: bool, if_version: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
+pub(super) fn refuse_conditions(if_absent: bool, if_version: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
     let name = match (if_absent, if_version) {
         (true, _) => "if_absent",
         (false, Some(_)) => "if_version",
         (false, None) => return Ok(()),
     };
     Err(errors::unsupported(format!("{name}: an eventual keyspace takes writes without conditions only")))
+}
+
+/// [`check_read`] for Python.
+#[pyfunction(name = "check_read")]
+#[pyo3(signature = (read, /))]
+pub(super) fn py_check_read(read: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
+    check_read(read)
+}
+
+/// [`refuse_conditions`] for Python.
+#[pyfunction(name = "refuse_conditions")]
+#[pyo3(signature = (if_absent, if_version))]
+pub(super) fn py_refuse_conditions(if_absent: bool, if_version: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
+    refuse_conditions(if_absent, if_version)
 }

@@ -14,7 +14,7 @@ use crate::{
 
 /// See `_core.pyi`.
 #[pyclass(frozen, name = "Entry", module = "kvstore")]
-pub struct PyEntry {
+pub(super) struct PyEntry {
     key_bytes: Py<PyBytes>,
     value: Py<PyAny>,
     version: u64,
@@ -25,7 +25,7 @@ pub struct PyEntry {
 
 impl PyEntry {
     /// Decodes an entry with a codec; `None` is AUTO.
-    pub fn decode(py: Python<'_>, codec: Option<&Bound<'_, PyAny>>, entry: &Entry) -> PyResult<PyEntry> {
+    pub(super) fn decode(py: Python<'_>, codec: Option<&Bound<'_, PyAny>>, entry: &Entry) -> PyResult<PyEntry> {
         Ok(PyEntry {
             key_bytes: PyBytes::new(py, &entry.key).unbind(),
             value: codec::decode(py, codec, &entry.value, entry.flags)?.unbind(),

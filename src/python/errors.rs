@@ -19,7 +19,7 @@ impl From<Error> for PyErr {
 }
 
 /// The exception for an error.
-pub fn exception(py: Python<'_>, error: &Error) -> PyErr {
+pub(super) fn exception(py: Python<'_>, error: &Error) -> PyErr {
     let fields = (
         error.kind().as_str(),
         error.code().as_str(),
@@ -32,7 +32,7 @@ pub fn exception(py: Python<'_>, error: &Error) -> PyErr {
 }
 
 /// A `CodecError`; `payload` is what could not be decoded.
-pub fn codec(py: Python<'_>, message: &str, payload: Option<&[u8]>) -> PyErr {
+pub(super) fn codec(py: Python<'_>, message: &str, payload: Option<&[u8]>) -> PyErr {
     let make = || {
         let error = CODEC_ERROR.import(py, MODULE, "CodecError")?.call1((message,))?;
         error.setattr("payload", payload.map(|payload| PyBytes::new(py, payload)))?;
@@ -42,22 +42,22 @@ pub fn codec(py: Python<'_>, message: &str, payload: Option<&[u8]>) -> PyErr {
 }
 
 /// An `InvalidArgumentError` that names the argument first.
-pub fn invalid(message: impl Into<String>) -> PyErr {
+pub(super) fn invalid(message: impl Into<String>) -> PyErr {
     Error::new(ErrorCode::InvalidArgument, message).into()
 }
 
 /// An `UnsupportedError`; nothing was changed.
-pub fn unsupported(message: impl Into<String>) -> PyErr {
+pub(super) fn unsupported(message: impl Into<String>) -> PyErr {
     Error::new(ErrorCode::Unsupported, message).into()
 }
 
 /// A refused time to live.
-pub fn bad_ttl(message: impl Into<String>) -> PyErr {
+pub(super) fn bad_ttl(message: impl Into<String>) -> PyErr {
     Error::new(ErrorCode::BadTtl, message).into()
 }
 
 /// A `KeyNotFoundError`.
-pub fn key_not_found(py: Python<'_>, key: &[u8]) -> PyErr {
+pub(super) fn key_not_found(py: Python<'_>, key: &[u8]) -> PyErr {
     let made =
         convert::key_text(py, key).and_then(|key| KEY_NOT_FOUND.import(py, MODULE, "key_not_found")?.call1((key,)));
     made.map_or_else(|failed| failed, PyErr::from_value)

@@ -28,7 +28,7 @@ use crate::{
 
 /// See `_core.pyi`.
 #[pyclass(subclass, frozen, name = "Node", module = "kvstore._core")]
-pub struct PyNode {
+pub(super) struct PyNode {
     node: ProcessBound<Arc<Node>>,
     /// The data, from the start on.
     keyspace: OnceLock<ProcessBound<Arc<Eventual>>>,
@@ -159,7 +159,14 @@ impl PyNode {
     }
 
     /// Batches and scans take long enough to let other threads run meanwhile.
-    fn _run<'py>(&self, py: Python<'py>, request: &Request) -> PyResult<Bound<'py, PyAny>> {
+    #[pyo3(signature = (request, timeout=None))]
+    fn _run<'py>(
+        &self,
+        py: Python<'py>,
+        request: &Request,
+        timeout: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let _ = timeout;
         let (call, conversion): (Call, Conversion) = request.take()?;
         let outcome = py.detach(|| self.answer(call))?;
         conversion.to_python(py, outcome)

@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// What a node or client is asked to do.
-pub enum Call {
+pub(super) enum Call {
     Operations(Vec<Operation>),
     Status { digests: bool },
     Members,
@@ -23,7 +23,7 @@ pub enum Call {
 
 /// See `_core.pyi`. Good for one run, because running moves the operations out of it.
 #[pyclass(frozen, module = "kvstore._core")]
-pub struct Request(parking_lot::Mutex<Option<(Call, Conversion)>>);
+pub(super) struct Request(parking_lot::Mutex<Option<(Call, Conversion)>>);
 
 impl Request {
     fn new(call: Call, conversion: Conversion) -> Request {
@@ -38,14 +38,14 @@ impl Request {
     ///
     /// # Errors
     /// `InvalidArgumentError` when it was run already.
-    pub fn take(&self) -> PyResult<(Call, Conversion)> {
+    pub(super) fn take(&self) -> PyResult<(Call, Conversion)> {
         self.0.lock().take().ok_or_else(|| errors::invalid("request: it was run already"))
     }
 }
 
 /// Which page of a scan: prefix, start, end, reverse, the last key of the page before, and how many keys at most.
 #[derive(FromPyObject)]
-pub struct PageArguments<'py>(
+pub(super) struct PageArguments<'py>(
     KeyBytes<'py>,
     Option<KeyBytes<'py>>,
     Option<KeyBytes<'py>>,

@@ -30,12 +30,12 @@ static GENERATION: AtomicU32 = AtomicU32::new(1);
 static RUNTIME: Mutex<Option<Runtime>> = Mutex::new(None);
 
 /// The generation of this process.
-pub fn generation() -> u32 {
+pub(super) fn generation() -> u32 {
     GENERATION.load(Ordering::Relaxed)
 }
 
 /// Something that lives on threads of the process that made it: in a forked child it is never dropped.
-pub struct ProcessBound<T> {
+pub(super) struct ProcessBound<T> {
     /// `None` only while it is being dropped.
     inner: Option<T>,
     generation: u32,
@@ -43,12 +43,12 @@ pub struct ProcessBound<T> {
 
 impl<T> ProcessBound<T> {
     /// Binds it to this process.
-    pub fn new(inner: T) -> ProcessBound<T> {
+    pub(super) fn new(inner: T) -> ProcessBound<T> {
         ProcessBound { inner: Some(inner), generation: generation() }
     }
 
     /// The thing itself; `None` in another process than the one that made it.
-    pub fn get(&self) -> Option<&T> {
+    pub(super) fn get(&self) -> Option<&T> {
         self.inner.as_ref().filter(|_| self.generation == generation())
     }
 }
@@ -62,7 +62,7 @@ impl<T> Drop for ProcessBound<T> {
 }
 
 /// What a `what` made before a fork answers in the child.
-pub fn forked(what: &str) -> Error {
+pub(super) fn forked(what: &str) -> Error {
     Error::new(ErrorCode::Forked, format!("this {what} was made before a fork: make a new one in the child"))
 }
 
@@ -70,7 +70,7 @@ pub fn forked(what: &str) -> Error {
 ///
 /// # Errors
 /// `OVERLOADED` when the system gives no more threads.
-pub fn handle() -> Result<Handle> {
+pub(super) fn handle() -> Result<Handle> {
     let mut runtime = RUNTIME.lock();
     if let Some(runtime) = &*runtime {
         return Ok(runtime.handle().clone());
@@ -87,7 +87,7 @@ pub fn handle() -> Result<Handle> {
 
 /// For `os.register_at_fork`: the child forgets what lived on threads.
 #[pyfunction]
-pub fn after_fork_in_child() {
+pub(super) fn after_fork_in_child() {
     mem::forget(RUNTIME.lock().take());
     GENERATION.fetch_add(1, Ordering::Relaxed);
 }
@@ -95,7 +95,7 @@ pub fn after_fork_in_child() {
 /// Ends the threads of all clients, waiting at most `timeout` for work that does not end. A later call makes new ones.
 #[pyfunction]
 #[pyo3(signature = (timeout, /))]
-pub fn shutdown(py: Python<'_>, timeout: Timeout) {
+pub(super) fn shutdown(py: Python<'_>, timeout: Timeout) {
     let runtime = RUNTIME.lock().take();
     if let Some(runtime) = runtime {
         py.detach(|| runtime.shutdown_timeout(timeout.0.unwrap_or(CLIENT_SHUTDOWN_TIMEOUT)));

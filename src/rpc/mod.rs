@@ -16,6 +16,8 @@ mod dialer;
 mod host;
 mod kv_client;
 mod kv_service;
+#[cfg(test)]
+mod mute;
 mod peer_service;
 mod peer_stream;
 mod phase;
@@ -30,6 +32,9 @@ pub use host::{Accepting, Host};
 pub use kv_client::{open_pipeline, PipelineAnswers, UnaryClient};
 pub use server::Server;
 pub use status::{from_status, to_status};
+
+#[cfg(test)]
+pub(crate) use mute::spawn_mute;
 
 #[cfg(test)]
 mod tests;

@@ -1,0 +1,143 @@
+//! The client against the real server, over TCP and over the simulated network.
+
+mod failures;
+mod traffic;
+
+use std::{
+    future::Future,
+    sync::{
+        atomic::{AtomicUsize, Ordering},
+        Arc,
+    },
+};
+
+use tokio::{io::AsyncReadExt, runtime::Runtime};
+
+use super::*;
+use crate::{
+    env::{Listener, SimulatedNetwork, SystemClock, TcpTransport, Transport},
+    replication::eventual::{Eventual, PeerStream},
+    rpc::{spawn_mute, Accepting, Host, Server},
+    types::{Command, CommandKind, Key, NodeId, ReplicationLag, Value},
+};
+
+/// A node as far as clients see it: real data, the real server, no peers.
+struct Data(Arc<Eventual>);
+
+impl Host for Data {
+    fn keyspace(&self) -> &Arc<Eventual> {
+        &self.0
+    }
+
+    fn status(&self, _digests: bool) -> NodeStatus {
+        NodeStatus {
+            node: self.0.me(),
+            address: Address::new("127.0.0.1", 1).unwrap(),
+            cluster: "test".into(),
+            version: "0".into(),
+            uptime: Duration::ZERO,
+            keys: self.0.stats().keys,
+            bytes: 0,
+            tombstones: 0,
+            conflicts: 0,
+            peers: Vec::new(),
+            replication_lag: ReplicationLag::default(),
+            digests: Vec::new(),
+            ready: true,
+        }
+    }
+
+    fn members(&self) -> Vec<MemberStatus> {
+        let address = Address::new("127.0.0.1", 1).unwrap();
+        vec![MemberStatus { node: Some(self.0.me()), address, connected: true }]
+    }
+
+    fn accept(&self, _stream: PeerStream) -> Accepting<'_> {
+        Box::pin(async { Err(Error::new(ErrorCode::WrongCluster, "no peers here")) })
+    }
+}
+
+/// A network with nodes and clients on it.
+pub(super) struct World {
+    env: Env,
+    data: Arc<Eventual>,
+}
+
+impl World {
+    fn new(transport: Arc<dyn Transport>) -> World {
+        let env = Env { transport, ..Env::system() };
+        World { data: Arc::new(Eventual::new(NodeId(7), Arc::new(SystemClock::new()))), env }
+    }
+
+    pub(super) fn simulated() -> World {
+        World::new(Arc::new(SimulatedNetwork::default()))
+    }
+
+    fn tcp() -> World {
+        World::new(Arc::new(TcpTransport))
+    }
+
+    pub(super) async fn listen(&self) -> (Box<dyn Listener>, Address) {
+        let listener = self.env.transport.listen("127.0.0.1", 0).await.unwrap();
+        let address = Address::new("127.0.0.1", listener.port()).unwrap();
+        (listener, address)
+    }
+
+    /// A node; all nodes of a world serve the same data.
+    pub(super) async fn node(&self) -> (Server, Address) {
+        let (listener, address) = self.listen().await;
+        (Server::spawn(listener, Arc::new(Data(self.data.clone()))).await, address)
+    }
+
+    pub(super) fn client(&self, targets: &[&Address]) -> Client {
+        let targets = targets.iter().map(|&target| target.clone()).collect();
+        Client::new(ClientConfig { targets }, self.env.clone(), tokio::runtime::Handle::current()).unwrap()
+    }
+}
+
+/// Runs the test over both networks.
+fn over_both<F: Future<Output = ()>>(test: impl Fn(World) -> F) {
+    for world in [World::simulated, World::tcp] {
+        runtime().block_on(async {
+            let finished = tokio::time::timeout(Duration::from_secs(60), test(world())).await;
+            finished.expect("the test ends");
+        });
+    }
+}
+
+pub(super) fn runtime() -> Runtime {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap()
+}
+
+fn key(key: &str) -> Key {
+    Key::new(key.as_bytes()).unwrap()
+}
+
+fn get(name: &str) -> Operation {
+    Operation::Get { key: key(name), metadata_only: false }
+}
+
+fn put(name: &str, value: &[u8]) -> Operation {
+    let kind = CommandKind::Put { value: Value::new(value).unwrap(), flags: 0, ttl_ms: None };
+    Operation::Write(Command { key: key(name), kind })
+}
+
+const SECONDS: Option<Duration> = Some(Duration::from_secs(20));
+
+async fn value(client: &Client, name: &str) -> Result<Option<Vec<u8>>> {
+    let answers = client.call(vec![get(name)], SECONDS).await?;
+    match answers.into_iter().next().expect("one operation has one answer")? {
+        Answer::Entry(entry) => Ok(entry.map(|entry| entry.value.to_vec())),
+        other => panic!("a get was answered by {other:?}"),
+    }
+}
+
+async fn store(client: &Client, name: &str, value: &[u8]) -> Result<()> {
+    client.call(vec![put(name, value)], SECONDS).await?.remove(0).map(drop)
+}
+
+fn with_tcp<F: Future<Output = ()>>(test: impl FnOnce(World) -> F) {
+    runtime().block_on(async {
+        tokio::time::timeout(Duration::from_secs(60), test(World::tcp())).await.expect("the test ends");
+    });
+}
