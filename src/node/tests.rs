@@ -1,3 +1,5 @@
+//! Whole nodes over a simulated network; over TCP where the port itself matters.
+
 use super::*;
 use crate::{
     env::{Clock, SeededRng, SimulatedNetwork, SystemClock, Transport},

@@ -7,7 +7,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::{
     phase::{Phase, PhaseWatch},
-    pipeline::{until, Pipeline},
+    pipeline::{answers, until},
 };
 use crate::{
     error::{Error, Result},
@@ -112,8 +112,8 @@ impl Kv for KvService {
     }
 
     async fn pipeline(&self, request: Request<Streaming<v1::PipelineRequest>>) -> Answered<Self::PipelineStream> {
-        let pipeline = Pipeline::new(self.keyspace.clone(), self.phase.clone(), request.into_inner());
-        Ok(Response::new(Box::pin(pipeline)))
+        let answers = answers(self.keyspace.clone(), self.phase.clone(), request.into_inner());
+        Ok(Response::new(Box::pin(answers)))
     }
 }
 

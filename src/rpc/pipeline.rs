@@ -27,8 +27,8 @@ use crate::{
     },
 };
 
-/// The answers to a stream of operations.
-pub(super) struct Pipeline {
+/// The state of one stream.
+struct Pipeline {
     keyspace: Arc<Eventual>,
     phase: PhaseWatch,
     inbound: Streaming<v1::PipelineRequest>,
@@ -38,16 +38,17 @@ pub(super) struct Pipeline {
     verdict: Result<()>,
 }
 
-impl Pipeline {
-    pub(super) fn new(
-        keyspace: Arc<Eventual>,
-        phase: PhaseWatch,
-        inbound: Streaming<v1::PipelineRequest>,
-    ) -> impl Stream<Item = Result<v1::PipelineResponse, Status>> + Send {
-        let closing = phase.clone().reached(Phase::Closing);
-        until(closing, Pipeline { keyspace, phase, inbound, waiting: Vec::new().into_iter(), verdict: Ok(()) })
-    }
+/// The answers to the operations of `inbound`, until it ends or the server closes.
+pub(super) fn answers(
+    keyspace: Arc<Eventual>,
+    phase: PhaseWatch,
+    inbound: Streaming<v1::PipelineRequest>,
+) -> impl Stream<Item = Result<v1::PipelineResponse, Status>> + Send {
+    let closing = phase.clone().reached(Phase::Closing);
+    until(closing, Pipeline { keyspace, phase, inbound, waiting: Vec::new().into_iter(), verdict: Ok(()) })
+}
 
+impl Pipeline {
     /// Executes what waits, as much as fits into one answer. `None` when nothing waits.
     fn answer(&mut self) -> Option<v1::PipelineResponse> {
         let mut results = Vec::with_capacity(self.waiting.len());

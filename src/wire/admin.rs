@@ -139,5 +139,4 @@ impl TryFrom<v1::MembersResponse> for Vec<MemberStatus> {
 }
 
 #[cfg(test)]
-#[path = "admin_tests.rs"]
 mod tests;

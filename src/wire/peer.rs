@@ -269,5 +269,4 @@ fn to_record(record: v1::StateRecord) -> Converted<StateRecord> {
 }
 
 #[cfg(test)]
-#[path = "peer_tests.rs"]
 mod tests;

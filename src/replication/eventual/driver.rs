@@ -133,3 +133,6 @@ impl Drop for Replication {
         self.task.abort();
     }
 }
+
+#[cfg(test)]
+mod tests;

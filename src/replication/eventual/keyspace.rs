@@ -311,3 +311,6 @@ impl Eventual {
         self.clock.wall_ms()
     }
 }
+
+#[cfg(test)]
+mod tests;

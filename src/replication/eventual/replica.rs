@@ -9,9 +9,15 @@
 //! session closes it as a duplicate**: it knows best which of its own sessions live, so the two can never close both
 //! sessions, each a different one.
 
+#[cfg(test)]
+mod chaos;
 mod exchange;
 mod greet;
 mod report;
+#[cfg(test)]
+mod simulation;
+#[cfg(test)]
+mod tests;
 
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -1,10 +1,14 @@
 //! What strangers send: the server stays, and a good client beside them does not notice.
 
+use std::{future::Future, io, pin::Pin};
+
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tonic::Request;
 
 use super::*;
 use crate::{
-    limits::{CONNECTIONS_MAX, FIRST_BYTES_TIMEOUT},
+    env::{Connection, Listener},
+    limits::{CONNECTIONS_MAX, FIRST_BYTES_TIMEOUT, HEADER_LIST_BYTES_MAX},
     wire::v1,
 };
 
@@ -85,4 +89,46 @@ async fn beyond_the_bound_connections_are_closed_at_once_and_places_come_back() 
         }
     };
     within(comes_back).await;
+}
+
+#[tokio::test]
+async fn headers_over_the_limit_are_refused_and_the_connection_goes_on() {
+    let fixture = Fixture::new(simulated()).await;
+    let mut client = fixture.client().await;
+    let mut request = Request::new(v1::CountRequest::default());
+    let long = "x".repeat(HEADER_LIST_BYTES_MAX as usize);
+    request.metadata_mut().insert("long", long.parse().unwrap());
+    assert!(within(client.count(request)).await.is_err());
+    within(client.count(v1::CountRequest::default())).await.unwrap();
+}
+
+/// A listener out of file descriptors every other time.
+struct Failing(Box<dyn Listener>, bool);
+
+type Accepted<'a> = Pin<Box<dyn Future<Output = io::Result<(Box<dyn Connection>, String)>> + Send + 'a>>;
+
+impl Listener for Failing {
+    fn accept(&mut self) -> Accepted<'_> {
+        self.1 = !self.1;
+        if self.1 {
+            return Box::pin(async { Err(io::Error::other("too many open files")) });
+        }
+        self.0.accept()
+    }
+
+    fn port(&self) -> u16 {
+        self.0.port()
+    }
+}
+
+#[tokio::test]
+async fn a_failed_accept_does_not_end_the_server() {
+    let fixture = Fixture::new(simulated()).await;
+    let listener = fixture.transport.listen("127.0.0.1", 0).await.unwrap();
+    let address = Address::new("127.0.0.1", listener.port()).unwrap();
+    let _server = Server::spawn(Box::new(Failing(listener, false)), fixture.host.clone()).await;
+    for _ in 0..3 {
+        let channel = connect(&*fixture.transport, &address).await.unwrap();
+        within(node_status(channel, false)).await.unwrap();
+    }
 }

@@ -6,7 +6,7 @@ use tokio_stream::{wrappers::ReceiverStream, StreamExt};
 
 use super::*;
 use crate::{
-    limits::{BATCH_OPERATIONS_MAX, VALUE_BYTES_MAX},
+    limits::{BATCH_OPERATIONS_MAX, STREAMS_PER_CONNECTION_MAX, VALUE_BYTES_MAX},
     wire::v1::{self, operation::Operation as Body, operation_result::Result as Outcome},
 };
 
@@ -111,4 +111,25 @@ async fn an_answer_does_not_wait_for_the_next_message() {
         let results = within(answers.next()).await.unwrap().unwrap().results;
         assert_eq!(results.iter().map(|result| result.id).collect::<Vec<_>>(), [id]);
     }
+}
+
+#[tokio::test]
+async fn long_streams_leave_room_for_other_calls_up_to_the_bound() {
+    let fixture = Fixture::new(simulated()).await;
+    let mut client = fixture.client().await;
+    let mut open = Vec::new();
+    for _ in 1..STREAMS_PER_CONNECTION_MAX {
+        let (sender, requests) = tokio::sync::mpsc::channel::<v1::PipelineRequest>(1);
+        let answers = within(client.pipeline(ReceiverStream::new(requests))).await.unwrap();
+        open.push((sender, answers));
+    }
+    within(client.count(v1::CountRequest::default())).await.unwrap();
+
+    // One more stream takes the last place: the next call has to wait until one ends.
+    let (_sender, requests) = tokio::sync::mpsc::channel::<v1::PipelineRequest>(1);
+    let _answers = within(client.pipeline(ReceiverStream::new(requests))).await.unwrap();
+    let mut waiting = std::pin::pin!(client.count(v1::CountRequest::default()));
+    assert!(tokio::time::timeout(Duration::from_millis(50), &mut waiting).await.is_err());
+    open.pop();
+    within(waiting).await.unwrap();
 }

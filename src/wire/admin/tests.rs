@@ -1,3 +1,5 @@
+//! As for the messages between peers: identity, no panic, each bad field named.
+
 use proptest::prelude::*;
 use prost::Message;
 

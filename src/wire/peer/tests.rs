@@ -1,3 +1,5 @@
+//! Every message survives the wire, no bytes make the decoder panic, and each bad field is named.
+
 use std::num::NonZeroU64;
 
 use proptest::prelude::*;

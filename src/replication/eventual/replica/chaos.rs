@@ -1,0 +1,141 @@
+//! Chaos, then peace: whatever happened, the nodes that are left must agree, and on the right thing.
+
+use super::simulation::Simulation;
+use super::*;
+use crate::types::Record;
+
+const PORTS: [u16; 4] = [1, 2, 3, 4];
+
+/// Each node knows one other; of the rest it has to hear. The first is there in the end, so that all can.
+fn peers_of(port: u16) -> [u16; 1] {
+    [if port == 1 { 2 } else { 1 }]
+}
+
+/// A record counts as lost if a node claims its write and holds something older; as unaccounted for if no vector tells
+/// of it (only in the middle of a merge of fetched state).
+fn check_vectors(simulation: &Simulation) {
+    for node in simulation.nodes.values() {
+        for (&(partition, origin, sequence), (key, record)) in &simulation.written {
+            if node.keyspace.vector(partition).sequence(origin).0 < sequence {
+                continue;
+            }
+            let held = node.keyspace.records(partition, |records| records.get(key).cloned());
+            let held = held.map(|held| held.rank());
+            assert!(held >= Some(record.rank()), "{key:?}: {held:?} is held, {record:?} is claimed");
+        }
+        let settled = node.keyspace.partition_ids().filter(|&id| !node.replica.pulls.is_merging(id));
+        for partition in settled {
+            let vector = node.keyspace.vector(partition);
+            let is_covered = |record: &Record| vector.covers(record.dot);
+            assert!(node.keyspace.records(partition, |records| records.after(None).all(|(_, r)| is_covered(r))));
+        }
+    }
+}
+
+fn has_converged(simulation: &Simulation) -> bool {
+    let mut nodes = simulation.nodes.values();
+    let Some(first) = nodes.next() else { return true };
+    let vectors = |keyspace: &Eventual| keyspace.partition_ids().map(|id| keyspace.vector(id)).collect::<Vec<_>>();
+    let expected = vectors(&first.keyspace);
+    nodes.all(|node| vectors(&node.keyspace) == expected)
+}
+
+/// What must hold when peace has come.
+fn check_outcome(simulation: &Simulation) {
+    check_vectors(simulation);
+    let first = simulation.nodes.values().next().unwrap();
+    for node in simulation.nodes.values() {
+        assert_eq!(node.keyspace.digests(), first.keyspace.digests(), "equal vectors, different contents");
+        assert!(node.replica.is_ready() && node.replica.is_drained());
+        let peers: Vec<NodeId> = node.replica.links().map(|(_, link)| link.peer.node).collect();
+        let others = simulation.nodes.values().map(|other| other.keyspace.me()).filter(|&id| id != node.keyspace.me());
+        assert_eq!(BTreeSet::from_iter(others), BTreeSet::from_iter(peers.iter().copied()));
+        assert_eq!(peers.len(), simulation.nodes.len() - 1, "one session a pair");
+    }
+    let survivors: Vec<NodeId> = simulation.nodes.values().map(|node| node.keyspace.me()).collect();
+    for ((partition, origin, _), (key, record)) in &simulation.written {
+        let held = first.keyspace.records(*partition, |records| records.get(key).cloned());
+        if let Some(held) = &held {
+            let dot = (*partition, held.dot.node, held.dot.sequence.0);
+            assert_eq!(simulation.written[&dot], (key.clone(), held.clone()), "a value that nobody wrote");
+        }
+        if survivors.contains(origin) {
+            let held = held.map(|held| held.rank());
+            assert!(held >= Some(record.rank()), "an acknowledged write is lost, or a deleted key is back: {key:?}");
+        }
+    }
+}
+
+fn wreak_havoc(simulation: &mut Simulation) {
+    let (a, b) = (PORTS[simulation.rng.random_range(0..4)], PORTS[simulation.rng.random_range(0..4)]);
+    match simulation.rng.random_range(0..100) {
+        0..70 => {
+            let key = format!("key{}", simulation.rng.random_range(0..12));
+            let value = format!("value{}", simulation.written.len());
+            let is_put = simulation.rng.random_bool(0.7);
+            simulation.write(a, &key, is_put.then_some(&value));
+        }
+        70..74 => simulation.kill(a),
+        74..84 if !simulation.nodes.contains_key(&a) => simulation.start(a, &peers_of(a)),
+        84..88 => simulation.cut(a, b),
+        88..91 => simulation.pause(a),
+        91..97 => simulation.resume(a),
+        _ => {}
+    }
+    let ms = simulation.rng.random_range(0..120);
+    simulation.run(ms);
+}
+
+fn run(seed: u64) -> Simulation {
+    let mut simulation = Simulation::new(seed);
+    for port in [1, 2, 3] {
+        simulation.start(port, &peers_of(port));
+    }
+    for step in 0..150 {
+        wreak_havoc(&mut simulation);
+        if step % 10 == 0 {
+            check_vectors(&simulation);
+        }
+    }
+    for port in PORTS {
+        simulation.resume(port);
+        if !simulation.nodes.contains_key(&port) && (port == 1 || simulation.rng.random_bool(0.5)) {
+            simulation.start(port, &peers_of(port));
+        }
+    }
+    // The longest silence, back-off and grace have to pass, one after the other at worst.
+    simulation.run(15_000);
+    for _ in 0..30 {
+        if has_converged(&simulation) {
+            break;
+        }
+        simulation.run(1000);
+    }
+    simulation.run(2000);
+    simulation
+}
+
+#[test]
+fn whatever_happens_the_nodes_that_are_left_agree_on_the_right_thing() {
+    let seeds: std::ops::Range<u64> = match std::env::var("KVSTORE_SEED").map(|seed| seed.parse::<u64>()) {
+        Ok(Ok(seed)) => seed..seed + 1,
+        Ok(Err(error)) => panic!("KVSTORE_SEED: {error}"),
+        Err(_) => 0..300,
+    };
+    let mut counts: BTreeMap<&'static str, u64> = BTreeMap::new();
+    for seed in seeds.clone() {
+        let outcome = std::panic::catch_unwind(|| {
+            let simulation = run(seed);
+            check_outcome(&simulation);
+            simulation.counts
+        });
+        let Ok(seen) = outcome else { panic!("REPRODUCE: KVSTORE_SEED={seed} cargo test --lib whatever_happens") };
+        for (what, count) in seen {
+            *counts.entry(what).or_default() += count;
+        }
+    }
+    println!("{} seeds: {counts:?}", seeds.end - seeds.start);
+    for what in ["writes", "pushes", "state transfers", "kills", "cuts", "pauses"] {
+        assert!(seeds.end - seeds.start < 300 || counts.get(what).is_some_and(|&count| count > 100), "{what}: too few");
+    }
+}
