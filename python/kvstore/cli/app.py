@@ -1,0 +1,89 @@
+"""The program: its commands, and how it ends."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from typing import Any, List, NoReturn
+
+import click
+import kvstore
+
+from . import bench, browse, cluster, demo, info, keys, serve, transfer, up
+from .exits import INTERNAL, INTERRUPTED, OK, code_of, report
+from .settings import Settings, global_options
+
+COMMANDS: List[click.Command] = [
+    serve.serve, up.up,
+    keys.get, keys.put, keys.delete, keys.exists, keys.touch,
+    browse.scan, browse.keys, browse.count,
+    cluster.status, cluster.members,
+    transfer.export_entries, transfer.import_entries,
+    bench.bench, demo.demo, info.version,
+]  # fmt: skip
+
+
+class Program(click.Group):
+    """Lists its commands in the order in which a newcomer needs them, and ends with the exit codes of `exits`."""
+
+    def main(self, *args: Any, **extra: Any) -> NoReturn:
+        """Run one command and exit. Every error is one line on stderr; a bug also shows where it is."""
+        sys.exit(self._run(*args, **{**extra, "standalone_mode": False}))
+
+    def _run(self, *args: Any, **extra: Any) -> int:
+        try:
+            code: Any = super().main(*args, **extra)
+        except click.UsageError as error:
+            where = f" (see {error.ctx.command_path} --help)" if error.ctx else ""
+            report(error.format_message() + where)
+            return error.exit_code
+        except click.ClickException as error:
+            report(error.format_message())
+            return error.exit_code
+        except kvstore.KVError as error:
+            report(str(error))
+            return code_of(error)
+        except (KeyboardInterrupt, click.Abort):
+            return INTERRUPTED
+        except Exception as error:  # noqa: BLE001 - the last line of defence: the exit code must say that it is our bug
+            traceback.print_exc()
+            report(f"this is a bug, please report the lines above: {error!r}")
+            return INTERNAL
+        return code if isinstance(code, int) else OK
+
+    def list_commands(self, ctx: click.Context) -> List[str]:  # noqa: ARG002 - click's signature
+        """As in the table above."""
+        return [str(command.name) for command in COMMANDS]
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; whoever closed the pipe we write to has enough, which is no error."""
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            # Python would complain again when it flushes stdout at exit.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return OK
+
+
+def _prepare() -> None:
+    settings = click.get_current_context().ensure_object(Settings)
+    if os.environ.get("NO_COLOR"):
+        settings.color = False
+
+
+program = Program(
+    name="kvstore",
+    commands={str(command.name): command for command in COMMANDS},
+    params=global_options(from_environment=True),
+    callback=_prepare,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    help="A distributed key-value store: run nodes, and talk to them.",
+    epilog="Exit codes: 0 ok, 1 not found, 2 usage, 3 unavailable, 4 conflict, 5 denied, 6 unsupported, "
+    "70 internal, 124 deadline, 130 interrupted.",
+)
+
+
+def main() -> NoReturn:
+    """The entry point: runs the command line and ends the process with its exit code."""
+    program.main(prog_name="kvstore")

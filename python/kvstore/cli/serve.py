@@ -1,0 +1,79 @@
+"""One node in this process, until Ctrl-C or SIGTERM."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from types import FrameType
+from typing import Any, Dict, Optional
+
+import click
+import kvstore
+
+from .output import to_json_text
+from .settings import Settings, verb
+from .values import SCHEMA
+
+_STDIN = 0
+_READ_BYTES = 4096
+
+
+@verb()
+@click.argument("port", type=click.IntRange(0, 65535), default=7001, envvar="KVSTORE_PORT")
+@click.option(
+    "--peers",
+    metavar="H:P,...",
+    envvar="KVSTORE_PEERS",
+    help="Members to begin with; one that is reachable is enough. The node's own address is ignored.",
+)
+@click.option("--host", envvar="KVSTORE_HOST", help="Interface to listen on.  [default: 127.0.0.1]")
+@click.option("--advertise", metavar="H:P", envvar="KVSTORE_ADVERTISE", help="The address by which others reach it.")
+@click.option("--cluster", metavar="NAME", envvar="KVSTORE_CLUSTER", help="Nodes of another cluster are refused.")
+@click.option("--threads", type=click.IntRange(0, 256), envvar="KVSTORE_THREADS", help="Worker threads; 0: one a core.")
+@click.option(
+    "--insecure",
+    is_flag=True,
+    default=None,
+    envvar="KVSTORE_INSECURE",
+    help="Listen where others can reach it, although nothing is encrypted or authenticated.",
+)
+@click.option(
+    "--until-eof", is_flag=True, help="Stop when stdin ends: a node started by a program then never outlives it."
+)
+def serve(settings: Settings, port: int, until_eof: bool, **options: Any) -> None:
+    """Run a node on PORT (default 7001; 0 picks a free one) until Ctrl-C or SIGTERM.
+
+    The first line printed says the address; with `-o json` it is one JSON object.
+    """
+    signal.signal(signal.SIGTERM, _end)
+    node = kvstore.Node(port, **{name: value for name, value in options.items() if value is not None})
+    try:
+        node.start()
+        _announce(settings, node)
+        if until_eof:
+            threading.Thread(target=_stop_at_eof, args=[node], name="kvstore-stdin", daemon=True).start()
+        node.join()
+    finally:
+        node.stop()
+
+
+def _end(_signal: int, _frame: Optional[FrameType]) -> None:
+    sys.exit(0)
+
+
+def _announce(settings: Settings, node: kvstore.Node) -> None:
+    record: Dict[str, Any] = {"schema": SCHEMA, "event": "listening", "node": node.id, "address": node.address}
+    record.update(port=node.port, pid=os.getpid(), version=kvstore.__version__)
+    if settings.format in {"json", "jsonl"}:
+        click.echo(to_json_text(record))
+    else:
+        click.echo(f"kvstore {kvstore.__version__}  node {node.id}  {node.address}  memory only, Ctrl-C stops it")
+
+
+def _stop_at_eof(node: kvstore.Node) -> None:
+    # os.read and not sys.stdin: a thread inside sys.stdin's lock would keep the interpreter from ending.
+    while os.read(_STDIN, _READ_BYTES):
+        pass
+    node.stop()

@@ -1,0 +1,15 @@
+"""What holds for all Python tests."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A developer's KVSTORE_URL must not decide what the tests talk to."""
+    for name in list(os.environ):
+        if name.startswith("KVSTORE_") and not name.startswith("KVSTORE_CHURN_"):
+            monkeypatch.delenv(name)

@@ -1,0 +1,1 @@
+"""Tests with real nodes in real processes over real sockets."""

@@ -1,0 +1,146 @@
+"""Clients: many threads, many tasks, cancelled calls, lost nodes."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from typing import List
+
+import kvstore
+import pytest
+
+from .harness import Cluster, eventually
+
+THREADS = 8
+TASKS = 256
+
+
+def test_eight_threads_share_one_client(trio: Cluster) -> None:
+    with trio.client(0) as client:
+        start = threading.Barrier(THREADS)
+
+        def work(thread: int) -> None:
+            start.wait(10)
+            for number in range(300):
+                key = f"threads/{thread}/{number}"
+                client.put(key, [thread, number])
+                assert client.get(key) == [thread, number]
+
+        with ThreadPoolExecutor(THREADS) as pool:
+            list(pool.map(work, range(THREADS)))
+        assert client.count("threads/") == THREADS * 300
+    trio.wait_equal()
+
+
+def test_256_tasks_share_one_async_client(trio: Cluster) -> None:
+    async def task(client: kvstore.AsyncClient, number: int) -> None:
+        for turn in range(10):
+            await client.put(f"tasks/{number}", [number, turn])
+            assert await client.get(f"tasks/{number}") == [number, turn]
+
+    async def main() -> int:
+        async with kvstore.AsyncClient(trio.address(1)) as client:
+            await asyncio.gather(*(task(client, number) for number in range(TASKS)))
+            return await client.count("tasks/")
+
+    assert asyncio.run(main()) == TASKS
+
+
+def test_cancelled_calls_leave_the_others_their_own_answers(trio: Cluster) -> None:
+    async def main() -> None:
+        async with kvstore.AsyncClient(trio.address(0)) as client:
+            await client.put_many({f"cancel/{number}": number for number in range(TASKS)})
+            for _ in range(10):
+                calls = [asyncio.ensure_future(client.get(f"cancel/{number}")) for number in range(TASKS)]
+                await asyncio.sleep(0)
+                for call in calls[::2]:
+                    call.cancel()
+                answers = await asyncio.gather(*calls, return_exceptions=True)
+                for number, answer in enumerate(answers):
+                    # One that was answered before it was cancelled has its own answer too.
+                    assert answer == number or (number % 2 == 0 and isinstance(answer, asyncio.CancelledError))
+            assert await client.get("cancel/7") == 7
+
+    asyncio.run(main())
+
+
+def test_a_wait_for_that_times_out_does_not_shift_later_answers(cluster: Cluster) -> None:
+    cluster.start(1)
+
+    async def main() -> None:
+        async with kvstore.AsyncClient(cluster.address(0)) as client:
+            await client.put_many({f"shift/{number}": number for number in range(100)})
+            cluster.pause(0)
+            with pytest.raises(asyncio.TimeoutError):
+                await asyncio.wait_for(client.get("shift/0"), 0.2)
+            cluster.resume(0)
+            assert [await client.get(f"shift/{number}") for number in range(100)] == list(range(100))
+
+    asyncio.run(main())
+
+
+def test_a_call_to_a_silent_node_ends_at_its_deadline_and_says_what_is_unknown(cluster: Cluster) -> None:
+    cluster.start(1)
+    with cluster.client(0, timeout=0.3) as client:
+        client.put("silent", "before")
+        cluster.pause(0)
+        with pytest.raises(kvstore.DeadlineError) as read:
+            client.get("silent")
+        with pytest.raises(kvstore.DeadlineError) as write:
+            client.put("silent", "perhaps")
+        assert not read.value.maybe_applied
+        assert write.value.maybe_applied
+        cluster.resume(0)
+        eventually(lambda: client.get("silent", timeout=5) in {"before", "perhaps"}, "it answers again")
+
+
+def test_a_client_with_two_targets_survives_the_first(cluster: Cluster) -> None:
+    cluster.start(2)
+    with kvstore.Client([cluster.address(0), cluster.address(1)]) as client:
+        client.put("failover", 1)
+        cluster.wait_value(1, "failover", 1)
+        cluster.kill(0)
+        assert client.get("failover") == 1
+        client.put("failover", 2)
+        assert client.get("failover") == 2
+
+
+def test_a_write_under_way_when_its_node_dies_is_unknown_or_done(cluster: Cluster) -> None:
+    cluster.start(2)
+    errors: List[kvstore.KVError] = []
+    with kvstore.Client([cluster.address(0), cluster.address(1)]) as client:
+
+        def write() -> None:
+            for number in range(100_000):
+                try:
+                    client.put("dying", number)
+                except kvstore.KVError as error:
+                    errors.append(error)
+                    return
+
+        writer = threading.Thread(target=write)
+        writer.start()
+        eventually(lambda: (client.get("dying") or 0) > 50, "writes are under way")
+        cluster.kill(0)
+        writer.join(30)
+        assert not writer.is_alive()
+        assert all(error.maybe_applied and isinstance(error, kvstore.UnavailableError) for error in errors)
+
+
+def test_nobody_there_is_unavailable_and_names_the_target(cluster: Cluster) -> None:
+    gone = cluster.add()
+    gone.kill()
+    with kvstore.Client(gone.address, timeout=0.5) as client, pytest.raises(kvstore.UnavailableError) as caught:
+        client.get("k")
+    assert gone.address in str(caught.value)
+    assert not caught.value.maybe_applied
+
+
+def test_a_closed_client_says_so(trio: Cluster) -> None:
+    client = trio.client(0)
+    client.put("closed", 1)
+    client.close()
+    client.close()
+    with pytest.raises(kvstore.ClosedError):
+        client.get("closed")
