@@ -1,3 +1,5 @@
+//! What must hold for calls, whatever happens to their connection.
+
 use std::{collections::BTreeMap, sync::Arc};
 
 use parking_lot::Mutex;

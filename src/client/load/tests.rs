@@ -1,3 +1,5 @@
+//! The load loop against real servers.
+
 use super::*;
 use crate::client::tests::{runtime, World};
 

@@ -1,3 +1,5 @@
+//! Every client message comes back as it went in, and a bad one is named.
+
 use std::num::NonZeroU64;
 
 use bytes::Bytes;
