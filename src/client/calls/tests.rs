@@ -1,4 +1,8 @@
+<<<<<<< HEAD
 //! What must hold for calls, whatever happens to their connection.
+=======
+//! What the calls of a client promise, whatever happens in whatever order.
+>>>>>>> client
 
 use std::{collections::BTreeMap, sync::Arc};
 

@@ -1,4 +1,8 @@
+<<<<<<< HEAD
 //! The load loop against real servers.
+=======
+//! A load run counts what it does, ends when it is told to, and names bad settings.
+>>>>>>> client
 
 use super::*;
 use crate::client::tests::{runtime, World};

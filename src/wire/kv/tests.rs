@@ -1,4 +1,8 @@
+<<<<<<< HEAD
 //! Every client message comes back as it went in, and a bad one is named.
+=======
+//! Operations, answers and failures survive the wire, and nothing out of bounds gets in.
+>>>>>>> client
 
 use std::num::NonZeroU64;
 
