@@ -1,8 +1,4 @@
-<<<<<<< HEAD
-//! What must hold for calls, whatever happens to their connection.
-=======
 //! What the calls of a client promise, whatever happens in whatever order.
->>>>>>> client
 
 use std::{collections::BTreeMap, sync::Arc};
 

@@ -1,8 +1,4 @@
-<<<<<<< HEAD
-//! The load loop against real servers.
-=======
 //! A load run counts what it does, ends when it is told to, and names bad settings.
->>>>>>> client
 
 use super::*;
 use crate::client::tests::{runtime, World};

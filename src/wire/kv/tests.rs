@@ -1,8 +1,4 @@
-<<<<<<< HEAD
-//! Every client message comes back as it went in, and a bad one is named.
-=======
 //! Operations, answers and failures survive the wire, and nothing out of bounds gets in.
->>>>>>> client
 
 use std::num::NonZeroU64;
 
