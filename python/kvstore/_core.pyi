@@ -245,6 +245,3 @@ def refuse_conditions(if_absent: bool, if_version: Optional[int]) -> None:
 
 def after_fork_in_child() -> None:
     """Forget what lived on threads that the child does not have."""
-
-def shutdown(timeout: Timeout, /) -> None:
-    """End the threads of all clients."""
