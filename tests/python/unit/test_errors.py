@@ -7,8 +7,9 @@ import errno
 import pickle
 from typing import Type
 
-import kvstore
 import pytest
+
+import kvstore
 from kvstore import errors
 
 CLASSES = [getattr(errors, name) for name in errors.__all__ if name != "ErrorKind"]

@@ -8,10 +8,11 @@ import subprocess
 import sys
 import threading
 import time
-from typing import Any, Iterator
+from typing import Any, Iterator, List
+
+import pytest
 
 import kvstore
-import pytest
 
 NODE = "import kvstore, os, signal, sys, threading, time, asyncio\nnode = kvstore.Node().start()\n"
 
@@ -19,7 +20,7 @@ NODE = "import kvstore, os, signal, sys, threading, time, asyncio\nnode = kvstor
 def run(code: str) -> subprocess.CompletedProcess[str]:
     # Warnings are errors of the test: an exit must be silent.
     command = [sys.executable, "-W", "error::ResourceWarning", "-c", code]
-    return subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=25, check=False)
+    return subprocess.run(command, capture_output=True, text=True, timeout=25, check=False)
 
 
 def assert_clean(code: str, output: str = "") -> None:
@@ -162,7 +163,7 @@ def silent_address() -> Iterator[str]:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen()
-        yield "127.0.0.1:%d" % listener.getsockname()[1]
+        yield "{}:{}".format(*listener.getsockname())
 
 
 def test_other_threads_run_while_one_waits(silent_address: str) -> None:
@@ -254,13 +255,13 @@ def test_a_deadline_is_for_the_whole_call(silent_address: str) -> None:
 
 def test_many_threads_get_each_its_own_answer(node: kvstore.Node) -> None:
     node.put_many({str(number): number for number in range(64)})
-    wrong = []
+    wrong: List[Any] = []
     with kvstore.Client(node.address) as client:
 
         def read(number: int) -> None:
             for _ in range(50):
-                if client.get(str(number)) != number:
-                    wrong.append(number)
+                found = client.get(str(number))
+                wrong.extend([found] if found != number else [])
 
         threads = [threading.Thread(target=read, args=(number,)) for number in range(64)]
         for thread in threads:

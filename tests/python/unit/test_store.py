@@ -6,8 +6,9 @@ import datetime as dt
 import pickle
 from typing import Any
 
-import kvstore
 import pytest
+
+import kvstore
 
 KEY_BYTES_MAX = 8 * 1024
 VALUE_BYTES_MAX = 1024 * 1024
@@ -123,7 +124,7 @@ def test_an_expired_key_is_gone(store: Any, until: Any) -> None:
 @pytest.mark.parametrize("ttl", [0, -1, float("nan"), float("inf"), 1e12, dt.timedelta(0)])
 def test_an_impossible_ttl_is_named(store: Any, ttl: Any) -> None:
     for call in (lambda: store.put("k", 1, ttl=ttl), lambda: store.touch("k", ttl)):
-        with pytest.raises(kvstore.InvalidArgumentError, match="^ttl: "):
+        with pytest.raises(kvstore.InvalidArgumentError, match=r"^ttl: "):
             call()
     with pytest.raises(TypeError, match="ttl is seconds"):
         store.put("k", 1, ttl="soon")
@@ -145,7 +146,7 @@ def test_limits_accept_their_edge_and_name_the_field_beyond(store: Any) -> None:
             call()
         assert caught.value.code == code
     for call in (store.get, store.delete, store.exists, lambda key: store.put(key, 1)):
-        with pytest.raises(kvstore.InvalidArgumentError, match="^key: must not be empty"):
+        with pytest.raises(kvstore.InvalidArgumentError, match=r"^key: must not be empty"):
             call("")
     assert store.count() == 1
 
@@ -167,7 +168,7 @@ def test_what_an_eventual_keyspace_cannot_promise_is_refused_before_anything_is_
         assert caught.value.kind == "Unsupported"
     assert store.count() == 0
     assert store.get("k", read="local") is store.get("k", read=kvstore.ReadLevel.LOCAL) is None
-    with pytest.raises(kvstore.InvalidArgumentError, match="^read: "):
+    with pytest.raises(kvstore.InvalidArgumentError, match=r"^read: "):
         store.get("k", read="newest")
 
 
@@ -189,7 +190,7 @@ def test_a_scan_gives_each_key_once_in_order(numbers: Any) -> None:
 
 @pytest.mark.parametrize("page_size", [1, 7, 1000, 10**9])
 @pytest.mark.parametrize("reverse", [False, True])
-def test_pages_do_not_show(numbers: Any, page_size: int, reverse: bool) -> None:
+def test_pages_do_not_show(numbers: Any, page_size: int, reverse: Any) -> None:
     found = [entry.value for entry in numbers.scan(start="n:0100", end="n:0150", page_size=page_size, reverse=reverse)]
     assert sorted(found) == list(range(100, 150))
     assert found == sorted(found, reverse=reverse)
@@ -216,9 +217,9 @@ def test_empty_ranges_are_empty(numbers: Any) -> None:
 
 
 def test_bad_pages_are_refused_at_once(store: Any) -> None:
-    with pytest.raises(kvstore.InvalidArgumentError, match="^page_size: "):
+    with pytest.raises(kvstore.InvalidArgumentError, match=r"^page_size: "):
         store.scan(page_size=0)
-    with pytest.raises(kvstore.InvalidArgumentError, match="^limit: "):
+    with pytest.raises(kvstore.InvalidArgumentError, match=r"^limit: "):
         store.keys(limit=-1)
 
 
