@@ -107,17 +107,23 @@ def run(
         unary_connections=unary_connections,
         seed=seed,
     )
+    return _run(target, settings, on_progress or _ignore)
+
+
+def _run(target: Target, settings: LoadSettings, on_progress: Callable[[int], None]) -> LoadReport:
     client = _core.Client(parse_target(target).addresses)
     load = _core.Load(client, settings)
     try:
         report = load.wait()
         while report is None:
-            if on_progress is not None:
-                on_progress(load.operations_done)
+            on_progress(load.operations_done)
             report = load.wait()
     finally:
         load.stop()
         client.close()
-    if on_progress is not None:
-        on_progress(load.operations_done)
+    on_progress(load.operations_done)
     return report
+
+
+def _ignore(operations_done: int) -> None:
+    """Nobody watches."""

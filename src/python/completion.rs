@@ -169,12 +169,14 @@ impl Completions {
         let queue = self.queue()?;
         self.clear_signal(queue)?;
         let finished = mem::take(&mut *queue.finished.lock());
+        // A future that cannot be set must not keep the others from their answers.
+        let mut settled = Ok(());
         for (call, outcome) in finished {
             let waiting = self.calls.lock().waiting.remove(&call);
             if let Some(waiting) = waiting {
-                settle(py, waiting, outcome)?;
+                settled = settled.and(settle(py, waiting, outcome));
             }
         }
-        Ok(())
+        settled
     }
 }
