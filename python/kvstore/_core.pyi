@@ -5,8 +5,7 @@ Private: its names change without notice. The public classes are in `kvstore.nod
 
 import asyncio
 import datetime as dt
-from typing import Any, Final, Generic, Iterable, List, Mapping, Optional, Tuple, Type, TypeVar, Union
-from typing import final, overload
+from typing import Any, Final, Generic, Iterable, List, Mapping, Optional, Tuple, Type, TypeVar, Union, final, overload
 
 from typing_extensions import Self
 
@@ -108,7 +107,7 @@ class Request:
     def ping() -> Request:
         """Answers None."""
     @staticmethod
-    def status(digests: bool) -> Request:  # noqa: FBT001
+    def status(digests: bool) -> Request:
         """Answers a NodeStatus."""
     @staticmethod
     def members() -> Request:
@@ -135,6 +134,9 @@ class Node:
     @property
     def address(self) -> str:
         """The "host:port" by which others reach it; "" before the start when the port is to be picked."""
+    @property
+    def port(self) -> int:
+        """The port it listens on; 0 before the start when one is to be picked."""
     @property
     def running(self) -> bool:
         """Between start() and stop()."""
@@ -223,7 +225,7 @@ def check_read(read: Optional[Read], /) -> None:
 def check_timeout(timeout: Timeout, /) -> None:
     """Refuse what is no timeout."""
 
-def refuse_conditions(if_absent: bool, if_version: Optional[int]) -> None:  # noqa: FBT001
+def refuse_conditions(if_absent: bool, if_version: Optional[int]) -> None:
     """Refuse the conditions that an eventual keyspace cannot check."""
 
 def after_fork_in_child() -> None:

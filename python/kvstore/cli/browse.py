@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Iterator, Mapping, Optional
 
 import click
+
 import kvstore
 
 from .keys import key_argument, key_text

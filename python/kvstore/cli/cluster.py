@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional
 
 import click
+
 import kvstore
 
 from .exits import UNAVAILABLE, Failure

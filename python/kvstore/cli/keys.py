@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Optional, Tuple
 
 import click
+
 import kvstore
 
 from .exits import NOT_FOUND, MissingKeyError

@@ -53,9 +53,7 @@ def print_record(settings: Settings, record: Mapping[str, Any], plain: str) -> N
 
 def print_bytes(data: bytes) -> None:
     """Write exactly these bytes to stdout."""
-    stream = click.get_binary_stream("stdout")
-    stream.write(data)
-    stream.flush()
+    click.echo(data, nl=False)
 
 
 def _print_json(name: str, records: Iterable[Mapping[str, Any]]) -> int:

@@ -10,6 +10,7 @@ from types import FrameType
 from typing import Any, Dict, Optional
 
 import click
+
 import kvstore
 
 from .output import to_json_text

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import IO, Dict, Iterable, Iterator, List, NamedTuple, Optional, Tuple
 
 import click
+
 import kvstore
 
 from .exits import USAGE, Failure

@@ -31,7 +31,7 @@ class Churn:
 
     def __init__(self, cluster: Cluster) -> None:
         self.cluster = cluster
-        self.random = random.Random(SEED)  # noqa: S311 - no secret
+        self.random = random.Random(SEED)
         self.gate = Gate(WRITERS)
         self.writers = [Writer(number, SEED, KEYS_PER_WRITER, cluster, self.gate) for number in range(WRITERS)]
         self.killed: Set[str] = set()

@@ -7,6 +7,7 @@ import sys
 from typing import List, NamedTuple, Optional, Set, Tuple
 
 import click
+
 import kvstore
 
 from ..exits import INTERNAL, Failure
