@@ -5,7 +5,8 @@ Private: its names change without notice. The public classes are in `kvstore.nod
 
 import asyncio
 import datetime as dt
-from typing import Any, Final, Generic, Iterable, List, Mapping, Optional, Tuple, Type, TypeVar, Union, final, overload
+from typing import Any, Final, Generic, Iterable, List, Mapping, Optional, Tuple, Type, TypeVar, Union
+from typing import final, overload
 
 from typing_extensions import Self
 
@@ -107,7 +108,7 @@ class Request:
     def ping() -> Request:
         """Answers None."""
     @staticmethod
-    def status(digests: bool) -> Request:
+    def status(digests: bool) -> Request:  # noqa: FBT001
         """Answers a NodeStatus."""
     @staticmethod
     def members() -> Request:
@@ -225,7 +226,7 @@ def check_read(read: Optional[Read], /) -> None:
 def check_timeout(timeout: Timeout, /) -> None:
     """Refuse what is no timeout."""
 
-def refuse_conditions(if_absent: bool, if_version: Optional[int]) -> None:
+def refuse_conditions(if_absent: bool, if_version: Optional[int]) -> None:  # noqa: FBT001
     """Refuse the conditions that an eventual keyspace cannot check."""
 
 def after_fork_in_child() -> None:

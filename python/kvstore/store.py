@@ -6,23 +6,8 @@
 from __future__ import annotations
 
 import time
-from typing import (
-    TYPE_CHECKING,
-    Any,
-    Dict,
-    Final,
-    Generic,
-    Iterable,
-    Iterator,
-    List,
-    Mapping,
-    Optional,
-    Tuple,
-    TypeVar,
-    Union,
-    cast,
-    overload,
-)
+from typing import TYPE_CHECKING, Any, Dict, Final, Generic, Iterable, Iterator, List, Mapping, Optional, Tuple
+from typing import TypeVar, Union, cast, overload
 
 from kvstore._core import Request, check_read, refuse_conditions
 from kvstore._options import DEFAULT, Key, Page, Read, Seconds, Timeout, check_page

@@ -12,6 +12,7 @@ from typing import TypeVar, Union, cast, overload
 from kvstore._core import Request, check_read, refuse_conditions
 from kvstore._options import DEFAULT, Key, Page, Read, Seconds, Timeout, check_page
 from kvstore.codecs import native
+from kvstore.errors import key_not_found
 
 if TYPE_CHECKING:
     from kvstore._core import Entry
