@@ -95,7 +95,7 @@ def _thread_rate(call: Callable[[str], Any]) -> float:
         thread.start()
     start.wait()
     began = time.perf_counter()
-    time.sleep(ROUND_SECONDS)
+    threading.Event().wait(ROUND_SECONDS)
     over.set()
     for thread in threads:
         thread.join()
@@ -164,6 +164,6 @@ def _until_it_answers(port: int) -> None:
         except OSError:
             if time.monotonic() > deadline:
                 raise
-            time.sleep(0.05)
+            threading.Event().wait(0.05)
         else:
             return

@@ -94,4 +94,4 @@ def _until(condition: Callable[[], bool]) -> None:
         if time.monotonic() > deadline:
             msg = f"not within {CONNECT_SECONDS:.0f} s: the peers are connected and have acknowledged everything"
             raise TimeoutError(msg)
-        time.sleep(0.01)
+        threading.Event().wait(0.01)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+import threading
 import time
 from typing import List
 
@@ -58,4 +59,4 @@ def _write_at(client: kvstore.Client[bytes], rate: float) -> None:
         sent += burst
         pause = began + sent / rate - time.perf_counter()
         if pause > 0:
-            time.sleep(pause)
+            threading.Event().wait(pause)

@@ -66,7 +66,9 @@ class AsyncChannel:
     def __del__(self) -> None:
         """Only warn: closing would need the loop, which may be gone."""
         if getattr(self, "_open", False) and self._generation == _fork.generation():
-            warnings.warn("unclosed AsyncClient: use `async with`, or await aclose()", ResourceWarning, source=self)
+            text = "unclosed AsyncClient: use `async with`, or await aclose()"
+            # What let it go is wherever the garbage collector was called from.
+            warnings.warn(text, ResourceWarning, stacklevel=1, source=self)
 
 
 class LocalChannel:

@@ -5,26 +5,26 @@ Private: its names change without notice. The public classes are in `kvstore.nod
 
 import asyncio
 import datetime as dt
-from typing import Any, Final, Generic, Iterable, List, Mapping, Optional, Tuple, Type, TypeVar, Union
-from typing import final, overload
+from typing import Any, Final, Generic, Iterable, List, Mapping, Optional, Tuple, Type, TypeVar, Union, final, overload
 
 from typing_extensions import Self
 
 from kvstore._options import Key, Page, Read, Seconds, Timeout
+from kvstore.bench import LoadReport, LoadSettings
 from kvstore.codecs import Codec
 
 __version__: Final[str]
 
-V = TypeVar("V")
-D = TypeVar("D")
+_V = TypeVar("_V")
+_D = TypeVar("_D")
 
 @final
-class Entry(Generic[V]):
+class Entry(Generic[_V]):
     """One stored key. Immutable; equal when all fields are."""
 
     def __new__(
-        cls, key_bytes: bytes, value: V, version: int, flags: int, modified_ms: int, expires_ms: Optional[int] = None
-    ) -> Entry[V]:
+        cls, key_bytes: bytes, value: _V, version: int, flags: int, modified_ms: int, expires_ms: Optional[int] = None
+    ) -> Entry[_V]:
         """Times are milliseconds since 1970."""
     @property
     def key(self) -> str:
@@ -33,7 +33,7 @@ class Entry(Generic[V]):
     def key_bytes(self) -> bytes:
         """The key, exactly."""
     @property
-    def value(self) -> V:
+    def value(self) -> _V:
         """The decoded value."""
     @property
     def version(self) -> int:
@@ -108,7 +108,7 @@ class Request:
     def ping() -> Request:
         """Answers None."""
     @staticmethod
-    def status(digests: bool) -> Request:  # noqa: FBT001
+    def status(digests: bool) -> Request:
         """Answers a NodeStatus."""
     @staticmethod
     def members() -> Request:
@@ -149,7 +149,7 @@ class Node:
     @overload
     def get(self, key: Key, *, read: Read = ..., timeout: Timeout = ...) -> Any: ...
     @overload
-    def get(self, key: Key, default: D, *, read: Read = ..., timeout: Timeout = ...) -> Union[Any, D]:
+    def get(self, key: Key, default: _D, *, read: Read = ..., timeout: Timeout = ...) -> Union[Any, _D]:
         """The value, or `default` when the key is missing or expired; from memory, under half a microsecond."""
     def put(
         self,
@@ -214,6 +214,23 @@ class Completions:
     def drain(self) -> None:
         """Hand all answers that came to their futures."""
 
+@final
+class Load:
+    """A load run under way; it begins when it is made.
+
+    Raises:
+        InvalidArgumentError: It names the setting.
+    """
+
+    def __new__(cls, client: Client, settings: LoadSettings, /) -> Load: ...
+    @property
+    def operations_done(self) -> int:
+        """Calls that have come to an end so far, the preload left out."""
+    def wait(self) -> Optional[LoadReport]:
+        """Wait a twentieth of a second for the report, with the GIL released; None: it still runs."""
+    def stop(self) -> None:
+        """End it early."""
+
 def encode_auto(value: Any, /) -> Tuple[bytes, int]:
     """AUTO's payload and flags. CodecError: the value would not come back as it went in."""
 
@@ -226,7 +243,7 @@ def check_read(read: Optional[Read], /) -> None:
 def check_timeout(timeout: Timeout, /) -> None:
     """Refuse what is no timeout."""
 
-def refuse_conditions(if_absent: bool, if_version: Optional[int]) -> None:  # noqa: FBT001
+def refuse_conditions(if_absent: bool, if_version: Optional[int]) -> None:
     """Refuse the conditions that an eventual keyspace cannot check."""
 
 def after_fork_in_child() -> None:

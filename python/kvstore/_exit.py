@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import threading
 from typing import TYPE_CHECKING, Final, Set
 
 from kvstore import _core
-from kvstore.errors import ForkedError, KVError
+from kvstore.errors import KVError
 
 if TYPE_CHECKING:
     from kvstore.node import Node
@@ -30,14 +31,9 @@ def release(node: Node) -> None:
 
 def _stop_nodes() -> None:
     for node in list(_running):
-        try:
+        # A child inherited it, or it was cut short: the process ends anyway, and there is nobody left to tell.
+        with contextlib.suppress(KVError):
             node.stop(_STOP_SECONDS)
-        except ForkedError:
-            # A child inherited it; it runs in the parent.
-            continue
-        except KVError:
-            # It was cut short; the process ends anyway, and there is nobody left to tell.
-            continue
 
 
 def _end_threads() -> None:

@@ -4,14 +4,33 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Callable, Literal, NamedTuple, Optional
 
-if TYPE_CHECKING:
-    from kvstore._options import Target
+from kvstore import _core
+from kvstore._options import parse_target
 
-__all__ = ["LoadReport", "WorkReport", "run"]
+if TYPE_CHECKING:
+    from kvstore._options import Target, Timeout
+
+__all__ = ["LoadReport", "LoadSettings", "WorkReport", "run"]
+
+
+class LoadSettings(NamedTuple):
+    """What a load run does; see run()."""
+
+    work: str
+    read_percent: int
+    distribution: str
+    concurrency: int
+    operations: Optional[int]
+    seconds: Timeout
+    value_bytes: int
+    keys: int
+    preload: bool
+    unary_connections: Optional[int]
+    seed: int
 
 
 class WorkReport(NamedTuple):
-    """One kind of operation: how many, and how long they took in milliseconds."""
+    """The calls of one kind: how many, and how long those that were answered took, in milliseconds."""
 
     operations: int
     errors: int
@@ -38,10 +57,67 @@ def run(
     *,
     concurrency: int = 64,
     operations: Optional[int] = None,
-    seconds: Optional[float] = None,
+    seconds: Timeout = None,
     value_bytes: int = 100,
     keys: int = 100_000,
     read_percent: int = 95,
+    distribution: Literal["uniform", "zipf"] = "uniform",
+    preload: bool = False,
+    unary_connections: Optional[int] = None,
+    seed: int = 42,
     on_progress: Optional[Callable[[int], None]] = None,
 ) -> LoadReport:
-    """Load a node and measure; ends after `operations` or `seconds`. `on_progress` gets the operations done so far."""
+    """Load a cluster and measure. It writes keys of its own into the store. Ctrl-C ends it.
+
+    Args:
+        target: Where, as for `Client`.
+        work: What the loops do; "mixed" is `read_percent` gets in a hundred calls.
+        concurrency: Loops at the same time.
+        operations: Ends after so many calls by all loops together; give this or `seconds`.
+        seconds: Ends after this time.
+        value_bytes: Bytes in a value.
+        keys: How many different keys.
+        read_percent: See `work`.
+        distribution: Each key equally often, or "zipf": a few very often, most seldom.
+        preload: Put every key once before the measurement, so that gets find something.
+        unary_connections: Send each call as a unary request over so many connections, as a stranger's client would,
+            instead of over one stream.
+        seed: The same seed picks the same keys.
+        on_progress: Called about 20 times a second with the operations done so far.
+
+    Returns:
+        What was measured. Calls that fail are counted.
+
+    Raises:
+        InvalidArgumentError: It names the argument.
+
+    Example:
+        >>> run("127.0.0.1:7001", "get", seconds=5, preload=True).get.per_second
+    """
+    settings = LoadSettings(
+        work=work,
+        read_percent=read_percent,
+        distribution=distribution,
+        concurrency=concurrency,
+        operations=operations,
+        seconds=seconds,
+        value_bytes=value_bytes,
+        keys=keys,
+        preload=preload,
+        unary_connections=unary_connections,
+        seed=seed,
+    )
+    client = _core.Client(parse_target(target).addresses)
+    load = _core.Load(client, settings)
+    try:
+        report = load.wait()
+        while report is None:
+            if on_progress is not None:
+                on_progress(load.operations_done)
+            report = load.wait()
+    finally:
+        load.stop()
+        client.close()
+    if on_progress is not None:
+        on_progress(load.operations_done)
+    return report

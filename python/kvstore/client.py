@@ -130,7 +130,7 @@ class Client(Store[V]):
 
 def _check_keyspace(keyspace: str) -> None:
     if keyspace != "default":
-        msg = f"keyspace: there is no {keyspace!r}; there is only \"default\" so far"
+        msg = f'keyspace: there is no {keyspace!r}; there is only "default" so far'
         raise InvalidArgumentError(msg, code="UNKNOWN_KEYSPACE")
 
 

@@ -55,7 +55,7 @@ class _Auto:
 
 
 class _Bytes:
-    def encode(self, value: bytes) -> Tuple[bytes, int]:
+    def encode(self, value: object) -> Tuple[bytes, int]:
         if not isinstance(value, (bytes, bytearray, memoryview)):
             msg = f"value: BYTES takes bytes, not {type(value).__name__}"
             raise CodecError(msg)
@@ -72,7 +72,7 @@ class _Bytes:
 
 
 class _Text:
-    def encode(self, value: str) -> Tuple[bytes, int]:
+    def encode(self, value: object) -> Tuple[bytes, int]:
         if not isinstance(value, str):
             msg = f"value: TEXT takes str, not {type(value).__name__}"
             raise CodecError(msg)
@@ -102,7 +102,7 @@ class _Json:
         try:
             return decode_json(payload)
         except (ValueError, RecursionError) as error:
-            raise _undecodable(f"stored value: {error}", payload) from error
+            raise _damaged(str(error), payload) from error
 
     def __repr__(self) -> str:
         return "kvstore.JSON"
@@ -148,15 +148,16 @@ def _text(payload: bytes) -> str:
     try:
         return payload.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise _undecodable(f"stored value: {error}", payload) from error
+        raise _damaged(str(error), payload) from error
 
 
 def _check_flags(codec: str, payload: bytes, flags: int, known: Tuple[int, ...]) -> None:
     if flags not in known:
-        raise _undecodable(f"stored value: flags {flags} are not of {codec}; read it with the codec it has", payload)
+        why = f"flags {flags} are not of {codec}; read it with the codec it has"
+        raise _damaged(why, payload)
 
 
-def _undecodable(message: str, payload: bytes) -> CodecError:
-    error = CodecError(message)
+def _damaged(why: str, payload: bytes) -> CodecError:
+    error = CodecError(f"stored value: {why}")
     error.payload = payload
     return error

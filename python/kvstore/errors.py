@@ -72,8 +72,6 @@ class KVError(Exception):
             self.retryable = retryable
         self.maybe_applied = maybe_applied
         self.node = node
-        if self.code == "ADDRESS_IN_USE" and isinstance(self, OSError):
-            self.errno = errno.EADDRINUSE
 
     def __str__(self) -> str:
         """The sentence; KeyError would quote it."""
@@ -164,6 +162,11 @@ class UnavailableError(KVError, ConnectionError):
     kind = "Unavailable"
     code = "UNREACHABLE"
     retryable = True
+
+    def __init__(self, message: str = "", **fields: Any) -> None:
+        super().__init__(message, **fields)
+        if self.code == "ADDRESS_IN_USE":
+            self.errno: Optional[int] = errno.EADDRINUSE
 
 
 # From 3.11 on both are one class, and naming a base twice is a TypeError.

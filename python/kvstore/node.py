@@ -54,7 +54,12 @@ class Node(_core.Node, Store[Any]):
     _stopped: threading.Event
 
     def __new__(
-        cls, port: int = 0, peers: Peers = None, *, config: Optional[NodeConfig] = None, **settings: Unpack[NodeSettings]
+        cls,
+        port: int = 0,
+        peers: Peers = None,
+        *,
+        config: Optional[NodeConfig] = None,
+        **settings: Unpack[NodeSettings],
     ) -> Self:
         """Open nothing yet: see start()."""
         check_names(settings, [*NodeSettings.__annotations__, "config"], "setting of a node")
@@ -138,7 +143,7 @@ class Node(_core.Node, Store[Any]):
     def async_client(self, keyspace: str = "default", **options: Unpack[ClientOptions]) -> AsyncClient[Any]:
         """An AsyncClient of this process, without a socket."""
         client: AsyncClient[Any] = AsyncClient(self.address or "127.0.0.1:1", keyspace, **options)
-        client._channel = LocalChannel(self)  # noqa: SLF001
+        client._channel = LocalChannel(self)  # type: ignore[assignment]  # noqa: SLF001  # it stands in for the other
         return client
 
     def status(self, *, digests: bool = False, timeout: Timeout = DEFAULT) -> NodeStatus:  # noqa: ARG002
@@ -171,11 +176,12 @@ class Node(_core.Node, Store[Any]):
 
     def __repr__(self) -> str:
         """With id, address and state."""
+        state = "running" if self.running else "stopped" if self._stopped.is_set() else "not started"
         try:
-            state = "running" if self.running else "stopped" if self._stopped.is_set() else "not started"
-            return f"<kvstore.Node {self.id} {self.address} {state}>"
+            name = f"{self.id} {self.address}"
         except ForkedError:
             return "<kvstore.Node of the parent process>"
+        return f"<kvstore.Node {name} {state}>"
 
     def __reduce__(self) -> NoReturn:
         """A node is not a value: pickle `node.address` for a Client, or `node.config`."""

@@ -33,7 +33,7 @@ class ReplicationLag(NamedTuple):
 
 
 class PartitionDigest(NamedTuple):
-    """The contents of a partition as one number: equal digests mean equal contents, tombstones and versions included."""
+    """A partition as one number: equal digests mean equal contents, tombstones and versions included."""
 
     partition: int
     digest: int

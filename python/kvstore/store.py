@@ -6,8 +6,23 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any, Dict, Final, Generic, Iterable, Iterator, List, Mapping, Optional, Tuple
-from typing import TypeVar, Union, cast, overload
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Dict,
+    Final,
+    Generic,
+    Iterable,
+    Iterator,
+    List,
+    Mapping,
+    Optional,
+    Tuple,
+    TypeVar,
+    Union,
+    cast,
+    overload,
+)
 
 from kvstore._core import Request, check_read, refuse_conditions
 from kvstore._options import DEFAULT, Key, Page, Read, Seconds, Timeout, check_page
@@ -105,7 +120,7 @@ class Store(Generic[V]):
         while more:
             request = Request.page(page._replace(size=min(left, page.size)), self._codec)
             entries, more = cast("Tuple[List[Entry[V]], bool]", self._run(request))
-            for entry in entries:
+            for entry in entries:  # noqa: UP028  # the asyncio twin cannot `yield from`
                 yield entry
             left -= len(entries)
             more = more and left > 0 and bool(entries)
@@ -158,7 +173,11 @@ class Store(Generic[V]):
         return cast("int", self._run(Request.put(key, value, ttl, self._codec), timeout))
 
     def put_many(
-        self, items: Mapping[str, V], *, ttl: Optional[Seconds] = None, timeout: Timeout = DEFAULT
+        self,
+        items: Mapping[str, V],
+        *,
+        ttl: Optional[Seconds] = None,
+        timeout: Timeout = DEFAULT,
     ) -> None:
         """One round trip. After an error some of it may be applied: see `maybe_applied`.
 

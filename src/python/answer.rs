@@ -140,32 +140,37 @@ fn nothing(py: Python<'_>, answers: Vec<Result<Answer>>) -> PyResult<Bound<'_, P
     }
 }
 
-/// A `NamedTuple` of `kvstore.status`, made of its fields in order.
-struct Record {
+/// A `NamedTuple` class of Python's, whose instances are made of their fields in order.
+pub(super) struct Record {
     class: PyOnceLock<Py<PyAny>>,
+    module: &'static str,
     name: &'static str,
 }
 
 impl Record {
-    const fn new(name: &'static str) -> Record {
-        Record { class: PyOnceLock::new(), name }
+    /// It is imported when it is needed first.
+    pub(super) const fn new(module: &'static str, name: &'static str) -> Record {
+        Record { class: PyOnceLock::new(), module, name }
     }
 
-    fn make<'py>(
+    /// An instance.
+    pub(super) fn make<'py>(
         &self,
         py: Python<'py>,
         fields: impl IntoPyObject<'py, Target = PyTuple>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let fields = fields.into_pyobject(py).map_err(Into::into)?.into_bound();
-        self.class.import(py, "kvstore.status", self.name)?.call1(fields)
+        self.class.import(py, self.module, self.name)?.call1(fields)
     }
 }
 
-static NODE: Record = Record::new("NodeStatus");
-static PEER: Record = Record::new("PeerStatus");
-static LAG: Record = Record::new("ReplicationLag");
-static DIGEST: Record = Record::new("PartitionDigest");
-static MEMBER: Record = Record::new("MemberStatus");
+const STATUS: &str = "kvstore.status";
+
+static NODE: Record = Record::new(STATUS, "NodeStatus");
+static PEER: Record = Record::new(STATUS, "PeerStatus");
+static LAG: Record = Record::new(STATUS, "ReplicationLag");
+static DIGEST: Record = Record::new(STATUS, "PartitionDigest");
+static MEMBER: Record = Record::new(STATUS, "MemberStatus");
 
 fn tuple<'py>(
     py: Python<'py>,

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use parking_lot::{Condvar, Mutex};
+use parking_lot::Mutex;
 use pyo3::prelude::*;
 
 use super::{
@@ -10,6 +10,7 @@ use super::{
     convert::Timeout,
     request::{Call, Request},
     runtime::{self, ProcessBound},
+    slot::Slot,
 };
 use crate::{
     client::{CallId, Client, ClientConfig},
@@ -99,31 +100,8 @@ impl Started {
     }
 }
 
-/// Where one waiting thread gets its outcome.
-#[derive(Default)]
-struct Slot {
-    outcome: Mutex<Option<Result<Outcome>>>,
-    filled: Condvar,
-}
-
-impl Slot {
-    fn fill(&self, outcome: Result<Outcome>) {
-        *self.outcome.lock() = Some(outcome);
-        self.filled.notify_one();
-    }
-
-    /// Waits at most `patience`.
-    fn take(&self, patience: Duration) -> Option<Result<Outcome>> {
-        let mut outcome = self.outcome.lock();
-        if outcome.is_none() {
-            self.filled.wait_for(&mut outcome, patience);
-        }
-        outcome.take()
-    }
-}
-
 /// Waits with the GIL released, and looks for Ctrl-C from time to time.
-fn wait(py: Python<'_>, slot: &Slot, started: Started) -> PyResult<Outcome> {
+fn wait(py: Python<'_>, slot: &Slot<Result<Outcome>>, started: Started) -> PyResult<Outcome> {
     loop {
         if let Some(outcome) = py.detach(|| slot.take(SIGNAL_CHECK_INTERVAL)) {
             return Ok(outcome?);
@@ -148,7 +126,7 @@ impl PyClient {
     fn run<'py>(&self, py: Python<'py>, request: &Request, timeout: Timeout) -> PyResult<Bound<'py, PyAny>> {
         let client = self.connection()?;
         let (call, conversion) = request.take()?;
-        let slot = Arc::new(Slot::default());
+        let slot = Arc::new(Slot::new());
         let done = {
             let slot = Arc::clone(&slot);
             move |outcome| slot.fill(outcome)

@@ -15,9 +15,11 @@ mod completion;
 mod convert;
 mod entry;
 mod errors;
+mod load;
 mod node;
 mod request;
 mod runtime;
+mod slot;
 
 use pyo3::prelude::*;
 
@@ -27,6 +29,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<client::PyClient>()?;
     module.add_class::<completion::Completions>()?;
     module.add_class::<entry::PyEntry>()?;
+    module.add_class::<load::PyLoad>()?;
     module.add_class::<node::PyNode>()?;
     module.add_class::<request::Request>()?;
     module.add_function(wrap_pyfunction!(codec::encode_auto, module)?)?;

@@ -3,7 +3,7 @@
 
 use std::error::Error as _;
 
-use tonic::{metadata::MetadataValue, Code, Status};
+use tonic::{metadata::MetadataValue, Code, Status, TimeoutExpired};
 
 use crate::{
     error::{Error, ErrorCode, ErrorKind},
@@ -66,11 +66,13 @@ pub fn from_status(status: &Status) -> Error {
 }
 
 fn code_of_stranger(status: &Status) -> ErrorCode {
+    // A status with a source was made on this side, out of a deadline of its own or an error of the connection.
+    if let Some(source) = status.source() {
+        return if is_timeout(source) { ErrorCode::DeadlineExceeded } else { ErrorCode::ConnectionLost };
+    }
     match status.code() {
-        // tonic's word for a deadline of its own.
+        // The server says Cancelled when its own deadline has passed.
         Code::Cancelled | Code::DeadlineExceeded => ErrorCode::DeadlineExceeded,
-        // A status with a source was made on this side, out of an error of the connection.
-        _ if status.source().is_some() => ErrorCode::ConnectionLost,
         Code::InvalidArgument => ErrorCode::InvalidArgument,
         Code::OutOfRange => ErrorCode::MalformedMessage,
         Code::Unimplemented => ErrorCode::Unsupported,
@@ -81,6 +83,10 @@ fn code_of_stranger(status: &Status) -> ErrorCode {
         Code::DataLoss => ErrorCode::Corrupt,
         Code::Ok | Code::Unknown | Code::NotFound | Code::AlreadyExists | Code::Internal => ErrorCode::Internal,
     }
+}
+
+fn is_timeout(error: &(dyn std::error::Error + 'static)) -> bool {
+    error.is::<TimeoutExpired>() || error.source().is_some_and(is_timeout)
 }
 
 #[cfg(test)]
@@ -111,6 +117,7 @@ mod tests {
             (Status::resource_exhausted("busy"), ErrorCode::Overloaded),
             (Status::unavailable("gone"), ErrorCode::ConnectionLost),
             (Status::from_error(Box::new(std::io::Error::other("reset"))), ErrorCode::ConnectionLost),
+            (Status::from_error(Box::new(TimeoutExpired(()))), ErrorCode::DeadlineExceeded),
             (Status::unknown("?"), ErrorCode::Internal),
         ];
         for (status, code) in cases {

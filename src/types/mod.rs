@@ -31,7 +31,7 @@ pub use message::{
     Change, Hello, Member, PartitionChanges, PartitionPosition, PeerMessage, StateChunk, StateRecord, TransferId,
 };
 pub use operation::{Answer, Entry, EntryPage, Operation};
-pub use range::{KeyRange, Page, PageRequest};
+pub use range::{KeyRange, OwnedBounds, Page, PageRequest};
 pub use record::Record;
 pub use status::{MemberStatus, NodeStatus, PartitionDigest, PeerState, PeerStatus, ReplicationLag};
 pub use timestamp::Timestamp;

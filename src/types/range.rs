@@ -4,6 +4,9 @@ use std::ops::Bound;
 
 use super::{Key, Record};
 
+/// The lower and the upper bound of a range.
+pub type OwnedBounds = (Bound<Vec<u8>>, Bound<Vec<u8>>);
+
 /// Keys that start with `prefix` and lie in `[start, end)`, compared bytewise.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct KeyRange {
@@ -22,7 +25,7 @@ impl KeyRange {
     }
 
     /// The bounds for an ordered map, or `None` when no key can lie between them.
-    pub fn bounds(&self) -> Option<(Bound<Vec<u8>>, Bound<Vec<u8>>)> {
+    pub fn bounds(&self) -> Option<OwnedBounds> {
         let lower = self.start.as_deref().unwrap_or_default().max(&self.prefix).to_vec();
         let upper = match (self.end.clone(), prefix_end(&self.prefix)) {
             (Some(end), Some(prefix_end)) => Some(end.min(prefix_end)),

@@ -131,7 +131,7 @@ class AsyncClient(AsyncStore[V]):
 
 def _check_keyspace(keyspace: str) -> None:
     if keyspace != "default":
-        msg = f"keyspace: there is no {keyspace!r}; there is only \"default\" so far"
+        msg = f'keyspace: there is no {keyspace!r}; there is only "default" so far'
         raise InvalidArgumentError(msg, code="UNKNOWN_KEYSPACE")
 
 

@@ -1,3 +1,5 @@
+//! What the calls of a client promise, whatever happens in whatever order.
+
 use std::{collections::BTreeMap, sync::Arc};
 
 use parking_lot::Mutex;

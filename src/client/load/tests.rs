@@ -1,3 +1,5 @@
+//! A load run counts what it does, ends when it is told to, and names bad settings.
+
 use super::*;
 use crate::client::tests::{runtime, World};
 

@@ -10,7 +10,7 @@ use tokio::{
 
 use super::{
     replica::{Bounds, ReplicaConfig},
-    turn::Shell,
+    shell::Shell,
     Dialer, Eventual, PeerStream,
 };
 use crate::{

@@ -20,8 +20,8 @@ mod push;
 mod replica;
 mod serve;
 mod session;
+mod shell;
 mod snapshot;
-mod turn;
 
 pub use driver::{Replication, ReplicationConfig, ReplicationStatus};
 pub use hlc::Hlc;

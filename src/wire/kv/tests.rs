@@ -1,3 +1,5 @@
+//! Operations, answers and failures survive the wire, and nothing out of bounds gets in.
+
 use std::num::NonZeroU64;
 
 use bytes::Bytes;

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::{Action, Link, Now, Phase, Replica, Session, SessionId};
 use crate::{
-    limits::{PARTITIONS, PROTOCOL_VERSION},
+    limits::{MEMBERS_MAX, PARTITIONS, PROTOCOL_VERSION},
     types::{Address, Hello, Member, NodeId, PeerMessage},
 };
 
@@ -49,9 +49,10 @@ impl Replica {
         }
     }
 
-    /// The members that this node is connected with.
+    /// The members that this node is connected with, as many as a message may name.
     pub(super) fn connected_members(&self) -> BTreeSet<Member> {
-        self.links().map(|(_, link)| link.peer.clone()).collect()
+        let members: BTreeSet<Member> = self.links().map(|(_, link)| link.peer.clone()).collect();
+        members.into_iter().take(MEMBERS_MAX).collect()
     }
 
     /// Tells every peer who is connected here, when that has changed.

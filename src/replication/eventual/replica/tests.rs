@@ -7,8 +7,8 @@ use crate::{
     replication::eventual::OutboxBounds,
     storage::partition_of,
     types::{
-        Command, CommandKind, Hello, Key, PartitionChanges, PartitionId, PartitionPosition, PeerState, Sequence,
-        StateChunk, TransferId, Value, VersionVector,
+        Command, CommandKind, Dot, Hello, Key, PartitionChanges, PartitionId, PartitionPosition, PeerState, Record,
+        Sequence, StateChunk, StateRecord, Timestamp, TransferId, Value, VersionVector,
     },
 };
 
@@ -109,19 +109,23 @@ impl Bench {
 }
 
 fn sent(actions: &[Action]) -> Vec<&PeerMessage> {
-    let message = |action| match action {
-        &Action::Send { ref message, .. } => Some(message),
-        &Action::Dial { .. } | &Action::Close { .. } => None,
-    };
-    actions.iter().filter_map(message).collect()
+    let mut messages = Vec::new();
+    for action in actions {
+        if let Action::Send { message, .. } = action {
+            messages.push(message);
+        }
+    }
+    messages
 }
 
 fn closed(actions: &[Action]) -> Vec<(u64, &str)> {
-    let close = |action| match action {
-        &Action::Close { session, ref why } => Some((session.0, why.as_str())),
-        &Action::Dial { .. } | &Action::Send { .. } => None,
-    };
-    actions.iter().filter_map(close).collect()
+    let mut closed = Vec::new();
+    for action in actions {
+        if let Action::Close { session, why } = action {
+            closed.push((session.0, why.as_str()));
+        }
+    }
+    closed
 }
 
 /// The first sequences of the stretches that were pushed, and how many writes each has.
@@ -146,17 +150,16 @@ fn asked(actions: &[Action]) -> Vec<(u64, TransferId)> {
     actions.iter().filter_map(request).collect()
 }
 
+/// A piece of state with a write of node 9.
 fn state_chunk(transfer: TransferId, last: Option<VersionVector>) -> PeerMessage {
-    let other = Bench::new(&[], 10);
-    let mut record = None;
-    for (key, found) in [(Key::new(b"k").unwrap(), &other)] {
-        let kind = CommandKind::Put { value: Value::new(b"fetched").unwrap(), flags: 0, ttl_ms: None };
-        found.keyspace.write(Command { key: key.clone(), kind }).unwrap();
-        let mut found = found.keyspace.records(partition_of(&key), |records| records.get(&key).cloned()).unwrap();
-        found.dot.node = NodeId(9);
-        record = Some(crate::types::StateRecord { key, record: found });
-    }
-    let records = record.into_iter().collect();
+    let record = Record {
+        value: Some(Value::new(b"fetched").unwrap()),
+        flags: 0,
+        timestamp: Timestamp(7),
+        dot: Dot { node: NodeId(9), sequence: Sequence(1) },
+        expires_ms: None,
+    };
+    let records = vec![StateRecord { key: Key::new(b"k").unwrap(), record }];
     PeerMessage::StateChunk(StateChunk { transfer, partition: partition_of(b"k"), records, last })
 }
 
