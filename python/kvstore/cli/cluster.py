@@ -27,7 +27,7 @@ class _Answer(NamedTuple):
 
 @verb()
 @click.option("--digests", is_flag=True, help="Compare the contents of the nodes too; reads every record.")
-def status(settings: Settings, digests: bool) -> None:
+def status(settings: Settings, *, digests: bool) -> None:
     """Print how each member is; exit 3 when one does not answer.
 
     With --digests, nodes with equal contents show the same digest.

@@ -69,7 +69,7 @@ class NodeProcess:
             command += ["--peers", ",".join(peers)]
         stderr = tempfile.TemporaryFile()  # noqa: SIM115 - closed when the node is done with
         # A session of its own: Ctrl-C on the terminal reaches the starter only, which then ends its nodes in order.
-        process = subprocess.Popen(
+        process = subprocess.Popen(  # noqa: S603 - our own interpreter, and no shell
             command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
