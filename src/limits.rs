@@ -254,10 +254,6 @@ pub const SIGNAL_CHECK_INTERVAL: Duration = Duration::from_millis(50);
 #[cfg(feature = "python")]
 pub const CLIENT_RUNTIME_THREADS: usize = 1;
 
-/// How long the end of the interpreter waits for the clients' threads.
-#[cfg(feature = "python")]
-pub const CLIENT_SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(1);
-
 /// Checks the length of a key: 1 to [`KEY_BYTES_MAX`] bytes.
 ///
 /// # Errors

@@ -13,6 +13,22 @@ from kvstore._options import Key, Page, Read, Seconds, Timeout
 from kvstore.bench import LoadReport, LoadSettings
 from kvstore.codecs import Codec
 
+__all__ = [
+    "Client",
+    "Completions",
+    "Entry",
+    "Load",
+    "Node",
+    "Request",
+    "__version__",
+    "after_fork_in_child",
+    "check_read",
+    "check_timeout",
+    "decode_auto",
+    "encode_auto",
+    "refuse_conditions",
+]
+
 __version__: Final[str]
 
 _V = TypeVar("_V")
@@ -248,6 +264,3 @@ def refuse_conditions(if_absent: bool, if_version: Optional[int]) -> None:
 
 def after_fork_in_child() -> None:
     """Forget what lived on threads that the child does not have."""
-
-def shutdown(timeout: Timeout, /) -> None:
-    """End the threads of all clients."""

@@ -1,4 +1,7 @@
-"""The end of the interpreter: nodes stop, threads end, and nothing of ours touches Python any more."""
+"""The end of the interpreter: nodes that still run hand over what they have and stop.
+
+The clients' threads need no end: they never touch Python, and end with the process.
+"""
 
 from __future__ import annotations
 
@@ -7,14 +10,12 @@ import contextlib
 import threading
 from typing import TYPE_CHECKING, Final, Set
 
-from kvstore import _core
 from kvstore.errors import KVError
 
 if TYPE_CHECKING:
     from kvstore.node import Node
 
 _STOP_SECONDS: Final = 2.0
-_RUNTIME_SECONDS: Final = 1.0
 
 _running: Set[Node] = set()
 
@@ -36,11 +37,6 @@ def _stop_nodes() -> None:
             node.stop(_STOP_SECONDS)
 
 
-def _end_threads() -> None:
-    _core.shutdown(_RUNTIME_SECONDS)
-
-
-atexit.register(_end_threads)
 # Runs before the interpreter waits for its threads, so that one which waits for a node to end does not wait for ever.
 _register = getattr(threading, "_register_atexit", atexit.register)
 _register(_stop_nodes)

@@ -41,6 +41,8 @@ class Codec(Protocol[T]):
 
 
 class _Auto:
+    """The default: None, bool, int, float, str, bytes, list, dict come back as they went in; all else is refused."""
+
     def encode(self, value: Any) -> Tuple[bytes, int]:
         return _core.encode_auto(value)
 
@@ -55,6 +57,8 @@ class _Auto:
 
 
 class _Bytes:
+    """Bytes-like in, bytes out; ignores flags."""
+
     def encode(self, value: object) -> Tuple[bytes, int]:
         if not isinstance(value, (bytes, bytearray, memoryview)):
             msg = f"value: BYTES takes bytes, not {type(value).__name__}"
@@ -72,6 +76,8 @@ class _Bytes:
 
 
 class _Text:
+    """str in, str out; reads what was written as bytes, too, if it is UTF-8."""
+
     def encode(self, value: object) -> Tuple[bytes, int]:
         if not isinstance(value, str):
             msg = f"value: TEXT takes str, not {type(value).__name__}"
@@ -90,6 +96,8 @@ class _Text:
 
 
 class _Json:
+    """What json.dumps takes, with its losses: tuples come back as lists, keys of dicts as str."""
+
     def encode(self, value: Any) -> Tuple[bytes, int]:
         try:
             return encode_json(value), _JSON
@@ -112,13 +120,9 @@ class _Json:
 
 
 AUTO: Final[Codec[Any]] = _Auto()
-"""The default: None, bool, int, float, str, bytes, list, dict come back as they went in; all else is a CodecError."""
 BYTES: Final[Codec[bytes]] = _Bytes()
-"""Bytes-like in, bytes out; ignores flags."""
 TEXT: Final[Codec[str]] = _Text()
-"""str in, str out; reads what was written as bytes, too, if it is UTF-8."""
 JSON: Final[Codec[Any]] = _Json()
-"""What json.dumps takes, with its losses: tuples come back as lists, keys of dicts as str."""
 
 
 def native(codec: Optional[Codec[T]]) -> Optional[Codec[T]]:

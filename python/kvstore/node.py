@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 import functools
 import threading
-from typing import TYPE_CHECKING, Any, Callable, Literal, NoReturn, Optional, Tuple, TypeVar, cast
+import time
+from typing import TYPE_CHECKING, Any, Callable, Final, Literal, NoReturn, Optional, Tuple, TypeVar, cast
 
 from kvstore import _core, _exit
 from kvstore._bridge import LocalChannel
@@ -27,6 +29,9 @@ if TYPE_CHECKING:
 __all__ = ["Node"]
 
 T = TypeVar("T")
+
+_SLICE: Final = 0.05
+"""Seconds that join() goes without a look for Ctrl-C."""
 
 
 class Node(_core.Node, Store[Any]):
@@ -125,12 +130,17 @@ class Node(_core.Node, Store[Any]):
 
         Ctrl-C stops the node cleanly, then raises KeyboardInterrupt.
         """
-        seconds = timeout.total_seconds() if timeout is not None and not isinstance(timeout, (int, float)) else timeout
+        seconds = timeout.total_seconds() if isinstance(timeout, dt.timedelta) else timeout
+        ends = None if seconds is None else time.monotonic() + seconds
         try:
-            return self._stopped.wait(seconds)
+            # In slices: the system may hand the signal to a native thread, which does not end the wait of this one.
+            while not self._stopped.wait(_SLICE):
+                if ends is not None and time.monotonic() >= ends:
+                    return False
         except KeyboardInterrupt:
             self.stop()
             raise
+        return True
 
     async def astart(self, *, wait: Literal["listening", "ready"] = "listening", timeout: Timeout = 10.0) -> Self:
         """As start(), without blocking the loop."""

@@ -12,7 +12,7 @@ use crate::{
     types::Entry,
 };
 
-/// See `_core.pyi`.
+/// One stored key. Immutable; equal when all fields are. See `_core.pyi`.
 #[pyclass(frozen, name = "Entry", module = "kvstore")]
 pub(super) struct PyEntry {
     key_bytes: Py<PyBytes>,
@@ -57,8 +57,11 @@ impl PyEntry {
         PyEntry { key_bytes, value, version, flags, modified_ms, expires_ms }
     }
 
+    /// For annotations that are evaluated.
     #[classmethod]
-    fn __class_getitem__<'py>(cls: &Bound<'py, PyType>, _item: &Bound<'py, PyAny>) -> Bound<'py, PyType> {
+    #[pyo3(signature = (item, /))]
+    fn __class_getitem__<'py>(cls: &Bound<'py, PyType>, item: &Bound<'py, PyAny>) -> Bound<'py, PyType> {
+        let _ = item;
         cls.clone()
     }
 

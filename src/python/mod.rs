@@ -37,6 +37,5 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(convert::py_check_read, module)?)?;
     module.add_function(wrap_pyfunction!(convert::py_check_timeout, module)?)?;
     module.add_function(wrap_pyfunction!(convert::py_refuse_conditions, module)?)?;
-    module.add_function(wrap_pyfunction!(runtime::after_fork_in_child, module)?)?;
-    module.add_function(wrap_pyfunction!(runtime::shutdown, module)?)
+    module.add_function(wrap_pyfunction!(runtime::after_fork_in_child, module)?)
 }

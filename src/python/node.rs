@@ -177,7 +177,11 @@ impl PyNode {
         conversion.to_python(py, outcome)
     }
 
-    #[pyo3(signature = (key, default=None, *, read=None, timeout=None))]
+    /// The value, or `default` when the key is missing or expired. From memory: it never waits.
+    #[pyo3(
+        signature = (key, default=None, *, read=None, timeout=None),
+        text_signature = "($self, key, default=None, *, read=..., timeout=...)"
+    )]
     fn get<'py>(
         &self,
         py: Python<'py>,
@@ -195,7 +199,11 @@ impl PyNode {
         }
     }
 
-    #[pyo3(signature = (key, value, *, ttl=None, if_absent=false, if_version=None, timeout=None))]
+    /// Store and return the new version; without `ttl` the key never expires. Replication follows by itself.
+    #[pyo3(
+        signature = (key, value, *, ttl=None, if_absent=false, if_version=None, timeout=None),
+        text_signature = "($self, key, value, *, ttl=None, if_absent=False, if_version=None, timeout=...)"
+    )]
     #[allow(clippy::too_many_arguments, reason = "keyword-only: one for each option of put")]
     fn put<'py>(
         &self,
@@ -211,7 +219,11 @@ impl PyNode {
         self.put_value(&key, value, ttl)
     }
 
-    #[pyo3(signature = (key, *, if_version=None, timeout=None))]
+    /// Whether the key was there, as this node saw it.
+    #[pyo3(
+        signature = (key, *, if_version=None, timeout=None),
+        text_signature = "($self, key, *, if_version=None, timeout=...)"
+    )]
     fn delete(
         &self,
         key: KeyBytes<'_>,

@@ -5,6 +5,9 @@
 //! process in which it was made. The child counts one up and forgets, never drops, what it inherited; objects with
 //! another generation are replaced ([`super::client`]) or answer `FORKED`.
 //!
+//! At the end of the interpreter the runtime is left alone: its threads never touch Python, and whoever still waits for
+//! an answer then (a daemon thread) had better wait on than print the error of a call that was cut.
+//!
 //! Locks in this folder are taken with the GIL held and never across its release, so that no thread can hold one at the
 //! moment of a fork, which has the GIL.
 
@@ -17,10 +20,9 @@ use parking_lot::Mutex;
 use pyo3::prelude::*;
 use tokio::runtime::{Builder, Handle, Runtime};
 
-use super::convert::Timeout;
 use crate::{
     error::{Error, ErrorCode, Result},
-    limits::{CLIENT_RUNTIME_THREADS, CLIENT_SHUTDOWN_TIMEOUT},
+    limits::CLIENT_RUNTIME_THREADS,
 };
 
 /// How many forks lie between this process and the first, plus one: 0 stands for "never".
@@ -90,14 +92,4 @@ pub(super) fn handle() -> Result<Handle> {
 pub(super) fn after_fork_in_child() {
     mem::forget(RUNTIME.lock().take());
     GENERATION.fetch_add(1, Ordering::Relaxed);
-}
-
-/// Ends the threads of all clients, waiting at most `timeout` for work that does not end. A later call makes new ones.
-#[pyfunction]
-#[pyo3(signature = (timeout, /))]
-pub(super) fn shutdown(py: Python<'_>, timeout: Timeout) {
-    let runtime = RUNTIME.lock().take();
-    if let Some(runtime) = runtime {
-        py.detach(|| runtime.shutdown_timeout(timeout.0.unwrap_or(CLIENT_SHUTDOWN_TIMEOUT)));
-    }
 }

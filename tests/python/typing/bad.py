@@ -1,0 +1,15 @@
+"""Each line with a mark must fail `mypy --strict`: an unused mark is an error, too."""
+
+import kvstore as kv
+
+db = kv.Client("127.0.0.1:7001", codec=kv.TEXT)
+db.put("k", 1)  # type: ignore[arg-type]
+db.put(1, "v")  # type: ignore[arg-type]
+db.get("k", read="newest")  # type: ignore[call-overload]
+db.get("k", None, None)  # type: ignore[call-overload]
+kv.Client("127.0.0.1:7001", timout=1)  # type: ignore[call-overload]
+kv.Node(7001, clustr="x")  # type: ignore[call-arg]
+kv.Node(7001).start(wait="forever")  # type: ignore[arg-type]
+len(db)  # type: ignore[arg-type]
+for _ in db:  # type: ignore[misc]
+    pass

@@ -1,0 +1,153 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+import kvstore
+from kvstore import InvalidArgumentError, NodeConfig
+from kvstore._options import parse_target
+
+if TYPE_CHECKING:
+    import pathlib
+
+
+@pytest.mark.parametrize(
+    ("peers", "parsed"),
+    [
+        (None, ()),
+        ("", ()),
+        ("h1:1,h2:2", ("h1:1", "h2:2")),
+        (" h1:1 , h2:2, ", ("h1:1", "h2:2")),
+        (["h1:1", "h1:1", "h2:2"], ("h1:1", "h2:2")),
+        ([7002, "7003"], ("127.0.0.1:7002", "127.0.0.1:7003")),
+        ([("h", 1), ["::1", 2]], ("h:1", "[::1]:2")),
+        ({"a": "h1:1", 2: "h2:2"}, ("h1:1", "h2:2")),
+        (iter(["h:1"]), ("h:1",)),
+    ],
+)
+def test_peers_come_in_many_forms(peers: Any, parsed: Any) -> None:
+    assert NodeConfig(7001, peers).peers == parsed
+
+
+def test_a_bare_port_lies_on_the_nodes_own_host() -> None:
+    assert NodeConfig(7001, [7002], host="localhost").peers == ("localhost:7002",)
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        ("peers", {"peers": [("h",)]}),
+        ("peers", {"peers": [None]}),
+        ("port", {"port": -1}),
+        ("port", {"port": 65536}),
+        ("port", {"port": "7001"}),
+        ("host", {"host": 1}),
+        ("threads", {"threads": 257}),
+        ("threads", {"threads": True}),
+    ],
+)
+def test_a_bad_setting_is_named(name: str, arguments: Any) -> None:
+    with pytest.raises(InvalidArgumentError, match=f"^{name}: "):
+        NodeConfig(**arguments)
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        ("host", {"host": "0.0.0.0"}),
+        ("host", {"host": "no host"}),
+        ("cluster", {"cluster": "a b"}),
+        ("address", {"peers": "nonsense"}),
+        ("address", {"advertise": "nonsense"}),
+    ],
+)
+def test_a_node_refuses_what_cannot_work(name: str, arguments: Any) -> None:
+    with pytest.raises(InvalidArgumentError, match=f"^{name}"):
+        kvstore.Node(**arguments)
+
+
+def test_a_misspelt_option_gets_a_close_match() -> None:
+    with pytest.raises(InvalidArgumentError, match=r"clustr: .* did you mean 'cluster'"):
+        kvstore.Node(clustr="x")  # type: ignore[call-arg]
+    with pytest.raises(InvalidArgumentError, match=r"timout: .* did you mean 'timeout'"):
+        kvstore.Client("h:1", timout=1)  # type: ignore[call-overload]
+
+
+def test_keyword_beats_environment_beats_file_beats_default(tmp_path: pathlib.Path) -> None:
+    file = tmp_path / "kvstore.toml"
+    file.write_text('port = 1\ncluster = "file"\nthreads = 3\npeers = ["h:1", 7002]\n')
+    config = NodeConfig.load(file, {"KVSTORE_CLUSTER": "env", "KVSTORE_INSECURE": "yes", "KVSTORE_URL": "h:1"})
+    assert (config.port, config.cluster, config.threads, config.insecure) == (1, "env", 3, True)
+    assert config.peers == ("h:1", "127.0.0.1:7002")
+    assert config.replace(cluster="keyword").cluster == "keyword"
+    assert NodeConfig.load(file, {}).host == "127.0.0.1"
+
+
+@pytest.mark.parametrize(
+    ("text", "env", "names"),
+    [
+        ("port = ", {}, "kvstore.toml"),
+        ("prot = 1", {}, "prot"),
+        ("", {"KVSTORE_PORT": "x"}, "KVSTORE_PORT"),
+        ("", {"KVSTORE_INSECURE": "perhaps"}, "KVSTORE_INSECURE"),
+    ],
+)
+def test_a_bad_file_or_variable_is_named(tmp_path: pathlib.Path, text: str, env: Any, names: str) -> None:
+    file = tmp_path / "kvstore.toml"
+    file.write_text(text)
+    with pytest.raises(InvalidArgumentError, match=names):
+        NodeConfig.load(file, env)
+
+
+def test_a_missing_file_is_an_error_only_when_it_was_named(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert NodeConfig.load(env={}) == NodeConfig()
+    with pytest.raises(OSError, match="nowhere"):
+        NodeConfig.load(tmp_path / "nowhere", {})
+
+
+def test_a_config_stands_alone() -> None:
+    assert kvstore.Node(config=NodeConfig(7001)).config == NodeConfig(7001)
+    with pytest.raises(InvalidArgumentError, match=r"^config: "):
+        kvstore.Node(7001, config=NodeConfig(7001))
+
+
+def test_targets_come_in_many_forms() -> None:
+    assert parse_target("h:1").addresses == ["h:1"]
+    assert parse_target("h:1, g:2").addresses == ["h:1", "g:2"]
+    assert parse_target(["h:1", "g:2"]).addresses == ["h:1", "g:2"]
+    parsed = parse_target("kv://h:1,g:2/jobs?timeout=2&read=local")
+    assert parsed == (["h:1", "g:2"], "jobs", {"timeout": "2", "read": "local"})
+
+
+@pytest.mark.parametrize("target", ["", "http://h:1", [], [7001], "kv://", "nonsense", "h:0", "kv://:token@h:1"])
+def test_a_bad_target_is_refused_before_any_call(target: Any) -> None:
+    with pytest.raises(InvalidArgumentError):
+        kvstore.Client(target)
+
+
+@pytest.mark.parametrize(
+    ("options", "names"),
+    [
+        ({"timeout": -1}, "timeout"),
+        ({"timeout": float("nan")}, "timeout"),
+        ({"read": "newest"}, "read"),
+        ({"keyspace": "jobs"}, "keyspace"),
+    ],
+)
+def test_bad_options_of_a_client_are_named(options: Any, names: str) -> None:
+    with pytest.raises(InvalidArgumentError, match=f"^{names}: "):
+        kvstore.Client("h:1", **options)
+
+
+def test_a_client_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KVSTORE_URL", "h:1,g:2")
+    monkeypatch.setenv("KVSTORE_TIMEOUT", "none")
+    assert repr(kvstore.Client.from_env()) == "Client('h:1,g:2')"
+    monkeypatch.setenv("KVSTORE_TIMEOUT", "soon")
+    with pytest.raises(InvalidArgumentError, match="KVSTORE_TIMEOUT"):
+        kvstore.Client.from_env()
+    assert repr(kvstore.AsyncClient.from_env("OTHER_")) == "AsyncClient('127.0.0.1:7001')"
