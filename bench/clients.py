@@ -14,9 +14,10 @@ import time
 from contextlib import ExitStack, contextmanager
 from typing import Any, Awaitable, Callable, Iterator, List, Tuple
 
+from measure import Row, absent, compare
+
 import kvstore
 from kvstore.cli.processes import NodeProcess
-from measure import Row, absent, compare
 
 try:
     import hiredis  # noqa: F401 - redis-py uses it where it is installed

@@ -10,9 +10,10 @@ import sys
 from pathlib import Path
 from typing import Any, List
 
-import kvstore
 import pytest
 from integration.harness import eventually
+
+import kvstore
 
 KVSTORE = [sys.executable, "-m", "kvstore"]
 SECONDS = 60.0

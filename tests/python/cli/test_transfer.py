@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, Dict, Tuple
 
-import kvstore
 import pytest
+
+import kvstore
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -7,8 +7,9 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import List
 
-import kvstore
 import pytest
+
+import kvstore
 
 from .harness import Cluster, eventually
 

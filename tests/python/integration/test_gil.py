@@ -7,8 +7,9 @@ import subprocess
 import sys
 from typing import Iterator
 
-import kvstore
 import pytest
+
+import kvstore
 
 from .harness import Cluster, eventually
 

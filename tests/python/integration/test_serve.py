@@ -6,8 +6,9 @@ import signal
 import socket
 import struct
 
-import kvstore
 import pytest
+
+import kvstore
 from kvstore.cli.processes import NodeProcess
 
 from .harness import Cluster, eventually

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-import kvstore
 import pytest
+
+import kvstore
 
 if TYPE_CHECKING:
     from .harness import Cluster
