@@ -14,9 +14,17 @@ import time
 from contextlib import ExitStack, contextmanager
 from typing import Any, Awaitable, Callable, Iterator, List, Tuple
 
+from measure import Row, absent, compare
+
 import kvstore
 from kvstore.cli.processes import NodeProcess
-from measure import Row, absent, compare
+
+try:
+    import hiredis  # noqa: F401 - redis-py uses it where it is installed
+    import redis
+    import redis.asyncio
+except ImportError:
+    redis = None
 
 CALLERS = 64
 KEYS = 10_000
@@ -40,12 +48,7 @@ def run(rounds: int) -> List[Row]:
 def _what_is_missing() -> str:
     if shutil.which("redis-server") is None:
         return "no redis-server on the PATH: apt-get install redis-server"
-    try:
-        import hiredis  # noqa: F401
-        import redis  # noqa: F401
-    except ImportError as error:
-        return f"{error}: pip install redis hiredis"
-    return ""
+    return "no redis-py with hiredis: pip install 'redis[hiredis]'" if redis is None else ""
 
 
 def _key(number: int) -> str:
@@ -53,8 +56,6 @@ def _key(number: int) -> str:
 
 
 def _fill(address: str, port: int) -> None:
-    import redis
-
     with kvstore.Client(address) as ours, redis.Redis(port=port) as theirs:
         for first in range(0, KEYS, 1000):
             items = {_key(number): VALUE for number in range(first, first + 1000)}
@@ -63,8 +64,6 @@ def _fill(address: str, port: int) -> None:
 
 
 def _threads(address: str, port: int, rounds: int) -> List[Row]:
-    import redis
-
     with kvstore.Client(address) as ours, redis.Redis(port=port) as theirs:
         gets: List[Tuple[float, float]] = []
         puts: List[Tuple[float, float]] = []
@@ -103,8 +102,6 @@ def _thread_rate(call: Callable[[str], Any]) -> float:
 
 
 async def _tasks(address: str, port: int, rounds: int) -> List[Row]:
-    import redis.asyncio
-
     theirs = redis.asyncio.Redis(port=port)
     gets: List[Tuple[float, float]] = []
     puts: List[Tuple[float, float]] = []
@@ -158,12 +155,16 @@ def _redis() -> Iterator[int]:
 
 def _until_it_answers(port: int) -> None:
     deadline = time.monotonic() + START_SECONDS
-    while True:
-        try:
-            socket.create_connection(("127.0.0.1", port), timeout=1).close()
-        except OSError:
-            if time.monotonic() > deadline:
-                raise
-            threading.Event().wait(0.05)
-        else:
-            return
+    while not _answers(port):
+        if time.monotonic() > deadline:
+            msg = f"redis-server did not listen within {START_SECONDS:.0f} s"
+            raise TimeoutError(msg)
+        threading.Event().wait(0.05)
+
+
+def _answers(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=1).close()
+    except OSError:
+        return False
+    return True

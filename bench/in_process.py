@@ -7,9 +7,10 @@ import time
 from itertools import cycle, islice
 from typing import Any, Callable, Dict, List, Tuple
 
+from measure import Row, compare, rate_of
+
 import kvstore
 from kvstore.cli.processes import start_cluster, stop_all
-from measure import Row, compare, rate_of
 
 KEYS = 10_000
 GETS = 300_000

@@ -7,10 +7,11 @@ import threading
 import time
 from typing import List
 
+from measure import Row
+
 import kvstore
 import kvstore.bench
 from kvstore.cli.processes import start_cluster, stop_all
-from measure import Row
 
 VALUE = b"x" * 100
 FULL_SECONDS = 3.0

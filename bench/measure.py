@@ -97,7 +97,7 @@ def as_json(rows: Sequence[Row], about: Dict[str, Any]) -> str:
 def _figure(value: Optional[float], unit: str) -> str:
     if value is None or value != value:  # noqa: PLR0124 - NaN: could not be measured
         return ""
-    return f"{value:,.0f} {unit}" if value >= 100 else f"{value:.3g} {unit}"  # noqa: PLR2004 - digits worth showing
+    return f"{value:,.0f} {unit}" if value >= 100 else f"{value:.3g} {unit}"
 
 
 def absent(work: str, against: str, target: str, why: str) -> List[Row]:

@@ -152,6 +152,9 @@ class Node:
     def address(self) -> str:
         """The "host:port" by which others reach it; "" before the start when the port is to be picked."""
     @property
+    def port(self) -> int:
+        """The port it listens on; 0 before the start when one is to be picked."""
+    @property
     def running(self) -> bool:
         """Between start() and stop()."""
     def _start(self) -> None: ...

@@ -92,11 +92,6 @@ class Node(_core.Node, Store[Any]):
         """What it was made with."""
         return self._config
 
-    @property
-    def port(self) -> int:
-        """The port it listens on; 0 before the start when one is to be picked."""
-        return self._config.port or int(self.address.rpartition(":")[2] or 0)
-
     def start(self, *, wait: Literal["listening", "ready"] = "listening", timeout: Timeout = 10.0) -> Self:
         """Bind and run; idempotent.
 

@@ -169,6 +169,11 @@ impl Node {
         self.config.advertise.clone().or_else(configured)
     }
 
+    /// The port it listens on, which an advertised address need not name; the configured one (0: any) unless it runs.
+    pub fn port(&self) -> u16 {
+        self.running().map_or(self.config.port, |running| running.port())
+    }
+
     /// The data. Cheap, but meant to be kept for a hot path.
     ///
     /// # Errors

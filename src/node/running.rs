@@ -27,6 +27,7 @@ pub(super) struct Running {
 /// What the server serves.
 struct Inside {
     address: Address,
+    port: u16,
     cluster: String,
     env: Env,
     /// By the monotonic clock.
@@ -45,9 +46,10 @@ impl Running {
             Ok(listener) => listener,
             Err(error) => return Err(bind_error(config, env, &error).await),
         };
+        let port = listener.port();
         let address = match &config.advertise {
             Some(address) => address.clone(),
-            None => Address::new(&config.host, listener.port())?,
+            None => Address::new(&config.host, port)?,
         };
         let keyspace = Arc::new(Eventual::new(id, env.clock.clone()));
         let replication = Replication::spawn(
@@ -62,7 +64,7 @@ impl Running {
         );
         let (cluster, started) = (config.cluster.clone(), env.clock.monotonic());
         tracing::info!(node = %id, %address, %cluster, "node started");
-        let inside = Arc::new(Inside { address, cluster, env: env.clone(), started, keyspace, replication });
+        let inside = Arc::new(Inside { address, port, cluster, env: env.clone(), started, keyspace, replication });
         let server = Server::spawn(listener, inside.clone()).await;
         Ok(Running { inside, server: Mutex::new(Some(server)) })
     }
@@ -88,6 +90,10 @@ impl Running {
 
     pub(super) fn address(&self) -> &Address {
         &self.inside.address
+    }
+
+    pub(super) fn port(&self) -> u16 {
+        self.inside.port
     }
 
     pub(super) fn keyspace(&self) -> &Arc<Eventual> {

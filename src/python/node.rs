@@ -134,6 +134,11 @@ impl PyNode {
     }
 
     #[getter]
+    fn port(&self) -> PyResult<u16> {
+        Ok(self.node()?.port())
+    }
+
+    #[getter]
     fn running(&self) -> bool {
         self.open_in.load(Ordering::Acquire) == runtime::generation()
     }

@@ -8,6 +8,7 @@ import traceback
 from typing import Any, List, NoReturn
 
 import click
+
 import kvstore
 
 from . import bench, browse, cluster, demo, info, keys, serve, transfer, up

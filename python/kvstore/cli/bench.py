@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Dict, Iterator, Mapping, Optional
 
 import click
+
 import kvstore.bench
 
 from .exits import UNAVAILABLE, Failure

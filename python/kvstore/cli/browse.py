@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any, Iterator, Mapping, Optional
+from typing import TYPE_CHECKING, Any, Iterator, Mapping, Optional
 
 import click
-import kvstore
 
 from .keys import key_argument, key_text
 from .output import Column, print_bytes, print_record, print_records
 from .settings import Settings, verb
 from .values import Stored, entry_to_json, escape, key_fields, shown
+
+if TYPE_CHECKING:
+    import kvstore
 
 
 def _shown_key(key: bytes) -> str:
@@ -57,13 +59,14 @@ def _records(settings: Settings, entries: Iterator[kvstore.Entry[Stored]]) -> It
 @click.argument("prefix", default="")
 @click.option("--limit", type=click.IntRange(min=1), help="Keys at most.")
 @click.option("--reverse", is_flag=True, help="From the last key to the first.")
-def keys(settings: Settings, prefix: str, limit: Optional[int], reverse: bool) -> None:
+def keys(settings: Settings, prefix: str, limit: Optional[int], *, reverse: bool) -> None:
     """Print the keys that begin with PREFIX, in bytewise order."""
     column = Column("KEY", lambda record: _shown_key(record["bytes"]))
     as_json = settings.format in {"json", "jsonl"}
     with settings.client() as client:
-        exact = map(key_argument, client.keys(key_argument(prefix), limit=limit, reverse=reverse))
-        print_records(settings, "keys", [column], (key_fields(key) if as_json else {"bytes": key} for key in exact))
+        found = map(key_argument, client.keys(key_argument(prefix), limit=limit, reverse=reverse))
+        records: Iterator[Mapping[str, Any]] = map(key_fields, found) if as_json else ({"bytes": key} for key in found)
+        print_records(settings, "keys", [column], records)
 
 
 @verb()

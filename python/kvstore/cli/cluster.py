@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional
 
 import click
+
 import kvstore
 
 from .exits import UNAVAILABLE, Failure
@@ -26,7 +27,7 @@ class _Answer(NamedTuple):
 
 @verb()
 @click.option("--digests", is_flag=True, help="Compare the contents of the nodes too; reads every record.")
-def status(settings: Settings, digests: bool) -> None:
+def status(settings: Settings, *, digests: bool) -> None:
     """Print how each member is; exit 3 when one does not answer.
 
     With --digests, nodes with equal contents show the same digest.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 import click
+
 import kvstore
 
 OK: Final = 0

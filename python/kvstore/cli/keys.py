@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Optional, Tuple
+from typing import TYPE_CHECKING, Optional, Tuple
 
 import click
-import kvstore
 
 from .exits import NOT_FOUND, MissingKeyError
 from .output import print_bytes, print_record, print_records
 from .params import DURATION, VALUE_KINDS, read_value
 from .settings import Settings, verb
 from .values import Stored, decode, encode, entry_to_json, shown
+
+if TYPE_CHECKING:
+    import kvstore
 
 
 def key_argument(text: str) -> bytes:
@@ -39,9 +41,9 @@ def get(settings: Settings, keys: Tuple[str, ...]) -> None:
     else:
         for entry in entries:
             _print_value(settings, entry)
-    for key, entry in found:
-        if entry is None:
-            raise MissingKeyError(key)
+    missing = [key for key, entry in found if entry is None]
+    if missing:
+        raise MissingKeyError(missing[0])
 
 
 def _print_value(settings: Settings, entry: kvstore.Entry[Stored]) -> None:

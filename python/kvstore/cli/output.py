@@ -6,12 +6,14 @@ import json
 import shutil
 import sys
 from itertools import islice
-from typing import Any, Callable, Iterable, Iterator, List, Mapping, NamedTuple, Optional, Sequence
+from typing import TYPE_CHECKING, Any, Callable, Iterable, Iterator, List, Mapping, NamedTuple, Optional, Sequence
 
 import click
 
-from .settings import Settings
 from .values import SCHEMA, escape
+
+if TYPE_CHECKING:
+    from .settings import Settings
 
 # Rows whose widths are looked at together: a longer table goes on with new widths instead of waiting for its end.
 _TABLE_ROWS = 1000
@@ -53,9 +55,7 @@ def print_record(settings: Settings, record: Mapping[str, Any], plain: str) -> N
 
 def print_bytes(data: bytes) -> None:
     """Write exactly these bytes to stdout."""
-    stream = click.get_binary_stream("stdout")
-    stream.write(data)
-    stream.flush()
+    click.echo(data, nl=False)
 
 
 def _print_json(name: str, records: Iterable[Mapping[str, Any]]) -> int:

@@ -69,7 +69,7 @@ class NodeProcess:
             command += ["--peers", ",".join(peers)]
         stderr = tempfile.TemporaryFile()  # noqa: SIM115 - closed when the node is done with
         # A session of its own: Ctrl-C on the terminal reaches the starter only, which then ends its nodes in order.
-        process = subprocess.Popen(
+        process = subprocess.Popen(  # noqa: S603 - our own interpreter, and no shell
             command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -196,7 +196,7 @@ def _first_line(process: subprocess.Popen[bytes], timeout: float) -> bytes:
         return b""
 
 
-def _failure_of(process: "subprocess.Popen[bytes]", stderr: IO[bytes], timeout: float) -> Failure:
+def _failure_of(process: subprocess.Popen[bytes], stderr: IO[bytes], timeout: float) -> Failure:
     try:
         code = process.wait(1.0)
     except subprocess.TimeoutExpired:
@@ -211,7 +211,7 @@ def _failure_of(process: "subprocess.Popen[bytes]", stderr: IO[bytes], timeout: 
     return Failure(words or f"a node ended with exit code {code}", code if code > 0 else INTERNAL)
 
 
-def _close_files(process: "subprocess.Popen[bytes]", stderr: IO[bytes]) -> None:
+def _close_files(process: subprocess.Popen[bytes], stderr: IO[bytes]) -> None:
     for file in (process.stdin, process.stdout, stderr):
         if file is not None:
             file.close()

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import sys
 from contextlib import contextmanager
-from typing import Callable, Iterator, Optional
+from typing import TYPE_CHECKING, Callable, Iterator, Optional
 
 import click
 
-from .settings import Settings
+if TYPE_CHECKING:
+    from .settings import Settings
 
 Advance = Callable[[int], None]
 

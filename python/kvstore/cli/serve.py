@@ -6,15 +6,18 @@ import os
 import signal
 import sys
 import threading
-from types import FrameType
-from typing import Any, Dict, Optional
+from typing import TYPE_CHECKING, Any, Dict, Optional
 
 import click
+
 import kvstore
 
 from .output import to_json_text
 from .settings import Settings, verb
 from .values import SCHEMA
+
+if TYPE_CHECKING:
+    from types import FrameType
 
 _STDIN = 0
 _READ_BYTES = 4096
@@ -42,7 +45,7 @@ _READ_BYTES = 4096
 @click.option(
     "--until-eof", is_flag=True, help="Stop when stdin ends: a node started by a program then never outlives it."
 )
-def serve(settings: Settings, port: int, until_eof: bool, **options: Any) -> None:
+def serve(settings: Settings, port: int, *, until_eof: bool, **options: Any) -> None:
     """Run a node on PORT (default 7001; 0 picks a free one) until Ctrl-C or SIGTERM.
 
     The first line printed says the address; with `-o json` it is one JSON object.

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Callable, Final, List, Optional
 
 import click
+
 import kvstore
 
 from .params import DURATION

@@ -7,9 +7,10 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import IO, Dict, Iterable, Iterator, List, NamedTuple, Optional, Tuple
+from typing import IO, TYPE_CHECKING, Dict, Iterable, Iterator, List, NamedTuple, Optional, Tuple
 
 import click
+
 import kvstore
 
 from .exits import USAGE, Failure
@@ -18,7 +19,9 @@ from .keys import key_argument, key_text
 from .output import print_record
 from .progress import Advance, progress
 from .settings import Settings, verb
-from .values import Stored
+
+if TYPE_CHECKING:
+    from .values import Stored
 
 # Entries written in one call, and the bytes after which it is sent: well inside the bounds of a batch.
 _BATCH_ENTRIES = 1000

@@ -5,9 +5,10 @@ from __future__ import annotations
 import inspect
 from typing import Any, Callable, Iterator, Union
 
-import kvstore
 import pytest
 from click.testing import CliRunner, Result
+
+import kvstore
 from kvstore.cli.app import program
 
 Run = Callable[..., Result]

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 
-import kvstore
 import pytest
+
+import kvstore
 from kvstore.cli.app import program
 from kvstore.cli.params import parse_duration
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
-from typing import List
+from typing import TYPE_CHECKING, List
 
-import kvstore
 import pytest
 
-from .conftest import Run
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import kvstore
+
+    from .conftest import Run
 
 
 def test_what_is_put_is_got(db: kvstore.Node, run: Run) -> None:

@@ -10,8 +10,10 @@ import sys
 from pathlib import Path
 from typing import Any, List
 
-import kvstore
 import pytest
+from integration.harness import eventually
+
+import kvstore
 
 KVSTORE = [sys.executable, "-m", "kvstore"]
 SECONDS = 60.0
@@ -62,7 +64,7 @@ def test_up_runs_a_cluster_until_it_is_told_to_stop() -> None:
         nodes = json.loads(process.stdout.readline())["nodes"]
         with kvstore.Client([nodes[0]["address"]]) as client:
             client.put("up", 1)
-            assert len(client.members()) == 3
+            eventually(lambda: len(client.members()) == 3, "the first node knows both others")
         process.send_signal(signal.SIGINT)
         assert process.wait(SECONDS) == 130
     finally:

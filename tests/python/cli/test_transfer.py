@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
-from typing import Any, Dict, Tuple
+from typing import TYPE_CHECKING, Any, Dict, Tuple
 
-import kvstore
 import pytest
 
-from .conftest import Run
+import kvstore
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from .conftest import Run
 
 Content = Dict[bytes, Tuple[Any, ...]]
 

@@ -80,7 +80,7 @@ class Writer(threading.Thread):
         self.keys = [f"churn/{number}/{key}" for key in range(keys)]
         self.error: Optional[BaseException] = None
         self.acknowledged = 0
-        self._random = random.Random(f"{seed}/{number}")  # noqa: S311 - no secret
+        self._random = random.Random(f"{seed}/{number}")
         self._cluster, self._gate = cluster, gate
         self._clients = [kvstore.Client(node.address, timeout=CALL_SECONDS) for node in cluster.nodes]
         self._last_number = 0

@@ -6,10 +6,12 @@ import itertools
 import signal
 import threading
 import time
-from typing import Any, Callable, List, Optional, Sequence
+from typing import TYPE_CHECKING, Any, Callable, List, Optional, Sequence
 
-import kvstore
 from kvstore.cli.processes import NodeProcess
+
+if TYPE_CHECKING:
+    import kvstore
 
 # Generous: it bounds how long a broken build hangs, not how long a good one takes.
 DEADLINE_SECONDS = 20.0

@@ -31,7 +31,7 @@ class Churn:
 
     def __init__(self, cluster: Cluster) -> None:
         self.cluster = cluster
-        self.random = random.Random(SEED)  # noqa: S311 - no secret
+        self.random = random.Random(SEED)
         self.gate = Gate(WRITERS)
         self.writers = [Writer(number, SEED, KEYS_PER_WRITER, cluster, self.gate) for number in range(WRITERS)]
         self.killed: Set[str] = set()
@@ -131,7 +131,9 @@ PUT, DELETE = False, True
         ([Write(1, DELETE, "a"), Write(3, PUT, None)], 2, False),
     ],
 )
-def test_the_oracle_allows_what_may_be_and_nothing_else(writes: List[Write], shown: int | None, allowed: bool) -> None:
+def test_the_oracle_allows_what_may_be_and_nothing_else(
+    writes: List[Write], shown: int | None, *, allowed: bool
+) -> None:
     model = Model()
     for write in writes:
         model.record("k", write)

@@ -7,8 +7,9 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import List
 
-import kvstore
 import pytest
+
+import kvstore
 
 from .harness import Cluster, eventually
 
@@ -112,12 +113,11 @@ def test_a_write_under_way_when_its_node_dies_is_unknown_or_done(cluster: Cluste
     with kvstore.Client([cluster.address(0), cluster.address(1)]) as client:
 
         def write() -> None:
-            for number in range(100_000):
-                try:
+            try:
+                for number in range(100_000):
                     client.put("dying", number)
-                except kvstore.KVError as error:
-                    errors.append(error)
-                    return
+            except kvstore.KVError as error:
+                errors.append(error)
 
         writer = threading.Thread(target=write)
         writer.start()

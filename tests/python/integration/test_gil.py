@@ -7,8 +7,9 @@ import subprocess
 import sys
 from typing import Iterator
 
-import kvstore
 import pytest
+
+import kvstore
 
 from .harness import Cluster, eventually
 
@@ -20,7 +21,7 @@ node.put("from/busy", "hello")
 print(node.address, flush=True)
 sys.stdin.readline()
 print("holding", flush=True)
-sum(range(150_000_000))
+sum(range(100_000_000))
 print("released", flush=True)
 sys.stdin.readline()
 node.stop()
@@ -52,7 +53,7 @@ def test_a_node_serves_and_replicates_while_its_program_holds_the_gil(
         busy.stdin.flush()
         assert busy.stdout.readline() == "holding\n"
         # All of this has to happen before the program gets to its next line.
-        for number in range(20):
+        for number in range(10):
             client.put("through/busy", number)
             eventually(lambda: other.get("through/busy") == number, "it sends to its peer", 1.0)  # noqa: B023
             other.put("to/busy", number)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from kvstore.cli.exits import UNAVAILABLE, Failure
 from kvstore.cli.processes import NodeProcess
 

@@ -6,8 +6,9 @@ import signal
 import socket
 import struct
 
-import kvstore
 import pytest
+
+import kvstore
 from kvstore.cli.processes import NodeProcess
 
 from .harness import Cluster, eventually
@@ -99,12 +100,12 @@ def test_silent_connections_do_not_keep_others_out(trio: Cluster) -> None:
 
 def test_a_bad_setting_is_a_usage_error_that_names_it() -> None:
     with pytest.raises(Exception, match="host") as caught:
-        NodeProcess.start(0, options=["--host", "0.0.0.0"])  # noqa: S104 - it has to be refused
+        NodeProcess.start(0, options=["--host", "0.0.0.0"])
     assert caught.value.exit_code == 2  # type: ignore[attr-defined]
 
 
 def test_an_insecure_node_listens_everywhere_when_told_to(cluster: Cluster) -> None:
-    node = cluster.add(options=["--host", "0.0.0.0", "--insecure", "--advertise", "127.0.0.1:1"])  # noqa: S104
+    node = cluster.add(options=["--host", "0.0.0.0", "--insecure", "--advertise", "127.0.0.1:1"])
     assert node.address == "127.0.0.1:1"
     with kvstore.Client(f"127.0.0.1:{node.port}") as client:
         client.put("k", 1)

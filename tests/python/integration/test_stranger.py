@@ -5,14 +5,15 @@ from __future__ import annotations
 import importlib
 import sys
 from pathlib import Path
-from typing import Any, Iterator, Tuple
+from typing import TYPE_CHECKING, Any, Iterator, Tuple
 
 import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_tools import protoc
 
-from .harness import Cluster
+if TYPE_CHECKING:
+    from .harness import Cluster
 
 PROTO = Path(__file__).resolve().parents[3] / "proto"
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING
 
-import kvstore
 import pytest
 
-from .harness import Cluster
+import kvstore
+
+if TYPE_CHECKING:
+    from .harness import Cluster
 
 KIB = 1024
 MIB = 1024 * KIB

@@ -7,14 +7,15 @@ import sys
 from typing import List, NamedTuple, Optional, Set, Tuple
 
 import click
-import kvstore
 
-from ..exits import INTERNAL, Failure
-from ..output import Column, human_seconds, print_record, table_lines, text_of
-from ..params import COUNT
-from ..processes import NodeProcess, start_cluster, stop_all
-from ..progress import progress
-from ..settings import Settings, verb
+import kvstore
+from kvstore.cli.exits import INTERNAL, Failure
+from kvstore.cli.output import Column, human_seconds, print_record, table_lines, text_of
+from kvstore.cli.params import COUNT
+from kvstore.cli.processes import NodeProcess, start_cluster, stop_all
+from kvstore.cli.progress import progress
+from kvstore.cli.settings import Settings, verb
+
 from .characters import Table, characters
 from .compare import conflicts, digests_agree, first_difference, missing_keys, wait_until
 from .load import Load, batches
@@ -50,7 +51,7 @@ class Account(NamedTuple):
 @verb()
 @click.option("--limit", type=COUNT, help="Load the first N characters only.")
 @click.option("--quick", is_flag=True, help=f"The same as --limit {_QUICK_ENTRIES}.")
-def demo(settings: Settings, limit: Optional[int], quick: bool) -> None:
+def demo(settings: Settings, limit: Optional[int], *, quick: bool) -> None:
     """Load Python's Unicode database through three nodes, kill one half way, and see all three become equal again.
 
     Everything runs on this machine, on free ports, and is gone at the end. Exit 0 means: no entry differs, no conflict.

@@ -6,13 +6,14 @@ import threading
 import time
 from contextlib import ExitStack
 from itertools import zip_longest
-from typing import Callable, List, Optional, Sequence, Set
+from typing import TYPE_CHECKING, Callable, List, Optional, Sequence, Set
 
 import kvstore
+from kvstore.cli.exits import DEADLINE, INTERNAL, Failure
+from kvstore.cli.values import STORED, decode
 
-from ..exits import DEADLINE, INTERNAL, Failure
-from ..values import STORED, decode
-from .characters import Table
+if TYPE_CHECKING:
+    from .characters import Table
 
 # How often a condition is looked at: it bounds how exact the measured times are.
 _LOOK_SECONDS = 0.02

@@ -6,13 +6,15 @@ import threading
 import time
 from collections import deque
 from itertools import islice
-from typing import Deque, Dict, Iterator, List, Optional, Sequence, Set
+from typing import TYPE_CHECKING, Deque, Dict, Iterator, List, Optional, Sequence, Set
 
 import kvstore
+from kvstore.cli.exits import DEADLINE, INTERNAL, Failure
 
-from ..exits import DEADLINE, INTERNAL, Failure
-from ..progress import Advance
-from .characters import Table
+if TYPE_CHECKING:
+    from kvstore.cli.progress import Advance
+
+    from .characters import Table
 
 # Small enough that a kill hits many batches on their way, large enough that calls cost little.
 BATCH_ENTRIES = 250
