@@ -1,8 +1,8 @@
 //! A client (L5): talks to a cluster through any of its nodes.
 //!
 //! All calls of a client, from however many threads and tasks, share one connection and on it one `Pipeline` stream:
-//! calls that come together travel together, each answer finds its call by id. [`calls`] is the state machine that
-//! keeps the promises about outcomes, [`pipeline`] the task that drives it over a connection, [`endpoints`] decides
+//! calls that come together travel together, each answer finds its call by id. `calls` is the state machine that
+//! keeps the promises about outcomes, `pipeline` the task that drives it over a connection, `endpoints` decides
 //! which node is tried next.
 //!
 //! | what happens | a read | a write |

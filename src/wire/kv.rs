@@ -1,8 +1,8 @@
 //! The client API on the wire: operations, answers and failures, both ways.
 //!
-//! Decoding checks every limit, so that an [`Operation`] that comes out of here may be executed as it is; the errors
-//! name the bad field. What a message does not carry reads as nothing: the answer to a put comes back with `existed`
-//! false, the answer to a touch with version zero.
+//! Decoding checks every limit, so that an [`Operation`](crate::types::Operation) that comes out of here may be
+//! executed as it is; the errors name the bad field. What a message does not carry reads as nothing: the answer to a put
+//! comes back with `existed` false, the answer to a touch with version zero.
 
 mod answers;
 mod operations;
