@@ -42,12 +42,23 @@ pub const PAGE_BYTES_TARGET: usize = 1024 * 1024;
 /// different counts refuse each other.
 pub const PARTITIONS: u16 = 16;
 
-/// Bytes of own writes that one partition keeps for streaming to peers. A peer that falls further behind fetches state
-/// instead, which costs more; memory is bounded by this times [`PARTITIONS`].
+/// Bytes of own writes that one partition keeps for peers that have not acknowledged them. A peer that falls further
+/// behind fetches state instead, which costs more; memory is bounded by this times [`PARTITIONS`].
 pub const OUTBOX_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// Own writes that one partition keeps for streaming, whatever their size.
 pub const OUTBOX_WRITES_MAX: usize = 64 * 1024;
+
+/// Own writes that one partition keeps although every peer has them, for whoever joins or comes back. More would push
+/// the data themselves out of the processor's caches: at 64 Ki a put took twice as long.
+pub const OUTBOX_SPARE_WRITES: usize = 128;
+
+/// How long own writes are kept for a peer whose connection was lost. A longer absence costs a state transfer; a longer
+/// retention costs memory, up to [`OUTBOX_BYTES_MAX`], for peers that never come back.
+pub const OUTBOX_RETENTION: Duration = Duration::from_secs(30);
+
+/// Own writes that leave an outbox under one lock when they are no longer needed (about 50 us).
+pub const OUTBOX_TRIM_WRITES: usize = 1024;
 
 /// Where sequences end, far below where counting up from one would overflow: a node that accepts a write every
 /// nanosecond gets there after 146 years.

@@ -38,6 +38,9 @@ impl Sequence {
     /// Before the first write.
     pub const ZERO: Sequence = Sequence(0);
 
+    /// After every write.
+    pub const MAX: Sequence = Sequence(u64::MAX);
+
     /// The sequence after this one.
     pub fn next(self) -> Sequence {
         Sequence(self.0 + 1)

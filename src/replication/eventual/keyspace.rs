@@ -8,6 +8,7 @@ use super::{outbox::OutboxBounds, snapshot::Pins, Hlc, Outbox};
 use crate::{
     env::Clock,
     error::{Error, ErrorCode, Result},
+    limits::OUTBOX_TRIM_WRITES,
     storage::{partition_of, Merged, Partition, Partitions, Records, RecordsStats},
     sync::{AtomicBool, AtomicU64, Ordering},
     types::{
@@ -215,6 +216,13 @@ impl Eventual {
 
     fn progress<R>(&self, partition: PartitionId, look: impl FnOnce(&Progress) -> R) -> R {
         look(&self.partitions.read(partition).sidecar)
+    }
+
+    /// Drops own writes that every peer has, a bounded number.
+    pub fn trim_outbox(&self, partition: PartitionId) {
+        if self.outbox(partition, Outbox::has_excess) {
+            self.partitions.write(partition).sidecar.outbox.trim(OUTBOX_TRIM_WRITES);
+        }
     }
 
     /// Copies own writes from `from` on for `receiver`: at most `writes_max`, closed once they have `bytes_target`. No

@@ -18,6 +18,7 @@ mod peers;
 mod pull;
 mod push;
 mod replica;
+mod retention;
 mod serve;
 mod session;
 mod shell;

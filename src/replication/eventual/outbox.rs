@@ -1,9 +1,11 @@
-//! The recent own writes of one partition, for streaming to peers: a ring, bounded in bytes and writes.
+//! The recent own writes of one partition, for streaming to peers: a ring, bounded in bytes and writes, that shrinks to a
+//! few spare ones when every peer has the rest.
 
 use std::collections::VecDeque;
 
 use crate::{
-    limits::{OUTBOX_BYTES_MAX, OUTBOX_WRITES_MAX},
+    limits::{OUTBOX_BYTES_MAX, OUTBOX_SPARE_WRITES, OUTBOX_WRITES_MAX},
+    sync::{AtomicU64, Ordering},
     types::{Key, Record, Sequence},
 };
 
@@ -32,11 +34,13 @@ pub struct OutboxBounds {
     pub bytes_max: usize,
     /// Writes, whatever their size.
     pub writes_max: usize,
+    /// Writes that are kept although no peer needs them.
+    pub spare_writes: usize,
 }
 
 impl Default for OutboxBounds {
     fn default() -> OutboxBounds {
-        OutboxBounds { bytes_max: OUTBOX_BYTES_MAX, writes_max: OUTBOX_WRITES_MAX }
+        OutboxBounds { bytes_max: OUTBOX_BYTES_MAX, writes_max: OUTBOX_WRITES_MAX, spare_writes: OUTBOX_SPARE_WRITES }
     }
 }
 
@@ -47,12 +51,15 @@ pub struct Outbox {
     writes: VecDeque<OutboxWrite>,
     bytes: usize,
     last: Sequence,
+    /// Peers have the writes up to here, or are not there. Set under a read lock, so that an acknowledgement does not
+    /// make readers and writers wait.
+    acknowledged: AtomicU64,
 }
 
 impl Outbox {
     /// An empty outbox that holds this much.
     pub fn new(bounds: OutboxBounds) -> Outbox {
-        Outbox { bounds, ..Outbox::default() }
+        Outbox { bounds, acknowledged: AtomicU64::new(u64::MAX), ..Outbox::default() }
     }
 
     /// The sequence of the last own write, whether or not it is still held.
@@ -73,7 +80,40 @@ impl Outbox {
         self.bytes += bytes;
         self.writes.push_back(OutboxWrite { key, record, bytes });
         while self.bytes > self.bounds.bytes_max || self.writes.len() > self.bounds.writes_max {
-            let Some(oldest) = self.writes.pop_front() else { break };
+            self.drop_first();
+        }
+        // Two leave for one that enters, so that a long outbox gets shorter without ever keeping a writer waiting.
+        self.trim(2);
+    }
+
+    /// Every peer has the writes up to `sequence`; [`Sequence::MAX`]: there is none.
+    pub fn acknowledge(&self, sequence: Sequence) {
+        self.acknowledged.store(sequence.0, Ordering::Relaxed);
+    }
+
+    /// Drops at most `writes_max` of the writes that no peer needs, but for the spare ones.
+    pub fn trim(&mut self, writes_max: usize) {
+        let acknowledged = self.acknowledged.load(Ordering::Relaxed);
+        let spare = self.bounds.spare_writes;
+        for _ in 0..writes_max {
+            if self.writes.len() <= spare || self.first().0 > acknowledged {
+                return;
+            }
+            self.drop_first();
+            // A ring walks through all of its memory: what it does not need would be in the way of the data.
+            if self.writes.len() == spare && self.writes.capacity() > 8 * spare {
+                self.writes.shrink_to(2 * spare);
+            }
+        }
+    }
+
+    /// Whether [`Outbox::trim`] would drop anything.
+    pub fn has_excess(&self) -> bool {
+        self.writes.len() > self.bounds.spare_writes && self.first().0 <= self.acknowledged.load(Ordering::Relaxed)
+    }
+
+    fn drop_first(&mut self) {
+        if let Some(oldest) = self.writes.pop_front() {
             self.bytes -= oldest.bytes;
         }
     }
@@ -83,5 +123,57 @@ impl Outbox {
         let skipped = sequence.0.checked_sub(self.first().0)?;
         let skipped = usize::try_from(skipped).unwrap_or(usize::MAX).min(self.writes.len());
         Some(self.writes.range(skipped..))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::{Dot, NodeId, Timestamp};
+
+    const BOUNDS: OutboxBounds = OutboxBounds { bytes_max: 1 << 20, writes_max: 100, spare_writes: 4 };
+
+    fn push(outbox: &mut Outbox, writes: u64) {
+        for _ in 0..writes {
+            let sequence = outbox.last().next();
+            let dot = Dot { node: NodeId(1), sequence };
+            let timestamp = Timestamp(sequence.0);
+            let record = Record { value: None, flags: 0, timestamp, dot, expires_ms: None };
+            outbox.push(Key::new(b"k").unwrap(), record);
+        }
+    }
+
+    #[test]
+    fn without_peers_only_the_spare_writes_stay() {
+        let mut outbox = Outbox::new(BOUNDS);
+        push(&mut outbox, 50);
+        assert_eq!((outbox.first(), outbox.last()), (Sequence(47), Sequence(50)));
+    }
+
+    #[test]
+    fn what_a_peer_lacks_stays_up_to_the_bound() {
+        let mut outbox = Outbox::new(BOUNDS);
+        outbox.acknowledge(Sequence::ZERO);
+        push(&mut outbox, 90);
+        assert_eq!(outbox.first(), Sequence(1));
+        push(&mut outbox, 20);
+        assert_eq!(outbox.first(), Sequence(11));
+        outbox.acknowledge(Sequence(60));
+        assert!(outbox.has_excess());
+        outbox.trim(1000);
+        assert_eq!(outbox.first(), Sequence(61), "what is not acknowledged stays");
+        assert!(!outbox.has_excess());
+        assert!(outbox.from(Sequence(60)).is_none() && outbox.from(Sequence(61)).is_some());
+    }
+
+    #[test]
+    fn a_ring_that_was_long_gives_its_memory_back() {
+        let mut outbox = Outbox::new(BOUNDS);
+        outbox.acknowledge(Sequence::ZERO);
+        push(&mut outbox, 100);
+        outbox.acknowledge(Sequence::MAX);
+        push(&mut outbox, 200);
+        assert_eq!(outbox.writes.len(), 4);
+        assert!(outbox.writes.capacity() <= 32, "{}", outbox.writes.capacity());
     }
 }

@@ -124,7 +124,17 @@ impl Push {
 
     /// Own writes that the peer has acknowledged, in all.
     pub(super) fn acknowledged(&self) -> u64 {
-        self.streams.iter().map(|stream| stream.acknowledged.0).sum()
+        self.positions().map(|position| position.0).sum()
+    }
+
+    /// Where the peer stands, by partition; before everything where it has not said so.
+    pub(super) fn positions(&self) -> impl Iterator<Item = Sequence> + '_ {
+        self.streams.iter().map(|stream| stream.acknowledged)
+    }
+
+    /// Where the peer stands in one partition.
+    pub(super) fn position(&self, partition: PartitionId) -> Sequence {
+        self.streams.get(partition.index()).map_or(Sequence::ZERO, |stream| stream.acknowledged)
     }
 
     fn is_window_full(&self, bounds: &PushBounds) -> bool {

@@ -32,6 +32,7 @@ use super::{
     peers::Peers,
     pull::{Pulls, Source},
     push::PushBounds,
+    retention::Retention,
     session::{Link, Phase, Session},
     snapshot::PieceBounds,
     Eventual,
@@ -154,6 +155,7 @@ pub(super) struct Replica {
     sessions: BTreeMap<SessionId, Session>,
     pulls: Pulls,
     lag: Lag,
+    retention: Retention,
     /// The members that were last told to the peers.
     told: BTreeSet<Member>,
     ticked: Duration,
@@ -176,6 +178,7 @@ impl Replica {
             sessions: BTreeMap::new(),
             pulls: Pulls::default(),
             lag: Lag::new(now.monotonic),
+            retention: Retention::default(),
             told: BTreeSet::new(),
             ticked: now.monotonic,
             positions_due: now.monotonic,
@@ -245,6 +248,11 @@ impl Replica {
             }
         }
         self.lag.rotate(now.monotonic);
+        self.retention.expire(now.monotonic);
+        for partition in self.keyspace.partition_ids() {
+            self.release(partition);
+            self.keyspace.trim_outbox(partition);
+        }
         if now.monotonic >= self.positions_due {
             self.positions_due = now.monotonic + POSITIONS_INTERVAL.mul_f64(self.rng.random_range(0.75..1.25));
             self.observe_round(now);
@@ -284,6 +292,7 @@ impl Replica {
         let lived = session.link().map_or(Duration::ZERO, |_| now.monotonic.saturating_sub(session.opened));
         if let Some(link) = session.link() {
             self.peers.parted(link.peer.node, link.push.acknowledged());
+            self.retention.parted(now.monotonic, link.peer.node, link.push.positions().collect());
         }
         match (&session.dialled, &session.phase) {
             (Some(address), Phase::Refused) => self.peers.refused(address, now.monotonic, problem.message()),

@@ -12,7 +12,7 @@ use crate::{
 };
 
 fn keyspace(node: u64) -> Arc<Eventual> {
-    let bounds = OutboxBounds { bytes_max: 1 << 20, writes_max: 1000 };
+    let bounds = OutboxBounds { bytes_max: 1 << 20, writes_max: 1000, spare_writes: 1000 };
     Arc::new(Eventual::with_outbox_bounds(NodeId(node), Arc::new(SimulatedClock::new(1)), bounds))
 }
 

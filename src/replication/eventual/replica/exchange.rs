@@ -134,7 +134,15 @@ impl Replica {
             self.lag.record(now.wall_ms.saturating_sub(first_ms), early);
             self.lag.record(now.wall_ms.saturating_sub(last_ms), stretch.writes - early);
         }
+        self.release(at.0);
         Ok(())
+    }
+
+    /// Lets the outbox of a partition drop what every peer has, those that are away for a short time included.
+    pub(super) fn release(&self, partition: PartitionId) {
+        let linked = self.links().map(|(_, link)| link.push.position(partition));
+        let least = linked.chain(self.retention.positions(partition)).min();
+        self.keyspace.outbox(partition, |outbox| outbox.acknowledge(least.unwrap_or(Sequence::MAX)));
     }
 
     fn handle_changes(

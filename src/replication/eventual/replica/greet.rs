@@ -43,6 +43,8 @@ impl Replica {
         if let Some(session) = self.sessions.get_mut(&id) {
             session.phase = Phase::Linked(Box::new(Link::new(hello.sender, now.wall_ms)));
         }
+        self.retention.met(node);
+        self.keyspace.partition_ids().for_each(|partition| self.release(partition));
         self.close_duplicates(now, node, actions);
         if self.sessions.contains_key(&id) {
             actions.push(Action::Send { session: id, message: PeerMessage::Positions(self.all_positions()) });

@@ -87,7 +87,11 @@ impl Simulation {
         let id = NodeId(self.rng.random_range(1..u64::MAX));
         let clock = Arc::new(SimulatedClock::new(1_000_000 + self.now_ms + self.rng.random_range(0..1000)));
         clock.advance(Duration::from_millis(self.now_ms));
-        let bounds = OutboxBounds { bytes_max: 1000, writes_max: self.outbox_writes_max };
+        let bounds = OutboxBounds {
+            bytes_max: 1000,
+            writes_max: self.outbox_writes_max,
+            spare_writes: self.outbox_writes_max / 4,
+        };
         let keyspace = Arc::new(Eventual::with_outbox_bounds(id, Arc::clone(&clock) as Arc<dyn Clock>, bounds));
         let config = ReplicaConfig {
             cluster: "simulated".to_string(),
