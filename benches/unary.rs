@@ -139,7 +139,9 @@ fn median(mut figures: Vec<f64>) -> f64 {
 }
 
 fn main() -> Result<(), Failure> {
-    let node = Node::new(NodeConfig::default(), Env::system())?;
+    // As many threads as the runtime that the empty handler has.
+    let threads = std::thread::available_parallelism()?.get();
+    let node = Node::new(NodeConfig { threads, ..NodeConfig::default() }, Env::system())?;
     node.start()?;
     let ours = node.address().ok_or("a node that runs has an address")?;
     let servers = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;

@@ -19,7 +19,7 @@ pub struct NodeConfig {
     pub peers: Vec<Address>,
     /// Nodes of a cluster with another name are refused.
     pub cluster: String,
-    /// Worker threads; 0: one a core.
+    /// Worker threads; 0: one for every two cores, because the others belong to the program that the node lives in.
     pub threads: usize,
     /// Listen on an interface that others can reach, although there is neither encryption nor authentication yet.
     pub insecure: bool,

@@ -47,7 +47,7 @@ class NodeConfig:
             reached is enough; the node's own address may be among them.
         **settings: `host`, the interface to listen on (default "127.0.0.1"; one that others reach needs
             `insecure=True`, for there is no encryption yet); `advertise`, the "host:port" by which others reach this
-            node; `cluster`, its name (nodes of another are refused); `threads` (0: one a core).
+            node; `cluster`, its name (nodes of another are refused); `threads` (0: one for every two cores; the others are for your program).
 
     Raises:
         InvalidArgumentError: It names the setting.

@@ -53,8 +53,7 @@ fn positions(entries: &[(u64, u64)], outbox_first: u64) -> PeerMessage {
 impl Bench {
     fn new(peers: &[u16], outbox_writes_max: usize) -> Bench {
         let clock = Arc::new(SimulatedClock::new(1000));
-        let bounds =
-            OutboxBounds { bytes_max: 10_000, writes_max: outbox_writes_max, spare_writes: outbox_writes_max };
+        let bounds = OutboxBounds { bytes_max: 10_000, writes_max: outbox_writes_max, spare_writes: outbox_writes_max };
         let keyspace = Arc::new(Eventual::with_outbox_bounds(NodeId(ME), clock, bounds));
         let config = ReplicaConfig {
             cluster: "test".to_string(),
