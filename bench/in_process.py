@@ -62,6 +62,9 @@ def _compare(node: kvstore.Node, rounds: int) -> List[Row]:
     for _ in range(rounds):
         _until(lambda: not any(peer.unacknowledged for peer in node.status().peers))
         gets.append((_get_rate(node, keys), _get_rate(plain, keys)))
+    # Replication of one round of puts would run into the next round of gets.
+    for _ in range(rounds):
+        _until(lambda: not any(peer.unacknowledged for peer in node.status().peers))
         puts.append((_put_rate(node, keys), _put_rate(plain, keys)))
     mine, theirs = zip(*gets)
     put_mine, put_theirs = zip(*puts)
