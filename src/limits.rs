@@ -128,10 +128,6 @@ pub const STALLED_ROUNDS_MAX: u32 = 2;
 /// How often the replica looks at its timers: what a pause or timeout may be late by.
 pub const REPLICA_TICK: Duration = Duration::from_millis(25);
 
-/// The pause between two looks at the own writes while writers are busy: a burst costs its writers one wake-up, and a
-/// write waits for this at most before it is sent.
-pub const REPLICA_NEWS_PAUSE: Duration = Duration::from_millis(1);
-
 /// An address that was only heard of and never reached is forgotten after it failed for this long.
 pub const HEARSAY_FORGOTTEN_AFTER: Duration = Duration::from_secs(60);
 

@@ -20,7 +20,7 @@ use super::{
 use crate::{
     env::Clock,
     error::{Error, ErrorCode, Result},
-    limits::{CONNECT_TIMEOUT, REPLICA_NEWS_PAUSE, REPLICA_QUEUE_EVENTS_MAX, REPLICA_TICK},
+    limits::{CONNECT_TIMEOUT, REPLICA_QUEUE_EVENTS_MAX, REPLICA_TICK},
     types::{Address, PeerMessage},
 };
 
@@ -108,14 +108,13 @@ impl Shell {
     pub(super) async fn run(mut self, mut requests: mpsc::Receiver<Request>) {
         let mut ticker = time::interval(REPLICA_TICK);
         ticker.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut looked = Instant::now();
         loop {
             let has_backlog = self.replica.has_backlog();
             let wake = tokio::select! {
                 Some(report) = self.inbox.recv() => Wake::Report(report),
                 request = requests.recv() => Wake::Request(request),
                 _ = ticker.tick() => Wake::Tick,
-                () = news(&self.keyspace, looked) => Wake::News,
+                () = self.keyspace.news() => Wake::News,
                 // Other tasks, and what came in meanwhile, get their turn between two pieces of work.
                 () = task::yield_now(), if has_backlog => Wake::News,
             };
@@ -131,10 +130,7 @@ impl Shell {
                 }
                 Wake::Request(None) => break,
                 Wake::Tick => self.handle_tick(),
-                Wake::News => {
-                    looked = Instant::now();
-                    self.handle(Event::News);
-                }
+                Wake::News => self.handle(Event::News),
             }
             if self.farewell.as_ref().is_some_and(|farewell| self.is_over(farewell)) {
                 break;
@@ -238,13 +234,6 @@ impl Shell {
 
 fn read(clock: &dyn Clock) -> Now {
     Now { monotonic: clock.monotonic(), wall_ms: clock.wall_ms() }
-}
-
-/// Returns when there are own writes to look at: at once after a quiet time, a pause after the last look in a busy one.
-/// Writers that find the flag of an unread announcement set wake nobody, so a burst costs them one wake-up.
-async fn news(keyspace: &Eventual, looked: Instant) {
-    time::sleep_until(looked + REPLICA_NEWS_PAUSE).await;
-    keyspace.news().await;
 }
 
 async fn dial(address: Address, dialer: Arc<dyn Dialer>, reports: mpsc::Sender<Report>) {
