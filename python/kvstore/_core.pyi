@@ -262,5 +262,8 @@ def check_timeout(timeout: Timeout, /) -> None:
 def refuse_conditions(if_absent: bool, if_version: Optional[int]) -> None:
     """Refuse the conditions that an eventual keyspace cannot check."""
 
+def log_to_stderr() -> None:
+    """Report what the nodes and clients of this process do on stderr, from now on."""
+
 def after_fork_in_child() -> None:
     """Forget what lived on threads that the child does not have."""

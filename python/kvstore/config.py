@@ -6,7 +6,7 @@ import os
 import pathlib
 import sys
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any, Dict, Mapping, Optional, Tuple, TypedDict
+from typing import TYPE_CHECKING, Any, Dict, Literal, Mapping, Optional, Tuple, TypedDict
 
 from kvstore._options import Path, Peers, check_names, parse_peers
 from kvstore.errors import InvalidArgumentError
@@ -35,6 +35,7 @@ class NodeSettings(TypedDict, total=False):
     cluster: str
     threads: int
     insecure: bool
+    log: Literal["stderr", "none"]
 
 
 @dataclass(frozen=True, init=False)
@@ -47,7 +48,8 @@ class NodeConfig:
             reached is enough; the node's own address may be among them.
         **settings: `host`, the interface to listen on (default "127.0.0.1"; one that others reach needs
             `insecure=True`, for there is no encryption yet); `advertise`, the "host:port" by which others reach this
-            node; `cluster`, its name (nodes of another are refused); `threads` (0: one for every two cores; the others are for your program).
+            node; `cluster`, its name (nodes of another are refused); `threads` (0: one for every two cores; the others
+            are for your program); `log`, "none" or "stderr", where the nodes of this process report what changed.
 
     Raises:
         InvalidArgumentError: It names the setting.
@@ -63,6 +65,7 @@ class NodeConfig:
     cluster: str
     threads: int
     insecure: bool
+    log: str
 
     def __init__(self, port: int = 0, peers: Peers = None, **settings: Unpack[NodeSettings]) -> None:
         check_names(settings, NodeSettings.__annotations__, "setting of a node")
@@ -75,7 +78,11 @@ class NodeConfig:
             "cluster": _text("cluster", settings.get("cluster", "default")),
             "threads": _number("threads", settings.get("threads", 0), 256),
             "insecure": bool(settings.get("insecure", False)),
+            "log": _text("log", settings.get("log", "none")),
         }
+        if values["log"] not in ("stderr", "none"):
+            msg = f'log: {values["log"]!r} is neither "stderr" nor "none"'
+            raise InvalidArgumentError(msg)
         for name, value in values.items():
             object.__setattr__(self, name, value)
 

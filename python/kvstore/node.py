@@ -107,6 +107,8 @@ class Node(_core.Node, Store[Any]):
         if wait not in ("listening", "ready"):
             msg = f'wait: {wait!r} is neither "listening" nor "ready"'
             raise InvalidArgumentError(msg)
+        if self._config.log == "stderr":
+            _core.log_to_stderr()
         self._start()
         _exit.keep(self)
         if wait == "ready":

@@ -16,6 +16,7 @@ mod convert;
 mod entry;
 mod errors;
 mod load;
+mod log;
 mod node;
 mod request;
 mod runtime;
@@ -37,5 +38,6 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(convert::py_check_read, module)?)?;
     module.add_function(wrap_pyfunction!(convert::py_check_timeout, module)?)?;
     module.add_function(wrap_pyfunction!(convert::py_refuse_conditions, module)?)?;
+    module.add_function(wrap_pyfunction!(log::log_to_stderr, module)?)?;
     module.add_function(wrap_pyfunction!(runtime::after_fork_in_child, module)?)
 }

@@ -34,7 +34,13 @@ _READ_BYTES = 4096
 @click.option("--host", envvar="KVSTORE_HOST", help="Interface to listen on.  [default: 127.0.0.1]")
 @click.option("--advertise", metavar="H:P", envvar="KVSTORE_ADVERTISE", help="The address by which others reach it.")
 @click.option("--cluster", metavar="NAME", envvar="KVSTORE_CLUSTER", help="Nodes of another cluster are refused.")
-@click.option("--threads", type=click.IntRange(0, 256), envvar="KVSTORE_THREADS", help="Worker threads; 0: one for every two cores.")
+@click.option(
+    "--threads",
+    type=click.IntRange(0, 256),
+    envvar="KVSTORE_THREADS",
+    help="Worker threads; 0: one for every two cores.",
+)
+@click.option("--log", type=click.Choice(["stderr", "none"]), envvar="KVSTORE_LOG", help="Where the node reports.")
 @click.option(
     "--insecure",
     is_flag=True,

@@ -110,3 +110,14 @@ def test_an_insecure_node_listens_everywhere_when_told_to(cluster: Cluster) -> N
     with kvstore.Client(f"127.0.0.1:{node.port}") as client:
         client.put("k", 1)
         assert client["k"] == 1
+
+
+def test_a_node_reports_on_stderr_when_told_to() -> None:
+    code = (
+        "import kvstore\n"
+        "a = kvstore.Node(0, log='stderr').start()\n"
+        "b = kvstore.Node(0, [a.address]).start(wait='ready')\n"
+        "b.stop(); a.stop()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=True)
+    assert "peer session closed" in done.stderr
