@@ -26,6 +26,7 @@ __all__ = [
     "check_timeout",
     "decode_auto",
     "encode_auto",
+    "log_to_stderr",
     "refuse_conditions",
 ]
 
