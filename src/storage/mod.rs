@@ -1,6 +1,6 @@
-//! Where records live (L2): in memory, in key order, one `RwLock` a partition.
+//! Where records live (L2): in memory, by key and in key order, one `RwLock` a partition.
 //!
-//! [`Records`] is one ordered map that merges by last writer wins and counts what it holds. [`Partitions`] is an array of
+//! [`Records`] is one set of records that merges by last writer wins and counts what it holds. [`Partitions`] is an array of
 //! them, chosen by the hash of the key, each behind its own lock together with a sidecar: what the replication engine
 //! must change in the same breath as the records (its sequences and outbox).
 //!
