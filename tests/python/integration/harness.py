@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import pathlib
 import signal
 import threading
 import time
@@ -28,6 +29,15 @@ def eventually(condition: Callable[[], Any], what: str, timeout: float = DEADLIN
             return outcome
         assert time.monotonic() < deadline, f"not within {timeout:.0f} s: {what}"
         pause.wait(_LOOK_SECONDS)
+
+
+def _is_stopped(pid: int) -> bool:
+    """Whether every thread has stopped: a signal takes its time to reach those that run on another core."""
+    states = [
+        path.read_text().rpartition(")")[2].split()[0] for path in pathlib.Path(f"/proc/{pid}/task").glob("*/stat")
+    ]
+    # Where there is no /proc, the signal has to do.
+    return all(state == "T" for state in states)
 
 
 class Cluster:
@@ -60,8 +70,10 @@ class Cluster:
         return self.nodes[index]
 
     def pause(self, index: int) -> None:
-        """SIGSTOP: it keeps everything and answers nothing."""
-        self.nodes[index].signal(signal.SIGSTOP)
+        """SIGSTOP: it keeps everything and answers nothing, from when this returns."""
+        node = self.nodes[index]
+        node.signal(signal.SIGSTOP)
+        eventually(lambda: _is_stopped(node.pid), f"node {index} is stopped")
 
     def resume(self, index: int) -> None:
         """SIGCONT."""
