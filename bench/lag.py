@@ -16,7 +16,7 @@ from kvstore.cli.processes import start_cluster, stop_all
 VALUE = b"x" * 100
 FULL_SECONDS = 3.0
 HALF_SECONDS = 3.0
-BURST_SECONDS = 0.002
+BURST_SECONDS = 0.005
 BATCH_MAX = 4000
 TARGET_MS = 5.0
 
