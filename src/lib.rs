@@ -10,7 +10,7 @@
 //! L3  replication       eventual: a pure core, handle(now, event) -> actions, under a thin tokio driver
 //! L2  storage           records in memory, one RwLock a partition
 //! L1  env, wire         the doors to the world (clock, randomness, network) | generated protobuf and conversions
-//! L0  types, error, limits, config, sync    data, order, bounds, locks: no I/O, no async
+//! L0  types, error, limits, config, sync, faults    data, order, bounds, locks: no I/O, no async
 //! ```
 //!
 //! Reading order: [`types`] for the words, [`storage`] for where records live, [`replication`] for how nodes agree,
@@ -22,6 +22,7 @@ pub mod client;
 pub mod config;
 pub mod env;
 pub mod error;
+pub mod faults;
 pub mod limits;
 pub mod node;
 pub mod replication;

@@ -100,10 +100,21 @@ pub const STATE_CHUNKS_IN_FLIGHT: usize = 4;
 pub const STATE_TRANSFERS_MAX: usize = 4;
 
 /// The version of what nodes say to each other; nodes with different versions refuse each other.
-pub const PROTOCOL_VERSION: u32 = 1;
+pub const PROTOCOL_VERSION: u32 = 2;
 
 /// Members a node remembers. Far beyond what full replication is good for; bounds what a hostile peer can make us dial.
 pub const MEMBERS_MAX: usize = 256;
+
+/// Removed nodes that are remembered, the latest: each restart of a memory-only node makes one. One that was forgotten and
+/// still runs would be taken for new.
+pub const REMOVED_MAX: usize = 4096;
+
+/// Bytes of one message of the failure detector.
+pub const GOSSIP_BYTES_MAX: usize = 16 * 1024;
+
+/// Steps of what writers had seen in one message, and those one partition keeps. Beyond it the oldest are forgotten, and
+/// the writes before them count as not seen: a conflict may then be reported that was none, never the reverse.
+pub const SEEN_STEPS_MAX: usize = 32 * 1024;
 
 /// Entries of a version vector in one message; one for each incarnation of a node the cluster ever saw writing.
 pub const VECTOR_ENTRIES_MAX: usize = 16 * 1024;

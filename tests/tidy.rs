@@ -7,7 +7,7 @@ use std::{
 };
 
 /// Modules and their layers; imports point to lower layers only. `node` and `client` stand side by side.
-const LAYERS: [(&str, u8); 15] = [
+const LAYERS: [(&str, u8); 17] = [
     ("types", 0),
     ("error", 0),
     ("Error", 0),
@@ -15,9 +15,11 @@ const LAYERS: [(&str, u8); 15] = [
     ("Result", 0),
     ("limits", 0),
     ("config", 0),
+    ("faults", 0),
     ("env", 1),
     ("wire", 1),
     ("storage", 2),
+    ("cluster", 2),
     ("replication", 3),
     ("rpc", 4),
     ("node", 5),

@@ -11,7 +11,7 @@ use std::{sync::Arc, time::Duration};
 use parking_lot::{Condvar, Mutex, RwLock};
 use tokio::runtime::{Builder, Runtime};
 
-use self::running::Running;
+pub use self::running::Running;
 use crate::{
     config::NodeConfig,
     env::Env,

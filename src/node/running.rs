@@ -17,8 +17,8 @@ use crate::{
     VERSION,
 };
 
-/// A node with an open port.
-pub(super) struct Running {
+/// A node with an open port, on whatever tokio runtime it was opened on. [`super::Node`] gives it one of its own.
+pub struct Running {
     inside: Arc<Inside>,
     /// Taken when the node closes.
     server: Mutex<Option<Server>>,
@@ -41,7 +41,7 @@ impl Running {
     ///
     /// # Errors
     /// `ADDRESS_IN_USE`, `BIND_FAILED`.
-    pub(super) async fn open(config: &NodeConfig, env: &Env, id: NodeId) -> Result<Running> {
+    pub async fn open(config: &NodeConfig, env: &Env, id: NodeId) -> Result<Running> {
         let listener = match env.transport.listen(&config.host, config.port).await {
             Ok(listener) => listener,
             Err(error) => return Err(bind_error(config, env, &error).await),
@@ -71,7 +71,7 @@ impl Running {
 
     /// Refuses clients, hands over to peers, closes every connection. Within `patience` and a short grace. False when
     /// something had to be cut short.
-    pub(super) async fn close(&self, patience: Duration) -> bool {
+    pub async fn close(&self, patience: Duration) -> bool {
         let Some(server) = self.server.lock().take() else { return true };
         // A write that were acknowledged after the hand-over would be lost.
         server.leave().await;
@@ -83,28 +83,33 @@ impl Running {
     }
 
     /// Returns when the node has caught up with at least one peer, or has none.
-    pub(super) fn ready(&self) -> impl Future<Output = ()> + Send + 'static {
+    pub fn ready(&self) -> impl Future<Output = ()> + Send + 'static {
         let inside = self.inside.clone();
         async move { inside.replication.ready().await }
     }
 
-    pub(super) fn address(&self) -> &Address {
+    /// The address by which others reach it.
+    pub fn address(&self) -> &Address {
         &self.inside.address
     }
 
-    pub(super) fn port(&self) -> u16 {
+    /// The port it listens on.
+    pub fn port(&self) -> u16 {
         self.inside.port
     }
 
-    pub(super) fn keyspace(&self) -> &Arc<Eventual> {
+    /// The data.
+    pub fn keyspace(&self) -> &Arc<Eventual> {
         &self.inside.keyspace
     }
 
-    pub(super) fn status(&self, digests: bool) -> NodeStatus {
+    /// How it is, without I/O. `digests` reads every record.
+    pub fn status(&self, digests: bool) -> NodeStatus {
         self.inside.status(digests)
     }
 
-    pub(super) fn members(&self) -> Vec<MemberStatus> {
+    /// The members it knows, itself first.
+    pub fn members(&self) -> Vec<MemberStatus> {
         self.inside.members()
     }
 }

@@ -3,6 +3,8 @@
 
 use std::num::NonZeroU64;
 
+use bytes::Bytes;
+
 use super::{Address, Key, NodeId, PartitionId, Record, Sequence, Timestamp, Value, VersionVector};
 
 /// A message between two replicas.
@@ -10,10 +12,10 @@ use super::{Address, Key, NodeId, PartitionId, Record, Sequence, Timestamp, Valu
 pub enum PeerMessage {
     /// The first in each direction.
     Hello(Hello),
-    /// The members the sender is connected with.
-    Members(Vec<Member>),
-    /// Where the sender stands, partition by partition.
-    Positions(Vec<PartitionPosition>),
+    /// The members the sender counts.
+    Members(Membership),
+    /// Where the sender stands.
+    Positions(Positions),
     /// Stretches of the sender's own writes.
     Changes(Vec<PartitionChanges>),
     /// The receiver's writes that the sender has applied, by partition.
@@ -26,6 +28,8 @@ pub enum PeerMessage {
         partition: PartitionId,
         /// What the asker has of it.
         vector: VersionVector,
+        /// Send every record, whatever the vector covers.
+        repair: bool,
     },
     /// A part of the answer.
     StateChunk(StateChunk),
@@ -34,6 +38,19 @@ pub enum PeerMessage {
         /// Which transfer it belongs to.
         transfer: TransferId,
     },
+    /// The receiver of changes stopped before a write that is stamped too far ahead of its clock.
+    ClockSkew {
+        /// Which partition.
+        partition: PartitionId,
+        /// The last write that it has.
+        sequence: Sequence,
+        /// By how much the next one is ahead.
+        ahead_ms: u64,
+    },
+    /// A message of the failure detector.
+    Gossip(Bytes),
+    /// The sender leaves for good.
+    Leave,
 }
 
 /// Names a state transfer; chosen by its asker.
@@ -47,6 +64,17 @@ pub struct Member {
     pub node: NodeId,
     /// Where others reach it.
     pub address: Address,
+    /// When this incarnation began: milliseconds since the Unix epoch, by its own clock.
+    pub born_ms: u64,
+}
+
+/// Who belongs to the cluster, as one node sees it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Membership {
+    /// The members that it counts, itself left out.
+    pub members: Vec<Member>,
+    /// The nodes that were removed for good.
+    pub removed: Vec<NodeId>,
 }
 
 /// Who the sender is.
@@ -60,8 +88,22 @@ pub struct Hello {
     pub sender: Member,
     /// Into how many partitions its keyspace is cut; must be equal.
     pub partitions: u16,
-    /// The members that the sender is connected with.
-    pub members: Vec<Member>,
+    /// Whom the sender counts. A receiver that is not among them is new to the sender.
+    pub membership: Membership,
+}
+
+/// Where the sender stands.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Positions {
+    /// Drawn from the sender's clock before the vectors were read: each of its own writes stamped up to here is covered
+    /// by its own entry, and each later one is stamped beyond.
+    pub clock: Timestamp,
+    /// What its wall clock showed.
+    pub wall_ms: u64,
+    /// An order-independent hash of the nodes that it knows to be removed.
+    pub removed_digest: u64,
+    /// By partition.
+    pub partitions: Vec<PartitionPosition>,
 }
 
 /// Where the sender stands in one partition.
@@ -73,6 +115,10 @@ pub struct PartitionPosition {
     pub vector: VersionVector,
     /// The oldest own write that the sender can still stream.
     pub outbox_first: Sequence,
+    /// The sender has every write of every member stamped up to here; [`Timestamp::ZERO`]: it cannot say.
+    pub low: Timestamp,
+    /// The digest of the values that it holds at this vector; `None` while fetched state is being merged.
+    pub digest: Option<u64>,
 }
 
 /// A stretch of the sender's own writes in one partition, without gaps.
@@ -82,10 +128,23 @@ pub struct PartitionChanges {
     pub partition: PartitionId,
     /// The sequence of the first change; the following ones count up.
     pub first_sequence: Sequence,
-    /// Up to which of the receiver's own writes the sender had applied when it took the last of these.
-    pub seen: Sequence,
+    /// What the sender had applied of each member's writes at the first of these, and each time that grew in between.
+    pub seen: Vec<SeenStep>,
     /// The writes.
     pub changes: Vec<Change>,
+}
+
+/// From its own write `from` on, `writer` had applied the writes of `of` up to `seen`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SeenStep {
+    /// Whose knowledge this is.
+    pub writer: NodeId,
+    /// Of whose writes.
+    pub of: NodeId,
+    /// The first of the writer's own writes for which it holds.
+    pub from: Sequence,
+    /// Up to where.
+    pub seen: Sequence,
 }
 
 /// A write without its dot, which its place in the stretch gives.
@@ -112,8 +171,19 @@ pub struct StateChunk {
     pub partition: PartitionId,
     /// Records that the asker's vector does not cover.
     pub records: Vec<StateRecord>,
-    /// In the last chunk: the sender's vector as it was when the transfer began.
-    pub last: Option<VersionVector>,
+    /// In the last chunk: what the receiver takes over once it has merged all.
+    pub last: Option<StateEnd>,
+}
+
+/// What ends a state transfer.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StateEnd {
+    /// The sender's vector as it was when the transfer began.
+    pub vector: VersionVector,
+    /// What the writers of the records had seen, as far as somebody may still ask.
+    pub seen: Vec<SeenStep>,
+    /// Covers every tombstone that the sender had dropped.
+    pub dropped: VersionVector,
 }
 
 /// A record of a state transfer.

@@ -28,7 +28,8 @@ pub use command::{Command, CommandKind, Written};
 pub use id::{Dot, NodeId, PartitionId, Sequence};
 pub use key::Key;
 pub use message::{
-    Change, Hello, Member, PartitionChanges, PartitionPosition, PeerMessage, StateChunk, StateRecord, TransferId,
+    Change, Hello, Member, Membership, PartitionChanges, PartitionPosition, PeerMessage, Positions, SeenStep,
+    StateChunk, StateEnd, StateRecord, TransferId,
 };
 pub use operation::{Answer, Entry, EntryPage, Operation};
 pub use range::{KeyRange, OwnedBounds, Page, PageRequest};

@@ -1,8 +1,15 @@
 //! The data of one eventual keyspace on one node, and the only code that changes it.
 
+mod apply;
+mod progress;
+
 use std::{num::NonZeroU64, sync::Arc};
 
 use tokio::sync::Notify;
+
+pub use apply::Applied;
+use progress::merge_with;
+pub(super) use progress::Progress;
 
 use super::{outbox::OutboxBounds, snapshot::Pins, Hlc, Outbox};
 use crate::{
@@ -12,52 +19,10 @@ use crate::{
     storage::{partition_of, Merged, Partition, Partitions, Records, RecordsStats},
     sync::{AtomicBool, AtomicU64, Ordering},
     types::{
-        Change, Command, CommandKind, Dot, Key, KeyRange, NodeId, Page, PageRequest, PartitionChanges, PartitionDigest,
-        PartitionId, Record, Sequence, StateRecord, Timestamp, VersionVector, Written,
+        Change, Command, CommandKind, Dot, KeyRange, NodeId, Page, PageRequest, PartitionChanges, PartitionDigest,
+        PartitionId, Record, SeenStep, Sequence, Timestamp, VersionVector, Written,
     },
 };
-
-/// What the engine changes together with the records of a partition, under the same lock.
-#[derive(Debug, Default)]
-pub(super) struct Progress {
-    /// Own recent writes.
-    pub(super) outbox: Outbox,
-    /// What was applied of the *other* nodes' writes; the outbox knows the own ones.
-    others: VersionVector,
-    /// Snapshots that are being read.
-    pub(super) pins: Pins,
-}
-
-impl Progress {
-    /// What `me`, the owner of the outbox, has of this partition: its own writes too.
-    pub(super) fn vector(&self, me: NodeId) -> VersionVector {
-        let mut vector = self.others.clone();
-        vector.raise(me, self.outbox.last());
-        vector
-    }
-}
-
-/// Merges a record; see [`merge_with`].
-fn merge(partition: &mut Partition<Progress>, key: Key, record: Record) -> Merged {
-    merge_with(partition, key, |_| Some(record)).expect("a record was given")
-}
-
-/// The only way into the records: snapshots that are being read keep what is replaced.
-fn merge_with(
-    partition: &mut Partition<Progress>,
-    key: Key,
-    next: impl FnOnce(Option<&Record>) -> Option<Record>,
-) -> Option<Merged> {
-    let Partition { records, sidecar } = partition;
-    if sidecar.pins.is_empty() {
-        return records.merge_with(key, next);
-    }
-    let merged = records.merge_with(key.clone(), next);
-    if let Some(Merged::Replaced(old)) = &merged {
-        sidecar.pins.keep(&key, old);
-    }
-    merged
-}
 
 /// One eventual keyspace on one node. Reads and writes are local, synchronous and thread-safe.
 pub struct Eventual {
@@ -70,15 +35,6 @@ pub struct Eventual {
     /// There are own writes that the replica has not been told of.
     has_news: AtomicBool,
     news: Notify,
-}
-
-/// What became of a stretch of a peer's writes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Applied {
-    /// All are applied; the peer's writes are now covered up to here.
-    UpTo(Sequence),
-    /// The stretch begins after a gap and was not applied; the peer's writes are covered up to here.
-    Gap(Sequence),
 }
 
 impl Eventual {
@@ -253,61 +209,10 @@ impl Eventual {
                     break;
                 }
             }
-            Some(PartitionChanges {
-                partition,
-                first_sequence: from,
-                seen: progress.others.sequence(receiver),
-                changes,
-            })
+            let seen = progress.others.sequence(receiver);
+            let seen = vec![SeenStep { writer: self.me, of: receiver, from, seen }];
+            Some(PartitionChanges { partition, first_sequence: from, seen, changes })
         })
-    }
-
-    /// Merges a stretch of writes that `origin` accepted. Applying it again changes nothing; a stretch that begins after
-    /// a gap is not applied, because the vector speaks of writes without gaps.
-    pub fn apply_changes(&self, origin: NodeId, stretch: PartitionChanges) -> Applied {
-        let mut guard = self.partitions.write(stretch.partition);
-        let position = guard.sidecar.others.sequence(origin);
-        if stretch.first_sequence > position.next() {
-            return Applied::Gap(position);
-        }
-        let known = usize::try_from(position.next().0 - stretch.first_sequence.0).unwrap_or(usize::MAX);
-        let mut sequence = position;
-        for change in stretch.changes.into_iter().skip(known) {
-            self.hlc.observe(change.timestamp);
-            sequence = sequence.next();
-            let record = Record {
-                value: change.value,
-                flags: change.flags,
-                timestamp: change.timestamp,
-                dot: Dot { node: origin, sequence },
-                expires_ms: change.expires_ms,
-            };
-            let Merged::Replaced(old) = merge(&mut guard, change.key, record) else { continue };
-            if old.dot.node == self.me && old.dot.sequence > stretch.seen {
-                self.conflicts.fetch_add(1, Ordering::Relaxed);
-            }
-        }
-        guard.sidecar.others.raise(origin, sequence);
-        Applied::UpTo(sequence)
-    }
-
-    /// Merges a part of a state transfer. The whole of it, and then its vector, must follow before anything else is
-    /// served from this partition: until then there are records here that the vector does not cover.
-    pub fn apply_state(&self, partition: PartitionId, records: Vec<StateRecord>) {
-        let mut guard = self.partitions.write(partition);
-        for StateRecord { key, record } in records {
-            self.hlc.observe(record.timestamp);
-            merge(&mut guard, key, record);
-        }
-    }
-
-    /// Takes over the vector of a peer whose state at that vector was merged whole. The entry of this node itself is
-    /// ignored: nobody knows more of it than itself.
-    pub fn adopt_vector(&self, partition: PartitionId, vector: &VersionVector) {
-        let mut guard = self.partitions.write(partition);
-        for (node, sequence) in vector.iter().filter(|&(node, _)| node != self.me) {
-            guard.sidecar.others.raise(node, sequence);
-        }
     }
 
     /// A partition under its read lock.

@@ -226,7 +226,7 @@ mod tests {
     }
 
     fn member(node: u64, port: u16) -> Member {
-        Member { node: NodeId(node), address: address(port) }
+        Member { node: NodeId(node), address: address(port), born_ms: 0 }
     }
 
     #[test]

@@ -18,7 +18,9 @@ use std::{
 use super::{replica::SessionId, Eventual};
 use crate::{
     limits::{STALLED_ROUNDS_MAX, STATE_TRANSFERS_MAX, STATE_TRANSFER_TIMEOUT},
-    types::{NodeId, PartitionId, PartitionPosition, Sequence, StateChunk, StateRecord, TransferId, VersionVector},
+    types::{
+        NodeId, PartitionId, PartitionPosition, Sequence, StateChunk, StateEnd, StateRecord, TransferId, VersionVector,
+    },
 };
 
 /// The transfers under way, and which origins seem stalled.
@@ -37,8 +39,8 @@ struct Pull {
     progressed: Duration,
     /// The pieces that came, to be merged when all are here.
     pieces: VecDeque<Vec<StateRecord>>,
-    /// The last piece is here: the vector to adopt after the merge.
-    vector: Option<VersionVector>,
+    /// The last piece is here: what to take over after the merge.
+    end: Option<StateEnd>,
 }
 
 /// An origin whose writes others have and we have not.
@@ -100,7 +102,7 @@ impl Pulls {
             let Some(source) = sources.iter().filter(needed).min_by_key(least_asked) else { continue };
             self.last_transfer += 1;
             let (transfer, session) = (TransferId(self.last_transfer), source.session);
-            let pull = Pull { session, partition, progressed: now, pieces: VecDeque::new(), vector: None };
+            let pull = Pull { session, partition, progressed: now, pieces: VecDeque::new(), end: None };
             self.active.insert(transfer, pull);
             requests.push(Request { session, transfer, partition, vector });
         }
@@ -128,19 +130,19 @@ impl Pulls {
     /// Takes in a piece of an answer.
     pub(super) fn handle_chunk(&mut self, now: Duration, session: SessionId, chunk: StateChunk) -> Piece {
         let Some(pull) = self.active.get_mut(&chunk.transfer) else { return Piece::Late };
-        if pull.session != session || pull.partition != chunk.partition || pull.vector.is_some() {
+        if pull.session != session || pull.partition != chunk.partition || pull.end.is_some() {
             return Piece::Wrong;
         }
         pull.progressed = now;
         pull.pieces.push_back(chunk.records);
-        pull.vector = chunk.last;
+        pull.end = chunk.last;
         Piece::Kept
     }
 
     /// Merges the next piece of a transfer that is here whole; with the last, adopts its vector. `None`: there is
     /// nothing to merge. `Some(Some(partition))`: this partition is complete.
     pub(super) fn merge_next(&mut self, keyspace: &Eventual) -> Option<Option<PartitionId>> {
-        let (&transfer, pull) = self.active.iter_mut().find(|(_, pull)| pull.vector.is_some())?;
+        let (&transfer, pull) = self.active.iter_mut().find(|(_, pull)| pull.end.is_some())?;
         if let Some(records) = pull.pieces.pop_front() {
             keyspace.apply_state(pull.partition, records);
         }
@@ -148,19 +150,18 @@ impl Pulls {
             return Some(None);
         }
         let pull = self.active.remove(&transfer)?;
-        keyspace.adopt_vector(pull.partition, &pull.vector?);
+        keyspace.adopt_end(pull.partition, &pull.end?);
         Some(Some(pull.partition))
     }
 
     /// Whether a partition is in the middle of a merge: its records are ahead of its vector.
     pub(super) fn is_merging(&self, partition: PartitionId) -> bool {
-        self.active.values().any(|pull| pull.partition == partition && pull.vector.is_some())
+        self.active.values().any(|pull| pull.partition == partition && pull.end.is_some())
     }
 
     /// Gives up transfers that stand still; returns the sessions they were asked of.
     pub(super) fn expire(&mut self, now: Duration) -> Vec<SessionId> {
-        let is_late =
-            |pull: &Pull| pull.vector.is_none() && now.saturating_sub(pull.progressed) >= STATE_TRANSFER_TIMEOUT;
+        let is_late = |pull: &Pull| pull.end.is_none() && now.saturating_sub(pull.progressed) >= STATE_TRANSFER_TIMEOUT;
         let late = self.active.values().filter(|pull| is_late(pull)).map(|pull| pull.session).collect();
         self.active.retain(|_, pull| !is_late(pull));
         late
@@ -168,7 +169,7 @@ impl Pulls {
 
     /// Forgets what was asked of a session that ended; what is here whole stays.
     pub(super) fn session_ended(&mut self, session: SessionId) {
-        self.active.retain(|_, pull| pull.session != session || pull.vector.is_some());
+        self.active.retain(|_, pull| pull.session != session || pull.end.is_some());
     }
 
     /// Transfers under way that were asked of a session.

@@ -167,7 +167,7 @@ pub(super) struct Replica {
 impl Replica {
     /// A replica that has not met anyone.
     pub(super) fn new(config: ReplicaConfig, keyspace: Arc<Eventual>, now: Now) -> Replica {
-        let me = Member { node: keyspace.me(), address: config.advertise };
+        let me = Member { node: keyspace.me(), address: config.advertise, born_ms: now.wall_ms };
         Replica {
             peers: Peers::new(&me.address, &config.peers),
             me,
@@ -256,7 +256,7 @@ impl Replica {
         if now.monotonic >= self.positions_due {
             self.positions_due = now.monotonic + POSITIONS_INTERVAL.mul_f64(self.rng.random_range(0.75..1.25));
             self.observe_round(now);
-            self.tell_positions(actions);
+            self.tell_positions(now, actions);
         }
         self.plan_pulls(now, actions);
     }
@@ -315,7 +315,7 @@ impl Replica {
         let sources = sources(&self.sessions, now);
         for request in self.pulls.plan(now.monotonic, &self.keyspace, &sources) {
             let (transfer, partition, vector) = (request.transfer, request.partition, request.vector);
-            let message = PeerMessage::StateRequest { transfer, partition, vector };
+            let message = PeerMessage::StateRequest { transfer, partition, vector, repair: false };
             actions.push(Action::Send { session: request.session, message });
         }
     }

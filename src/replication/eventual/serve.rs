@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     limits::{STATE_CHUNKS_IN_FLIGHT, STATE_TRANSFERS_MAX},
-    types::{PartitionId, StateChunk, TransferId, VersionVector},
+    types::{PartitionId, StateChunk, StateEnd, TransferId, VersionVector},
 };
 
 /// The transfers to one peer.
@@ -59,7 +59,7 @@ impl Serves {
         let take = || Snapshot::take(keyspace, partition, serve.known.clone());
         let snapshot = serve.snapshot.get_or_insert_with(take);
         let records = snapshot.next_piece(bounds);
-        let last = snapshot.is_read().then(|| snapshot.vector().clone());
+        let last = snapshot.is_read().then(|| StateEnd { vector: snapshot.vector().clone(), ..StateEnd::default() });
         serve.in_flight += 1;
         if last.is_some() {
             self.active.remove(&transfer);

@@ -43,7 +43,7 @@ async fn the_largest_batch_passes() {
     let batch = PeerMessage::Changes(vec![PartitionChanges {
         partition: PartitionId(0),
         first_sequence: Sequence(1),
-        seen: Sequence(0),
+        seen: Vec::new(),
         changes: vec![change(REPLICATION_BATCH_BYTES_TARGET - 1), change(VALUE_BYTES_MAX)],
     }]);
     ours.outbound.send(batch.clone()).await.unwrap();

@@ -30,21 +30,32 @@ fn vector() -> impl Strategy<Value = VersionVector> {
 
 fn member() -> impl Strategy<Value = Member> {
     let host = prop_oneof![Just("127.0.0.1"), Just("::1"), Just("db-1.example.org")];
-    (node(), host, 1..=u16::MAX)
-        .prop_map(|(node, host, port)| Member { node, address: crate::types::Address::new(host, port).unwrap() })
+    (node(), host, 1..=u16::MAX, any::<u64>()).prop_map(|(node, host, port, born_ms)| Member {
+        node,
+        address: crate::types::Address::new(host, port).unwrap(),
+        born_ms,
+    })
 }
 
-fn members() -> impl Strategy<Value = Vec<Member>> {
-    prop::collection::vec(member(), 0..5)
+fn membership() -> impl Strategy<Value = Membership> {
+    let (members, removed) = (prop::collection::vec(member(), 0..5), prop::collection::vec(node(), 0..5));
+    (members, removed).prop_map(|(members, removed)| Membership { members, removed })
+}
+
+fn timestamp() -> impl Strategy<Value = Timestamp> {
+    (0..=TIMESTAMP_MS_MAX, any::<u16>()).prop_map(|(ms, counter)| Timestamp(ms << 16 | u64::from(counter)))
+}
+
+fn steps(writer: impl Strategy<Value = NodeId>) -> impl Strategy<Value = Vec<SeenStep>> {
+    let step = (writer, node(), sequence(0), sequence(0));
+    prop::collection::vec(step.prop_map(|(writer, of, from, seen)| SeenStep { writer, of, from, seen }), 0..5)
 }
 
 fn change() -> impl Strategy<Value = Change> {
     let key = prop::collection::vec(any::<u8>(), 1..40).prop_map(|bytes| Key::new(&bytes).unwrap());
     let value = prop::option::of(prop::collection::vec(any::<u8>(), 0..100));
-    let timestamp =
-        (0..=TIMESTAMP_MS_MAX, any::<u16>()).prop_map(|(ms, counter)| Timestamp(ms << 16 | u64::from(counter)));
     let expires_ms = prop::option::of((1..=u64::MAX).prop_map(|ms| NonZeroU64::new(ms).unwrap()));
-    (key, value, any::<u32>(), timestamp, expires_ms).prop_map(|(key, value, flags, timestamp, expires_ms)| Change {
+    (key, value, any::<u32>(), timestamp(), expires_ms).prop_map(|(key, value, flags, timestamp, expires_ms)| Change {
         key,
         value: value.map(|bytes| Value::new(&bytes).unwrap()),
         flags,
@@ -55,9 +66,9 @@ fn change() -> impl Strategy<Value = Change> {
 
 fn changes() -> impl Strategy<Value = PartitionChanges> {
     let changes = prop::collection::vec(change(), 0..8);
-    (partition(), sequence(1), sequence(0), changes).prop_map(|(partition, first_sequence, seen, changes)| {
-        PartitionChanges { partition, first_sequence, seen, changes }
-    })
+    (partition(), sequence(1), steps(Just(NodeId(0))), changes).prop_map(
+        |(partition, first_sequence, seen, changes)| PartitionChanges { partition, first_sequence, seen, changes },
+    )
 }
 
 fn record() -> impl Strategy<Value = StateRecord> {
@@ -68,28 +79,42 @@ fn record() -> impl Strategy<Value = StateRecord> {
 }
 
 fn position() -> impl Strategy<Value = PartitionPosition> {
-    (partition(), vector(), sequence(1)).prop_map(|(partition, vector, outbox_first)| PartitionPosition {
-        partition,
-        vector,
-        outbox_first,
+    let digest = prop::option::of(any::<u64>());
+    (partition(), vector(), sequence(1), timestamp(), digest).prop_map(
+        |(partition, vector, outbox_first, low, digest)| PartitionPosition {
+            partition,
+            vector,
+            outbox_first,
+            low,
+            digest,
+        },
+    )
+}
+
+fn positions() -> impl Strategy<Value = Positions> {
+    let partitions = prop::collection::vec(position(), 0..16);
+    (timestamp(), any::<u64>(), any::<u64>(), partitions).prop_map(|(clock, wall_ms, removed_digest, partitions)| {
+        Positions { clock, wall_ms, removed_digest, partitions }
     })
 }
 
 fn hello() -> impl Strategy<Value = Hello> {
-    (any::<u32>(), "[a-z.]{0,64}", member(), any::<u16>(), members()).prop_map(
-        |(protocol_version, cluster, sender, partitions, members)| Hello {
+    (any::<u32>(), "[a-z.]{0,64}", member(), any::<u16>(), membership()).prop_map(
+        |(protocol_version, cluster, sender, partitions, membership)| Hello {
             protocol_version,
             cluster,
             sender,
             partitions,
-            members,
+            membership,
         },
     )
 }
 
 fn chunk() -> impl Strategy<Value = StateChunk> {
     let records = prop::collection::vec(record(), 0..8);
-    (any::<u64>(), partition(), records, prop::option::of(vector())).prop_map(|(transfer, partition, records, last)| {
+    let end = (vector(), steps(node()), vector());
+    let end = end.prop_map(|(vector, seen, dropped)| StateEnd { vector, seen, dropped });
+    (any::<u64>(), partition(), records, prop::option::of(end)).prop_map(|(transfer, partition, records, last)| {
         StateChunk { transfer: TransferId(transfer), partition, records, last }
     })
 }
@@ -97,15 +122,20 @@ fn chunk() -> impl Strategy<Value = StateChunk> {
 fn message() -> impl Strategy<Value = PeerMessage> {
     prop_oneof![
         hello().prop_map(PeerMessage::Hello),
-        members().prop_map(PeerMessage::Members),
-        prop::collection::vec(position(), 0..16).prop_map(PeerMessage::Positions),
+        membership().prop_map(PeerMessage::Members),
+        positions().prop_map(PeerMessage::Positions),
         prop::collection::vec(changes(), 0..4).prop_map(PeerMessage::Changes),
         prop::collection::vec((partition(), sequence(0)), 0..16).prop_map(PeerMessage::Acknowledgements),
-        (any::<u64>(), partition(), vector()).prop_map(|(transfer, partition, vector)| PeerMessage::StateRequest {
-            transfer: TransferId(transfer),
-            partition,
-            vector
+        (any::<u64>(), partition(), vector(), any::<bool>()).prop_map(|(transfer, partition, vector, repair)| {
+            PeerMessage::StateRequest { transfer: TransferId(transfer), partition, vector, repair }
         }),
+        (partition(), sequence(0), any::<u64>()).prop_map(|(partition, sequence, ahead_ms)| PeerMessage::ClockSkew {
+            partition,
+            sequence,
+            ahead_ms
+        }),
+        prop::collection::vec(any::<u8>(), 0..100).prop_map(|data| PeerMessage::Gossip(data.into())),
+        Just(PeerMessage::Leave),
         chunk().prop_map(PeerMessage::StateChunk),
         any::<u64>().prop_map(|transfer| PeerMessage::StateChunkReceived { transfer: TransferId(transfer) }),
     ]
@@ -148,7 +178,7 @@ fn field(body: Body) -> &'static str {
 }
 
 fn good_member() -> v1::Member {
-    v1::Member { node_id: 1, address: "h:1".to_string() }
+    v1::Member { node_id: 1, address: "h:1".to_string(), born_ms: 0 }
 }
 
 fn good_hello() -> v1::Hello {
@@ -158,6 +188,8 @@ fn good_hello() -> v1::Hello {
 fn good_change() -> v1::Change {
     v1::Change { key: "k".into(), ..v1::Change::default() }
 }
+
+const BAD_STEP: v1::SeenStep = v1::SeenStep { writer: 1, of: 1, from: 1, seen: u64::MAX };
 
 fn changes_of(stretch: v1::PartitionChanges) -> Body {
     Body::Changes(v1::Changes { partitions: vec![stretch] })
@@ -185,12 +217,17 @@ fn each_bad_field_of_a_hello_or_member_list_is_named() {
         ("hello.cluster", v1::Hello { cluster: "c".repeat(65), ..good_hello() }),
         ("hello.partitions", v1::Hello { partitions: 1 << 16, ..good_hello() }),
         ("hello.members", v1::Hello { members: members(MEMBERS_MAX + 1), ..good_hello() }),
+        ("hello.removed", v1::Hello { removed: vec![1; REMOVED_MAX + 1], ..good_hello() }),
+        ("hello.removed", v1::Hello { removed: vec![0], ..good_hello() }),
     ];
     for (name, hello) in cases {
         assert_eq!(field(Body::Hello(hello)), name);
     }
-    assert_eq!(field(Body::Members(v1::Members { members: members(MEMBERS_MAX + 1) })), "members.members");
-    let most = v1::Members { members: members(MEMBERS_MAX) };
+    assert_eq!(
+        field(Body::Members(v1::Members { members: members(MEMBERS_MAX + 1), removed: Vec::new() })),
+        "members.members"
+    );
+    let most = v1::Members { members: members(MEMBERS_MAX), removed: vec![1; REMOVED_MAX] };
     assert!(PeerMessage::try_from(v1::PeerMessage { body: Some(Body::Members(most)) }).is_ok());
 }
 
@@ -202,7 +239,8 @@ fn each_bad_field_of_changes_is_named() {
         ("changes.first_sequence", v1::PartitionChanges { first_sequence: 0, ..good_stretch() }),
         ("changes.first_sequence", v1::PartitionChanges { first_sequence: u64::MAX, ..good_stretch() }),
         ("changes.changes", v1::PartitionChanges { first_sequence: SEQUENCE_MAX, ..good_stretch() }),
-        ("changes.seen", v1::PartitionChanges { seen: u64::MAX, ..good_stretch() }),
+        ("changes.seen", v1::PartitionChanges { seen: vec![v1::SeenStep::default()], ..good_stretch() }),
+        ("changes.seen", v1::PartitionChanges { seen: vec![BAD_STEP], ..good_stretch() }),
         ("changes.key", changed(v1::Change { key: "".into(), ..good_change() })),
         ("changes.key", changed(v1::Change { key: vec![0; KEY_BYTES_MAX + 1].into(), ..good_change() })),
         ("changes.value", changed(v1::Change { value: Some(vec![0; VALUE_BYTES_MAX + 1].into()), ..good_change() })),
@@ -219,14 +257,15 @@ fn each_bad_field_of_changes_is_named() {
 fn each_bad_field_of_positions_and_acknowledgements_is_named() {
     let entry = v1::VectorEntry { node_id: 1, sequence: 1 };
     let good = v1::PartitionPosition { outbox_first: 1, vector: vec![entry], ..v1::PartitionPosition::default() };
-    let one = |position| Body::Positions(v1::Positions { partitions: vec![position] });
+    let one = |position| Body::Positions(v1::Positions { partitions: vec![position], ..v1::Positions::default() });
     let vector = |vector| v1::PartitionPosition { vector, ..good.clone() };
     assert_eq!(field(one(v1::PartitionPosition { partition: 16, ..good.clone() })), "positions.partition");
     assert_eq!(field(one(v1::PartitionPosition { outbox_first: 0, ..good.clone() })), "positions.outbox_first");
     assert_eq!(field(one(vector(vec![v1::VectorEntry { node_id: 0, sequence: 1 }]))), "positions.vector");
     assert_eq!(field(one(vector(vec![v1::VectorEntry { node_id: 1, sequence: u64::MAX }]))), "positions.vector");
     assert_eq!(field(one(vector(vec![entry; VECTOR_ENTRIES_MAX + 1]))), "positions.vector");
-    let many = v1::Positions { partitions: vec![good.clone(); usize::from(PARTITIONS) + 1] };
+    let many = vec![good.clone(); usize::from(PARTITIONS) + 1];
+    let many = v1::Positions { partitions: many, ..v1::Positions::default() };
     assert_eq!(field(Body::Positions(many)), "positions.partitions");
 
     let acks = |partitions| Body::Acknowledgements(v1::Acknowledgements { partitions });
@@ -239,6 +278,11 @@ fn each_bad_field_of_positions_and_acknowledgements_is_named() {
 #[test]
 fn each_bad_field_of_a_state_transfer_is_named() {
     let entry = v1::VectorEntry { node_id: 1, sequence: 1 };
+    let skew = v1::ClockSkew { partition: 16, ..v1::ClockSkew::default() };
+    assert_eq!(field(Body::ClockSkew(skew)), "clock_skew.partition");
+    let gossip = v1::Gossip { data: vec![0; GOSSIP_BYTES_MAX + 1].into() };
+    assert_eq!(field(Body::Gossip(gossip)), "gossip.data");
+
     let request = v1::StateRequest { partition: 16, ..v1::StateRequest::default() };
     assert_eq!(field(Body::StateRequest(request)), "state_request.partition");
     let request = v1::StateRequest { vector: vec![v1::VectorEntry::default()], ..v1::StateRequest::default() };
@@ -250,6 +294,8 @@ fn each_bad_field_of_a_state_transfer_is_named() {
     let cases = [
         ("state_chunk.partition", v1::StateChunk { partition: 16, ..v1::StateChunk::default() }),
         ("state_chunk.vector", v1::StateChunk { vector: vec![entry], ..v1::StateChunk::default() }),
+        ("state_chunk.vector", v1::StateChunk { dropped: vec![entry], ..v1::StateChunk::default() }),
+        ("state_chunk.seen", v1::StateChunk { last: true, seen: vec![BAD_STEP], ..v1::StateChunk::default() }),
         ("state_chunk.records.node_id", with(v1::StateRecord { node_id: 0, ..good.clone() })),
         ("state_chunk.records.sequence", with(v1::StateRecord { sequence: 0, ..good.clone() })),
         ("state_chunk.records.change", with(v1::StateRecord { change: None, ..good.clone() })),

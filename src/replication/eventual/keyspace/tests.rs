@@ -8,7 +8,7 @@ use super::*;
 use crate::{
     env::SimulatedClock,
     replication::eventual::{OutboxBounds, PieceBounds, Snapshot},
-    types::{Change, Value},
+    types::{Change, Key, StateEnd, Value},
 };
 
 fn keyspace(node: u64) -> Arc<Eventual> {
@@ -64,7 +64,7 @@ fn copy_state(from: &Arc<Eventual>, to: &Eventual, records_max: usize) {
         while !snapshot.is_read() {
             to.apply_state(partition, snapshot.next_piece(bounds));
         }
-        to.adopt_vector(partition, snapshot.vector());
+        to.adopt_end(partition, &StateEnd { vector: snapshot.vector().clone(), ..StateEnd::default() });
     }
 }
 
@@ -109,7 +109,7 @@ proptest! {
         };
         let partition = partition_of(b"k");
         let changes = vec![change; count];
-        let stretch = PartitionChanges { partition, first_sequence: Sequence(first), seen: Sequence::ZERO, changes };
+        let stretch = PartitionChanges { partition, first_sequence: Sequence(first), seen: Vec::new(), changes };
         let before = state(&keyspace);
         prop_assert_eq!(keyspace.apply_changes(NodeId(1), stretch), Applied::Gap(Sequence::ZERO));
         prop_assert_eq!(state(&keyspace), before);
@@ -133,7 +133,7 @@ proptest! {
                 to.apply_state(partition, snapshot.next_piece(bounds));
                 if let Some((key, value)) = late.next() { write(&from, key, value); }
             }
-            to.adopt_vector(partition, snapshot.vector());
+            to.adopt_end(partition, &StateEnd { vector: snapshot.vector().clone(), ..StateEnd::default() });
         }
         prop_assert_eq!(state(&to), expected);
     }

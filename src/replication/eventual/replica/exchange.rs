@@ -5,8 +5,8 @@ use crate::{
     limits::PARTITIONS,
     replication::eventual::{pull::Piece, Applied},
     types::{
-        Hello, NodeId, PartitionChanges, PartitionId, PartitionPosition, PeerMessage, Sequence, StateChunk,
-        VersionVector,
+        Hello, Membership, NodeId, PartitionChanges, PartitionId, PartitionPosition, PeerMessage, Positions, Sequence,
+        StateChunk, Timestamp, VersionVector,
     },
 };
 
@@ -43,16 +43,16 @@ impl Replica {
     ) -> Result<(), Breach> {
         match message {
             PeerMessage::Hello(_) => Ok(()),
-            PeerMessage::Members(members) => {
+            PeerMessage::Members(Membership { members, removed: _ }) => {
                 members.iter().for_each(|member| self.peers.hear_of(member));
                 Ok(())
             }
-            PeerMessage::Positions(positions) => self.handle_positions(now, id, positions, actions),
+            PeerMessage::Positions(positions) => self.handle_positions(now, id, positions.partitions, actions),
             PeerMessage::Changes(stretches) => self.handle_changes((id, node), stretches, actions),
             PeerMessage::Acknowledgements(positions) => {
                 positions.into_iter().try_for_each(|position| self.handle_acknowledgement(now, id, position))
             }
-            PeerMessage::StateRequest { transfer, partition, vector } => {
+            PeerMessage::StateRequest { transfer, partition, vector, repair: _ } => {
                 check(partition)?;
                 let Some(link) = self.link_mut(id) else { return Ok(()) };
                 link.serves.begin(transfer, partition, vector);
@@ -64,6 +64,8 @@ impl Replica {
                 link.serves.confirm(transfer);
                 Ok(())
             }
+            PeerMessage::ClockSkew { partition, .. } => check(partition),
+            PeerMessage::Gossip(_) | PeerMessage::Leave => Ok(()),
         }
     }
 
@@ -71,20 +73,21 @@ impl Replica {
     pub(super) fn work(&mut self, now: Now, actions: &mut Vec<Action>) {
         self.has_backlog = self.merge_fetched(now, actions);
         for id in self.sessions.keys().copied().collect::<Vec<_>>() {
-            self.has_backlog |= self.push(id, actions);
+            self.has_backlog |= self.push(now, id, actions);
             self.has_backlog |= self.serve(id, actions);
         }
         self.check_ready();
     }
 
     /// Where this node stands in every partition.
-    pub(super) fn all_positions(&self) -> Vec<PartitionPosition> {
-        self.keyspace.partition_ids().map(|partition| self.position(partition)).collect()
+    pub(super) fn positions(&self, now: Now) -> Positions {
+        let partitions = self.keyspace.partition_ids().map(|partition| self.position(partition)).collect();
+        Positions { wall_ms: now.wall_ms, partitions, ..Positions::default() }
     }
 
     /// Tells every peer where this node stands.
-    pub(super) fn tell_positions(&self, actions: &mut Vec<Action>) {
-        let positions = self.all_positions();
+    pub(super) fn tell_positions(&self, now: Now, actions: &mut Vec<Action>) {
+        let positions = self.positions(now);
         for (session, _) in self.links() {
             actions.push(Action::Send { session, message: PeerMessage::Positions(positions.clone()) });
         }
@@ -93,7 +96,7 @@ impl Replica {
     fn position(&self, partition: PartitionId) -> PartitionPosition {
         let vector = self.keyspace.vector(partition);
         let outbox_first = self.keyspace.outbox(partition, |outbox| outbox.first());
-        PartitionPosition { partition, vector, outbox_first }
+        PartitionPosition { partition, vector, outbox_first, low: Timestamp::ZERO, digest: None }
     }
 
     fn handle_positions(
@@ -203,14 +206,15 @@ impl Replica {
     }
 
     /// Sends one batch of own writes. True when there is more.
-    fn push(&mut self, id: SessionId, actions: &mut Vec<Action>) -> bool {
+    fn push(&mut self, now: Now, id: SessionId, actions: &mut Vec<Action>) -> bool {
         let Some(link) = self.sessions.get_mut(&id).and_then(|session| session.link_mut()) else { return false };
         let batch = link.push.next_batch(&self.keyspace, link.peer.node, &self.bounds.push);
         if !batch.changes.is_empty() {
             actions.push(Action::Send { session: id, message: PeerMessage::Changes(batch.changes) });
         }
         if !batch.fallen_behind.is_empty() {
-            let positions = batch.fallen_behind.into_iter().map(|partition| self.position(partition)).collect();
+            let partitions = batch.fallen_behind.into_iter().map(|partition| self.position(partition)).collect();
+            let positions = Positions { wall_ms: now.wall_ms, partitions, ..Positions::default() };
             actions.push(Action::Send { session: id, message: PeerMessage::Positions(positions) });
         }
         batch.has_more

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::{Action, Link, Now, Phase, Replica, Session, SessionId};
 use crate::{
     limits::{MEMBERS_MAX, PARTITIONS, PROTOCOL_VERSION},
-    types::{Address, Hello, Member, NodeId, PeerMessage},
+    types::{Address, Hello, Member, Membership, NodeId, PeerMessage},
 };
 
 impl Replica {
@@ -17,7 +17,7 @@ impl Replica {
             cluster: self.cluster.clone(),
             sender: self.me.clone(),
             partitions: PARTITIONS,
-            members: self.connected_members().into_iter().collect(),
+            membership: self.membership(),
         };
         actions.push(Action::Send { session: id, message: PeerMessage::Hello(hello) });
     }
@@ -38,7 +38,7 @@ impl Replica {
         }
         self.close_former_incarnation(now, &hello.sender, actions);
         self.peers.meet(&hello.sender, dialled.as_ref().map(|address| (address, id)));
-        hello.members.iter().for_each(|member| self.peers.hear_of(member));
+        hello.membership.members.iter().for_each(|member| self.peers.hear_of(member));
         let node = hello.sender.node;
         if let Some(session) = self.sessions.get_mut(&id) {
             session.phase = Phase::Linked(Box::new(Link::new(hello.sender, now.wall_ms)));
@@ -47,7 +47,7 @@ impl Replica {
         self.keyspace.partition_ids().for_each(|partition| self.release(partition));
         self.close_duplicates(now, node, actions);
         if self.sessions.contains_key(&id) {
-            actions.push(Action::Send { session: id, message: PeerMessage::Positions(self.all_positions()) });
+            actions.push(Action::Send { session: id, message: PeerMessage::Positions(self.positions(now)) });
         }
     }
 
@@ -57,13 +57,18 @@ impl Replica {
         members.into_iter().take(MEMBERS_MAX).collect()
     }
 
+    /// Who belongs to the cluster, as told to peers.
+    pub(super) fn membership(&self) -> Membership {
+        Membership { members: self.connected_members().into_iter().collect(), removed: Vec::new() }
+    }
+
     /// Tells every peer who is connected here, when that has changed.
     pub(super) fn tell_members(&mut self, actions: &mut Vec<Action>) {
         let members = self.connected_members();
         if members == self.told {
             return;
         }
-        let message = PeerMessage::Members(members.iter().cloned().collect());
+        let message = PeerMessage::Members(self.membership());
         actions.extend(self.links().map(|(session, _)| Action::Send { session, message: message.clone() }));
         self.told = members;
     }

@@ -1,5 +1,7 @@
 //! The rules of a session, one by one: two replicas, or one and a peer that says what the test wants.
 
+mod reports;
+
 use super::*;
 use crate::{
     env::SimulatedClock,
@@ -7,8 +9,8 @@ use crate::{
     replication::eventual::OutboxBounds,
     storage::partition_of,
     types::{
-        Command, CommandKind, Dot, Hello, Key, PartitionChanges, PartitionId, PartitionPosition, PeerState, Record,
-        Sequence, StateChunk, StateRecord, Timestamp, TransferId, Value, VersionVector,
+        Command, CommandKind, Dot, Hello, Key, Membership, PartitionChanges, PartitionId, PartitionPosition, PeerState,
+        Positions, Record, Sequence, StateChunk, StateEnd, StateRecord, Timestamp, TransferId, Value, VersionVector,
     },
 };
 
@@ -30,9 +32,9 @@ fn hello(node: u64, port: u16) -> Hello {
     Hello {
         protocol_version: PROTOCOL_VERSION,
         cluster: "test".to_string(),
-        sender: Member { node: NodeId(node), address: address(port) },
+        sender: Member { node: NodeId(node), address: address(port), born_ms: 0 },
         partitions: PARTITIONS,
-        members: Vec::new(),
+        membership: Membership::default(),
     }
 }
 
@@ -46,8 +48,10 @@ fn positions(entries: &[(u64, u64)], outbox_first: u64) -> PeerMessage {
         partition: partition_of(b"k"),
         vector: vector(entries),
         outbox_first: Sequence(outbox_first),
+        low: Timestamp::ZERO,
+        digest: None,
     };
-    PeerMessage::Positions(vec![position])
+    PeerMessage::Positions(Positions { partitions: vec![position], ..Positions::default() })
 }
 
 impl Bench {
@@ -160,7 +164,8 @@ fn state_chunk(transfer: TransferId, last: Option<VersionVector>) -> PeerMessage
         expires_ms: None,
     };
     let records = vec![StateRecord { key: Key::new(b"k").unwrap(), record }];
-    PeerMessage::StateChunk(StateChunk { transfer, partition: partition_of(b"k"), records, last })
+    let end = last.map(|vector| StateEnd { vector, ..StateEnd::default() });
+    PeerMessage::StateChunk(StateChunk { transfer, partition: partition_of(b"k"), records, last: end })
 }
 
 #[test]
@@ -250,7 +255,7 @@ fn a_stretch_after_a_gap_is_answered_by_where_we_stand() {
     let stretch = PartitionChanges {
         partition: partition_of(b"k"),
         first_sequence: Sequence(7),
-        seen: Sequence::ZERO,
+        seen: Vec::new(),
         changes: Vec::new(),
     };
     let actions = bench.receive(SESSION, PeerMessage::Changes(vec![stretch]));
@@ -265,7 +270,7 @@ fn a_peer_behind_the_outbox_is_told_so_and_pushed_to_again_once_it_has_fetched()
     let actions = bench.receive(SESSION, positions(&[], 1));
     assert_eq!(pushed(&actions), []);
     let told = sent(&actions).into_iter().any(|message| match message {
-        PeerMessage::Positions(positions) => positions[0].outbox_first == Sequence(4),
+        PeerMessage::Positions(positions) => positions.partitions[0].outbox_first == Sequence(4),
         _ => false,
     });
     assert!(told, "{actions:?}");
@@ -325,7 +330,7 @@ fn a_transfer_that_stands_still_is_asked_of_another() {
     let mut asked_next = Vec::new();
     for _ in 0..11 {
         for session in [SessionId(1), SessionId(2)] {
-            bench.receive(session, PeerMessage::Members(Vec::new()));
+            bench.receive(session, PeerMessage::Members(Membership::default()));
         }
         asked_next.extend(asked(&bench.after(Duration::from_secs(1), Event::Tick)));
     }
@@ -338,7 +343,7 @@ fn a_peer_that_breaks_the_protocol_is_cut_off() {
     let stretch = |partition, first_sequence| PartitionChanges {
         partition,
         first_sequence: Sequence(first_sequence),
-        seen: Sequence::ZERO,
+        seen: Vec::new(),
         changes: Vec::new(),
     };
     let nowhere = PartitionId(PARTITIONS);
@@ -349,7 +354,7 @@ fn a_peer_that_breaks_the_protocol_is_cut_off() {
         positions(&[(ME, 1)], 1),
         PeerMessage::Changes(vec![stretch(partition, 0)]),
         PeerMessage::Changes(vec![stretch(nowhere, 1)]),
-        PeerMessage::StateRequest { transfer: TransferId(1), partition: nowhere, vector: vector(&[]) },
+        PeerMessage::StateRequest { transfer: TransferId(1), partition: nowhere, vector: vector(&[]), repair: false },
     ] {
         let mut bench = Bench::new(&[], 10);
         bench.accept(SESSION, 8, 8);
@@ -372,29 +377,4 @@ fn silent_peers_are_cut_off_but_not_for_a_pause_of_our_own() {
         cut.extend(closed(&actions).into_iter().map(|(session, _)| session));
     }
     assert_eq!(cut, [2, 1], "no Hello within its time, then nothing at all");
-}
-
-#[test]
-fn members_are_told_to_all_when_they_change() {
-    let mut bench = Bench::new(&[], 10);
-    bench.accept(SessionId(1), 8, 8);
-    let actions = bench.accept(SessionId(2), 9, 9);
-    let told = |action: &&Action| matches!(action, Action::Send { message: PeerMessage::Members(members), .. } if members.len() == 2);
-    assert_eq!(actions.iter().filter(told).count(), 2);
-    let heard = Member { node: NodeId(10), address: address(10) };
-    bench.receive(SessionId(1), PeerMessage::Members(vec![heard]));
-    assert_eq!(bench.handle(Event::Tick)[0], Action::Dial { address: address(10) });
-}
-
-#[test]
-fn lag_is_the_time_from_a_write_to_its_acknowledgement() {
-    let mut bench = Bench::new(&[], 10);
-    bench.accept(SESSION, 8, 8);
-    bench.receive(SESSION, positions(&[], 1));
-    bench.put("v");
-    bench.handle(Event::News);
-    let all = PeerMessage::Acknowledgements(vec![(partition_of(b"k"), Sequence(1))]);
-    bench.after(Duration::from_millis(7), Event::Received { session: SESSION, message: all });
-    let lag = bench.replica.status().lag;
-    assert_eq!((lag.samples, lag.p50_ms, lag.max_ms), (1, 7.0, 7.0));
 }

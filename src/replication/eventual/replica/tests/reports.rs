@@ -1,0 +1,28 @@
+//! What a replica tells of itself: members to its peers, lag to who watches.
+
+use super::*;
+
+#[test]
+fn members_are_told_to_all_when_they_change() {
+    let mut bench = Bench::new(&[], 10);
+    bench.accept(SessionId(1), 8, 8);
+    let actions = bench.accept(SessionId(2), 9, 9);
+    let told = |action: &&Action| matches!(action, Action::Send { message: PeerMessage::Members(told), .. } if told.members.len() == 2);
+    assert_eq!(actions.iter().filter(told).count(), 2);
+    let heard = Member { node: NodeId(10), address: address(10), born_ms: 0 };
+    bench.receive(SessionId(1), PeerMessage::Members(Membership { members: vec![heard], removed: Vec::new() }));
+    assert_eq!(bench.handle(Event::Tick)[0], Action::Dial { address: address(10) });
+}
+
+#[test]
+fn lag_is_the_time_from_a_write_to_its_acknowledgement() {
+    let mut bench = Bench::new(&[], 10);
+    bench.accept(SESSION, 8, 8);
+    bench.receive(SESSION, positions(&[], 1));
+    bench.put("v");
+    bench.handle(Event::News);
+    let all = PeerMessage::Acknowledgements(vec![(partition_of(b"k"), Sequence(1))]);
+    bench.after(Duration::from_millis(7), Event::Received { session: SESSION, message: all });
+    let lag = bench.replica.status().lag;
+    assert_eq!((lag.samples, lag.p50_ms, lag.max_ms), (1, 7.0, 7.0));
+}
