@@ -8,7 +8,7 @@ WHEEL_DIR := target/wheels
 PYTHONS ?= 3.8 3.11 3.13
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-rust test-python test-concurrency churn verify fix bench bench-store wheel clean
+.PHONY: help demo test test-rust test-python test-concurrency churn verify fix bench bench-paired bench-store wheel clean
 
 help:            ## list the targets
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 20
@@ -55,6 +55,14 @@ fix: $(VENV)/.lint ## what can be mended by a machine
 bench: $(VENV)/.bench ## side-by-side figures, medians of five, as a table
 	$(BIN)/maturin develop --quiet --release
 	$(BIN)/python bench/run.py --markdown target/performance.md
+
+bench-paired: ## in-process get and put against another build: BASE=path/to/kvstore.whl
+	@test -n '$(BASE)' || { echo 'BASE=path/to/kvstore.whl is missing'; exit 2; }
+	$(MAKE) wheel
+	for side in base new; do $(PYTHON) -m venv --clear target/venvs/paired-$$side; done
+	target/venvs/paired-base/bin/pip install --quiet --disable-pip-version-check '$(BASE)'
+	target/venvs/paired-new/bin/pip install --quiet --disable-pip-version-check $(WHEEL_DIR)/release/*.whl
+	target/venvs/paired-new/bin/python bench/paired.py target/venvs/paired-base/bin/python target/venvs/paired-new/bin/python
 
 bench-store: ## the store alone, and the layouts it was chosen from
 	cargo bench --bench store

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import threading
 import time
+from contextlib import contextmanager
 from itertools import cycle, islice
-from typing import Any, Callable, Dict, List, Tuple
+from typing import Any, Callable, Dict, Iterator, List, Tuple
 
 from measure import Row, compare, rate_of
 
@@ -42,11 +43,32 @@ class LockedDict:
 
 def run(rounds: int) -> List[Row]:
     """Both comparisons, on a node with two connected peers in other processes."""
+    with _node_with_peers() as node:
+        return _compare(node, rounds)
+
+
+def rates(rounds: int = 3) -> Dict[str, float]:
+    """Gets and puts a second on such a node, without anything to compare with: the best of some rounds."""
+    with _node_with_peers() as node:
+        keys = [f"bench:{number:08}" for number in range(KEYS)]
+        _put_rate(node, keys)
+        gets, puts = [], []
+        for _ in range(rounds):
+            _until(lambda: not any(peer.unacknowledged for peer in node.status().peers))
+            gets.append(_get_rate(node, keys))
+        for _ in range(rounds):
+            _until(lambda: not any(peer.unacknowledged for peer in node.status().peers))
+            puts.append(_put_rate(node, keys))
+        return {"get": max(gets), "put": max(puts)}
+
+
+@contextmanager
+def _node_with_peers() -> Iterator[kvstore.Node]:
     peers = start_cluster(2)
     try:
         with kvstore.Node(0, [peer.address for peer in peers]) as node:
             _until(lambda: sum(member.connected for member in node.members()) == len(peers) + 1)
-            return _compare(node, rounds)
+            yield node
     finally:
         stop_all(peers)
 
