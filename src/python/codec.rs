@@ -84,6 +84,17 @@ pub(super) fn decode<'py>(
     }
 }
 
+/// Decodes what AUTO decodes without running any Python code, so also under a lock; `None`: [`decode`] has to do it.
+pub(super) fn decode_plain<'py>(py: Python<'py>, payload: &[u8], flags: u32) -> Option<Bound<'py, PyAny>> {
+    match flags {
+        BYTES => Some(PyBytes::new(py, payload).into_any()),
+        TEXT => Some(PyString::new(py, std::str::from_utf8(payload).ok()?).into_any()),
+        FLOAT64 => Some(PyFloat::new(py, f64::from_le_bytes(payload.try_into().ok()?)).into_any()),
+        INT64 => Some(PyInt::new(py, i64::from_le_bytes(payload.try_into().ok()?)).into_any()),
+        _ => None,
+    }
+}
+
 fn auto<'py>(value: &Bound<'py, PyAny>) -> PyResult<(Payload<'py>, u32)> {
     let py = value.py();
     if let Ok(bytes) = value.cast_exact::<PyBytes>() {

@@ -63,9 +63,17 @@ impl PyNode {
         self.keyspace()?.write(Command { key: key.to_key()?, kind })
     }
 
-    fn read(&self, key: &KeyBytes<'_>) -> Result<Option<Record>> {
+    fn read<'py>(&self, py: Python<'py>, key: &KeyBytes<'_>) -> PyResult<Option<Bound<'py, PyAny>>> {
         crate::limits::check_key(key)?;
-        Ok(self.keyspace()?.read(key))
+        let look = |record: &Record| -> Decoded<'py> {
+            let payload = record.value.as_ref().map(Value::as_slice).unwrap_or_default();
+            codec::decode_plain(py, payload, record.flags).ok_or_else(|| record.clone())
+        };
+        match self.keyspace()?.look(key, look) {
+            None => Ok(None),
+            Some(Ok(value)) => Ok(Some(value)),
+            Some(Err(record)) => decode(py, &record).map(Some),
+        }
     }
 
     fn put_value<'py>(
@@ -91,6 +99,9 @@ impl PyNode {
         })
     }
 }
+
+/// A value decoded under the partition's lock, or the record when that cannot be done there.
+type Decoded<'py> = std::result::Result<Bound<'py, PyAny>, Record>;
 
 fn decode<'py>(py: Python<'py>, record: &Record) -> PyResult<Bound<'py, PyAny>> {
     let payload = record.value.as_ref().map(Value::as_slice).unwrap_or_default();
@@ -193,10 +204,8 @@ impl PyNode {
         convert::check_read(read)?;
         // Memory answers at once.
         let _ = timeout;
-        match self.read(&key)? {
-            Some(record) => decode(py, &record),
-            None => Ok(default.unwrap_or_else(|| py.None().into_bound(py))),
-        }
+        let value = self.read(py, &key)?;
+        Ok(value.or(default).unwrap_or_else(|| py.None().into_bound(py)))
     }
 
     /// Store and return the new version; without `ttl` the key never expires. Replication follows by itself.
@@ -236,10 +245,7 @@ impl PyNode {
     }
 
     fn __getitem__<'py>(&self, py: Python<'py>, key: KeyBytes<'py>) -> PyResult<Bound<'py, PyAny>> {
-        match self.read(&key)? {
-            Some(record) => decode(py, &record),
-            None => Err(super::errors::key_not_found(py, &key)),
-        }
+        self.read(py, &key)?.ok_or_else(|| super::errors::key_not_found(py, &key))
     }
 
     fn __setitem__<'py>(&self, key: KeyBytes<'py>, value: &Bound<'py, PyAny>) -> PyResult<()> {
@@ -254,6 +260,7 @@ impl PyNode {
     }
 
     fn __contains__(&self, key: KeyBytes<'_>) -> PyResult<bool> {
-        Ok(self.read(&key)?.is_some())
+        crate::limits::check_key(&key)?;
+        Ok(self.keyspace()?.look(&key, |_| ()).is_some())
     }
 }

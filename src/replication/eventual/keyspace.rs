@@ -63,10 +63,18 @@ impl Eventual {
 
     /// The record of a key as a reader sees it: no tombstone, not expired.
     pub fn read(&self, key: &[u8]) -> Option<Record> {
-        let record = self.partitions.get(key)?;
+        self.look(key, Record::clone)
+    }
+
+    /// As [`Eventual::read`], for readers that make something of the record on the spot: sharing its value would write to
+    /// memory that only has to be read. `look` runs under the partition's lock: it must be quick, must not wait, and must
+    /// not come back here.
+    pub fn look<R>(&self, key: &[u8], look: impl FnOnce(&Record) -> R) -> Option<R> {
+        let guard = self.partitions.read(partition_of(key));
+        let record = guard.records.get(key)?;
         // Only a record that can expire is worth a look at the clock.
         let is_visible = record.value.is_some() && (record.expires_ms.is_none() || !record.is_expired(self.now_ms()));
-        is_visible.then_some(record)
+        is_visible.then(|| look(record))
     }
 
     /// Applies a client's write here; replication follows by itself.
