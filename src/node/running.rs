@@ -121,6 +121,7 @@ impl Host for Inside {
 
     fn status(&self, digests: bool) -> NodeStatus {
         let stats = self.keyspace.stats();
+        let conflicts = self.keyspace.conflict_counts();
         let replication = self.replication.status();
         NodeStatus {
             node: self.keyspace.me(),
@@ -131,7 +132,9 @@ impl Host for Inside {
             keys: stats.keys,
             bytes: stats.bytes,
             tombstones: stats.tombstones,
-            conflicts: self.keyspace.conflicts(),
+            conflicts: conflicts.recorded,
+            conflicts_dropped: conflicts.dropped,
+            conflicts_inexact: conflicts.inexact,
             peers: replication.peers,
             replication_lag: replication.lag,
             digests: if digests { self.keyspace.digests() } else { Vec::new() },

@@ -10,6 +10,7 @@
 
 mod driver;
 mod hlc;
+mod journal;
 mod keyspace;
 mod lag;
 mod link;
@@ -19,6 +20,7 @@ mod pull;
 mod push;
 mod replica;
 mod retention;
+mod seen;
 mod serve;
 mod session;
 mod shell;
