@@ -12,8 +12,8 @@ use crate::{
     error::Result,
     limits::CLOSE_GRACE,
     replication::eventual::{Eventual, PeerStream, Replication, ReplicationConfig},
-    rpc::{Accepting, Host, RpcDialer, Server},
-    types::{Address, MemberStatus, NodeId, NodeStatus},
+    rpc::{gather_conflicts, Accepting, Host, RpcDialer, Server},
+    types::{Address, ConflictQuery, Conflicts, LostWrite, MemberStatus, NodeId, NodeStatus},
     VERSION,
 };
 
@@ -111,6 +111,12 @@ impl Running {
     /// The members it knows, itself first.
     pub fn members(&self) -> Vec<MemberStatus> {
         self.inside.members()
+    }
+
+    /// Its own conflicts and those of every member that it is connected with, the newest first.
+    pub async fn conflicts(&self, query: ConflictQuery) -> Conflicts {
+        let own = self.inside.keyspace.conflicts(&query).iter().map(|conflict| LostWrite::from(&**conflict)).collect();
+        gather_conflicts(own, self.members(), self.inside.env.transport.clone(), query).await
     }
 }
 

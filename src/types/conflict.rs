@@ -1,6 +1,9 @@
 //! An acknowledged write that lost, and what is asked about such writes.
 
-use super::{Key, NodeId, Record};
+use bytes::Bytes;
+
+use super::{Address, Entry, Key, NodeId, Record, Timestamp};
+use crate::error::Error;
 
 /// A write that its node had acknowledged, and that a write of another node replaced whose writer had not applied it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,4 +54,56 @@ pub struct ConflictCounts {
     pub dropped: u64,
     /// Steps of what writers had seen that were forgotten for want of room: a conflict may be recorded that was none.
     pub inexact: u64,
+}
+
+/// A [`Conflict`] as clients see it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LostWrite {
+    /// The key both wrote.
+    pub key: Bytes,
+    /// What was lost; `None`: a delete.
+    pub lost: Option<Entry>,
+    /// What won; `None`: a delete.
+    pub won: Option<Entry>,
+    /// Milliseconds since the Unix epoch.
+    pub noticed_ms: u64,
+    /// The node that had acknowledged it.
+    pub node: NodeId,
+    /// Of the lost write, a delete too.
+    pub lost_version: Timestamp,
+    /// Of the write that won, a delete too.
+    pub won_version: Timestamp,
+}
+
+impl LostWrite {
+    /// Bytes of its key and values.
+    pub fn bytes(&self) -> usize {
+        let value = |entry: &Option<Entry>| entry.as_ref().map_or(0, |entry| entry.value.len());
+        self.key.len() + value(&self.lost) + value(&self.won)
+    }
+}
+
+impl From<&Conflict> for LostWrite {
+    fn from(conflict: &Conflict) -> LostWrite {
+        let key = conflict.key.to_bytes();
+        let entry = |record: &Record| record.value.is_some().then(|| Entry::new(key.clone(), record, false));
+        LostWrite {
+            lost: entry(&conflict.lost),
+            won: entry(&conflict.won),
+            noticed_ms: conflict.noticed_ms,
+            node: conflict.node,
+            lost_version: conflict.lost.timestamp,
+            won_version: conflict.won.timestamp,
+            key,
+        }
+    }
+}
+
+/// The conflicts of a cluster.
+#[derive(Clone, Debug, Default)]
+pub struct Conflicts {
+    /// Each once, the newest first.
+    pub writes: Vec<LostWrite>,
+    /// The members that could not be asked, and why: their conflicts are missing.
+    pub silent: Vec<(Address, Error)>,
 }
