@@ -125,9 +125,7 @@ impl PyConflict {
     fn __richcmp__(&self, other: &Bound<'_, PyAny>, op: CompareOp, py: Python<'_>) -> PyResult<Py<PyAny>> {
         let Ok(other) = other.cast::<PyConflict>() else { return Ok(py.NotImplemented()) };
         match op {
-            CompareOp::Eq | CompareOp::Ne => {
-                Ok(self.fields(py)?.rich_compare(other.get().fields(py)?, op)?.unbind())
-            }
+            CompareOp::Eq | CompareOp::Ne => Ok(self.fields(py)?.rich_compare(other.get().fields(py)?, op)?.unbind()),
             CompareOp::Lt | CompareOp::Le | CompareOp::Gt | CompareOp::Ge => Ok(py.NotImplemented()),
         }
     }
@@ -147,6 +145,10 @@ impl PyConflict {
             None => Ok("None".to_string()),
         };
         let (lost, won) = (side(&self.lost)?, side(&self.won)?);
-        Ok(format!("Conflict(key={key}, lost={lost}, won={won}, when={}, where={:?})", self.when(py)?.str()?, self.node))
+        Ok(format!(
+            "Conflict(key={key}, lost={lost}, won={won}, when={}, where={:?})",
+            self.when(py)?.str()?,
+            self.node
+        ))
     }
 }

@@ -63,11 +63,7 @@ pub async fn node_conflicts(channel: Channel, query: &ConflictQuery) -> Result<V
 ///
 /// # Errors
 /// Those of [`node_conflicts`], for the node at the other end.
-pub async fn all_conflicts(
-    channel: Channel,
-    transport: Arc<dyn Transport>,
-    query: ConflictQuery,
-) -> Result<Conflicts> {
+pub async fn all_conflicts(channel: Channel, transport: Arc<dyn Transport>, query: ConflictQuery) -> Result<Conflicts> {
     let own = node_conflicts(channel.clone(), &query).await?;
     let members = node_members(channel).await?;
     Ok(gather_conflicts(own, members, transport, query).await)

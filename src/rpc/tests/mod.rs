@@ -1,6 +1,7 @@
 //! A server over both transports, with a fake node behind it.
 
 mod calls;
+mod conflicts;
 mod hostile;
 mod lifecycle;
 mod peers;

@@ -5,20 +5,23 @@ from __future__ import annotations
 import json
 import threading
 import time
-from typing import Any, Iterator
+from typing import TYPE_CHECKING, Any, Iterator
 
 import pytest
-from click.testing import Result
 
 import kvstore
 from kvstore.cli.app import program
 
 from .conftest import runner
 
+if TYPE_CHECKING:
+    from click.testing import Result
+
 
 @pytest.fixture(scope="module")
 def loser() -> Iterator[kvstore.Node]:
     """A node that wrote three keys before it met one that wrote them later."""
+    pause = threading.Event()
     with kvstore.Node() as first, kvstore.Node() as second:
         first.start()
         second.start()
@@ -26,12 +29,16 @@ def loser() -> Iterator[kvstore.Node]:
             first.put(key, value)
         first.delete("c")
         first.put("d", "expired", ttl=0.001)
+        # Within one millisecond the greater id would win.
+        done = time.time()
+        while time.time() < done + 0.005:
+            pause.wait(0.001)
         second.put_many({"a": b"won", "c": True, "d": "here"})
         second.delete("b")
         with kvstore.Node(peers=[first.address, second.address]) as third:
             third.start(wait="ready")
-            deadline, pause = time.monotonic() + 10, threading.Event()
-            while first.status().conflicts < 4 or sum(each.connected for each in first.members()) < 3:  # noqa: PLR2004
+            deadline = time.monotonic() + 10
+            while first.status().conflicts < 4 or sum(each.connected for each in first.members()) < 3:
                 assert time.monotonic() < deadline
                 pause.wait(0.01)
             yield first

@@ -98,3 +98,6 @@ fn is_unseen(write: Sequence, seen: Sequence) -> bool {
 fn is_swept(record: &Record) -> bool {
     record.value.is_none() && record.expires_ms.is_some()
 }
+
+#[cfg(test)]
+mod tests;
