@@ -69,8 +69,11 @@ impl Eventual {
             merge(partition, key, record);
             return;
         }
+        let dot = record.dot;
+        // What is covered was judged when it was applied; it comes again only to repair a record that went wrong.
+        let is_repair = dot.node == self.me || partition.sidecar.others.covers(dot);
         let Merged::Replaced(lost) = merge(partition, key.clone(), record) else { return };
-        if lost.dot.node != self.me || is_swept(&lost) || !is_unseen(lost.dot.sequence, seen) {
+        if is_repair || lost.dot.node != self.me || is_swept(&lost) || !is_unseen(lost.dot.sequence, seen) {
             return;
         }
         let Some(won) = partition.records.get(&key).cloned() else { return };

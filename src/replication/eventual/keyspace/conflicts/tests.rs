@@ -163,6 +163,22 @@ fn a_repeated_transfer_or_push_records_nothing_again() {
 }
 
 #[test]
+fn a_repair_brings_back_what_was_judged_long_ago() {
+    let (a, b) = (node(1), node(2));
+    put(&b, "b");
+    push(&b, &a);
+    put(&a, "a");
+    let partition = partition_of(KEY);
+    for repairer in [1, 2] {
+        let dot = Dot { node: NodeId(repairer), sequence: Sequence(1) };
+        let timestamp = Timestamp((1 << 40) + repairer);
+        let record = Record { value: None, flags: 0, timestamp, dot, expires_ms: None };
+        a.apply_state(partition, vec![StateRecord { key: Key::new(KEY).unwrap(), record }]);
+    }
+    assert_eq!(lost(&a), []);
+}
+
+#[test]
 fn the_sweep_of_an_expired_key_is_no_write_of_a_client() {
     let partition = partition_of(KEY);
     let neighbour = (0u64..).map(|number| number.to_be_bytes()).find(|key| partition_of(key) == partition).unwrap();
