@@ -50,6 +50,7 @@ fn empty<T>() -> Answered<T> {
 impl Kv for Empty {
     type ScanStream = BoxStream<v1::ScanPage>;
     type PipelineStream = BoxStream<v1::PipelineResponse>;
+    type ConflictsStream = BoxStream<v1::ConflictsPage>;
 
     async fn get(&self, _: Request<v1::GetRequest>) -> Answered<v1::GetResponse> {
         Ok(Response::new(self.0.clone()))
@@ -76,6 +77,9 @@ impl Kv for Empty {
         empty()
     }
     async fn scan(&self, _: Request<v1::ScanRequest>) -> Answered<Self::ScanStream> {
+        empty()
+    }
+    async fn conflicts(&self, _: Request<v1::ConflictsRequest>) -> Answered<Self::ConflictsStream> {
         empty()
     }
     async fn pipeline(&self, _: Request<Streaming<v1::PipelineRequest>>) -> Answered<Self::PipelineStream> {

@@ -33,6 +33,7 @@ PHRASES = {
     "use it in annotations. Thread-safe.": "use it in annotations. For asyncio.",
     "No len(), no iteration: see": "No operators: see",
     ">>> for entry": ">>> async for entry",
+    ">>> for conflict": ">>> async for conflict",
     "def close(": "def aclose(",
     "self.close()": "self.aclose()",
 }

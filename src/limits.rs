@@ -116,6 +116,12 @@ pub const GOSSIP_BYTES_MAX: usize = 16 * 1024;
 /// the writes before them count as not seen: a conflict may then be reported that was none, never the reverse.
 pub const SEEN_STEPS_MAX: usize = 32 * 1024;
 
+/// Conflicts that a node remembers; the oldest go. More of them take longer to list, and nobody looks at all of them.
+pub const CONFLICTS_MAX: usize = 10_000;
+
+/// Bytes of keys and values, lost and won, in the conflicts that a node remembers: bounds its memory when values are large.
+pub const CONFLICTS_BYTES_MAX: usize = 64 * 1024 * 1024;
+
 /// Entries of a version vector in one message; one for each incarnation of a node the cluster ever saw writing.
 pub const VECTOR_ENTRIES_MAX: usize = 16 * 1024;
 

@@ -3,7 +3,7 @@
 `Node` is a node in this process, `Client` and `AsyncClient` talk to nodes anywhere; `Store` is what they share.
 """
 
-from kvstore._core import Entry, __version__
+from kvstore._core import Conflict, Entry, __version__
 from kvstore._options import ReadLevel
 from kvstore.aio import AsyncClient, AsyncStore
 from kvstore.client import Client
@@ -44,6 +44,7 @@ __all__ = [
     "Codec",
     "CodecError",
     "CompactedError",
+    "Conflict",
     "ConflictError",
     "CorruptError",
     "DeadlineError",

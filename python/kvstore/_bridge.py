@@ -77,8 +77,10 @@ class LocalChannel:
     def __init__(self, node: _core.Node) -> None:
         self._node = node
 
-    async def run(self, request: _core.Request, timeout: Timeout) -> Any:  # noqa: ARG002  # it never waits
-        """Do what was asked, now."""
+    async def run(self, request: _core.Request, timeout: Timeout) -> Any:  # noqa: ARG002  # it has its own
+        """Do what was asked, now; what other nodes are asked for must not block the loop."""
+        if request.waits:
+            return await asyncio.get_running_loop().run_in_executor(None, self._node._run, request)  # noqa: SLF001
         return self._node._run(request)  # noqa: SLF001
 
     def close(self) -> None:

@@ -16,6 +16,7 @@ from kvstore.codecs import Codec
 __all__ = [
     "Client",
     "Completions",
+    "Conflict",
     "Entry",
     "Load",
     "Node",
@@ -67,6 +68,47 @@ class Entry(Generic[_V]):
     @property
     def ttl(self) -> Optional[float]:
         """Seconds left, never negative; None when the key does not expire."""
+    def __eq__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+    def __reduce__(self) -> Tuple[Type[Self], Tuple[Any, ...]]: ...
+    @classmethod
+    def __class_getitem__(cls, item: Any, /) -> Type[Self]: ...
+
+@final
+class Conflict(Generic[_V]):
+    """An acknowledged write that lost against one that had not seen it. Immutable; equal when all fields are.
+
+    The later of the two wins, by hybrid logical clock. Give it to `restore()` to write what was lost again.
+    """
+
+    def __new__(
+        cls,
+        key_bytes: bytes,
+        lost: Optional[Entry[_V]],
+        won: Optional[Entry[_V]],
+        noticed_ms: int,
+        node: str,
+        payload: bytes,
+    ) -> Conflict[_V]:
+        """The time is milliseconds since 1970; `payload` is the lost value as it was stored."""
+    @property
+    def key(self) -> str:
+        """The key as text; bytes that are no UTF-8 come with surrogateescape, as from os.fsdecode."""
+    @property
+    def key_bytes(self) -> bytes:
+        """The key, exactly."""
+    @property
+    def lost(self) -> Optional[Entry[_V]]:
+        """What was lost; None: a delete."""
+    @property
+    def won(self) -> Optional[Entry[_V]]:
+        """What replaced it, as it was then; None: a delete."""
+    @property
+    def when(self) -> dt.datetime:
+        """When the loss was noticed, by the clock of the node that had acknowledged it."""
+    @property
+    def where(self) -> str:
+        """The id of the node that had acknowledged it."""
     def __eq__(self, other: object, /) -> bool: ...
     def __hash__(self) -> int: ...
     def __reduce__(self) -> Tuple[Type[Self], Tuple[Any, ...]]: ...
@@ -130,6 +172,15 @@ class Request:
     @staticmethod
     def members() -> Request:
         """Answers a tuple of MemberStatus."""
+    @staticmethod
+    def conflicts(prefix: Key, since_ms: int, codec: Optional[Codec[Any]]) -> Request:
+        """Answers a list of Conflict, the newest first."""
+    @staticmethod
+    def restore(conflict: Conflict[Any]) -> Request:
+        """Answers the new version."""
+    @property
+    def waits(self) -> bool:
+        """Whether a node asks other nodes for the answer."""
 
 class Node:
     """A node of this process, and the calls on it that need no request. See `kvstore.Node`."""

@@ -70,6 +70,16 @@ def moment(wall_ms: int) -> dt.datetime:
     return _EPOCH + dt.timedelta(milliseconds=wall_ms)
 
 
+def since_ms(when: Optional[dt.datetime]) -> int:
+    """The other way round; None is the beginning."""
+    if when is None:
+        return 0
+    if when.tzinfo is None:
+        msg = f"since: {when} has no time zone; datetime.now(timezone.utc) has one"
+        raise InvalidArgumentError(msg)
+    return max(0, (when - _EPOCH) // dt.timedelta(milliseconds=1))
+
+
 def check_names(given: Iterable[str], known: Iterable[str], what: str) -> None:
     """Refuse unknown options, with a close match: a misspelt one must not be ignored."""
     known = sorted(known)

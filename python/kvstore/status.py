@@ -54,8 +54,9 @@ class NodeStatus(NamedTuple):
     `role` is "leader", "follower" or "learner" of the strong group, "peer" outside it; `healthy` means that it answers
     and is `ready`: it has caught up with at least one peer since its start, or has none. `keys` and `bytes` count what
     readers can see; `tombstones` are deletes still remembered; `conflicts` are own acknowledged writes that a peer
-    replaced without having seen them. `uptime` is in seconds, `version` that of the software. `digests` is empty
-    unless asked for.
+    replaced without having seen them, `conflicts_dropped` those that its full journal no longer holds;
+    `conflicts_inexact` counts what it forgot about who had seen what: a conflict may then be none. `uptime` is in
+    seconds, `version` that of the software. `digests` is empty unless asked for.
     """
 
     id: str
@@ -71,6 +72,8 @@ class NodeStatus(NamedTuple):
     ready: bool
     tombstones: int
     conflicts: int
+    conflicts_dropped: int
+    conflicts_inexact: int
     peers: Tuple[PeerStatus, ...]
     lag: ReplicationLag
     digests: Tuple[PartitionDigest, ...]

@@ -25,12 +25,14 @@ from typing import (
 )
 
 from kvstore._core import Request, check_read, refuse_conditions
-from kvstore._options import DEFAULT, Key, Page, Read, Seconds, Timeout, check_page
+from kvstore._options import DEFAULT, Key, Page, Read, Seconds, Timeout, check_page, since_ms
 from kvstore.codecs import native
 from kvstore.errors import key_not_found
 
 if TYPE_CHECKING:
-    from kvstore._core import Entry
+    import datetime as dt
+
+    from kvstore._core import Conflict, Entry
     from kvstore.codecs import Codec
     from kvstore.status import MemberStatus, NodeStatus
 
@@ -203,6 +205,39 @@ class Store(Generic[V]):
     def touch(self, key: Key, ttl: Optional[Seconds]) -> bool:
         """New ttl (None: for ever); False when missing."""
         return cast("bool", self._run(Request.touch(key, ttl)))
+
+    def conflicts(self, prefix: Key = "", *, since: Optional[dt.datetime] = None) -> Iterator[Conflict[V]]:
+        """Recorded lost writes of all reachable nodes, newest first, each once; all are fetched with the first.
+
+        Those of a member that does not answer, or that died, are missing: compare with members().
+
+        Args:
+            prefix: Only those of keys under it.
+            since: Only those noticed at this time or later.
+
+        Raises:
+            InvalidArgumentError: `since` has no time zone.
+
+        Example:
+            >>> for conflict in db.conflicts("user:"):
+            ...     print(conflict.key, conflict.lost, "lost against", conflict.won)
+        """
+        return self._conflicts(Request.conflicts(prefix, since_ms(since), self._codec))
+
+    def _conflicts(self, request: Request) -> Iterator[Conflict[V]]:
+        found = cast("List[Conflict[V]]", self._run(request))
+        for conflict in found:  # noqa: UP028  # the asyncio twin cannot `yield from`
+            yield conflict
+
+    def restore(self, conflict: Conflict[Any]) -> int:
+        """Write the lost side again, byte for byte, or delete again if a delete was lost; the new version.
+
+        It gets what is left of its time to live. The journal keeps the conflict.
+
+        Raises:
+            InvalidArgumentError: What was lost has expired.
+        """
+        return cast("int", self._run(Request.restore(conflict)))
 
     def ping(self) -> float:
         """Round trip to the contacted node, in seconds."""

@@ -30,8 +30,8 @@ use crate::{
     env::Env,
     error::{Error, ErrorCode, Result},
     limits,
-    rpc::{node_members, node_status, Channel},
-    types::{Address, Answer, MemberStatus, NodeStatus, Operation},
+    rpc::{all_conflicts, node_members, node_status, Channel},
+    types::{Address, Answer, ConflictQuery, Conflicts, MemberStatus, NodeStatus, Operation},
 };
 use call::Slot;
 use shared::Shared;
@@ -134,6 +134,16 @@ impl Client {
     /// Those of [`Client::status`].
     pub async fn members(&self, timeout: Option<Duration>) -> Result<Vec<MemberStatus>> {
         self.ask("members", timeout, node_members).await
+    }
+
+    /// The conflicts of the contacted node and of every member that it is connected with, the newest first. Names the
+    /// members that could not be asked. To be polled on a tokio runtime with a timer.
+    ///
+    /// # Errors
+    /// Those of [`Client::status`].
+    pub async fn conflicts(&self, query: ConflictQuery, timeout: Option<Duration>) -> Result<Conflicts> {
+        let transport = &self.env().transport;
+        self.ask("conflicts", timeout, |channel| all_conflicts(channel, transport.clone(), query.clone())).await
     }
 
     /// Ends the connection; calls under way fail with `CLIENT_CLOSED`. Idempotent.

@@ -6,7 +6,13 @@
 mod owner;
 mod running;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        mpsc::{self, RecvTimeoutError},
+        Arc,
+    },
+    time::Duration,
+};
 
 use parking_lot::{Condvar, Mutex, RwLock};
 use tokio::runtime::{Builder, Runtime};
@@ -18,7 +24,7 @@ use crate::{
     error::{Error, ErrorCode, Result},
     limits::{BLOCKING_THREADS_MAX, RUNTIME_GRACE},
     replication::eventual::Eventual,
-    types::{Address, MemberStatus, NodeId, NodeStatus},
+    types::{Address, ConflictQuery, Conflicts, MemberStatus, NodeId, NodeStatus},
 };
 
 /// A whole node: store, server, replication, on threads of its own. Starts once, stops once.
@@ -196,6 +202,27 @@ impl Node {
     /// `NOT_RUNNING`.
     pub fn members(&self) -> Result<Vec<MemberStatus>> {
         Ok(self.running()?.members())
+    }
+
+    /// Its own conflicts and those of every member that it is connected with, the newest first. Blocks while it asks
+    /// them: not for use inside a tokio runtime.
+    ///
+    /// # Errors
+    /// `NOT_RUNNING`, `DEADLINE_EXCEEDED`.
+    pub fn conflicts(&self, query: ConflictQuery, timeout: Duration) -> Result<Conflicts> {
+        let running = self.running()?;
+        let (sender, answer) = mpsc::sync_channel(1);
+        // Held for no longer than the task takes to start: a stop must not wait for members that keep silent.
+        let runtime = self.runtime.lock();
+        runtime.as_ref().ok_or_else(not_running)?.spawn(async move {
+            // A caller that has given up wants no answer.
+            drop(sender.send(running.conflicts(query).await));
+        });
+        drop(runtime);
+        answer.recv_timeout(timeout).map_err(|error| match error {
+            RecvTimeoutError::Timeout => Error::deadline("conflicts", timeout),
+            RecvTimeoutError::Disconnected => not_running(),
+        })
     }
 
     fn running(&self) -> Result<Arc<Running>> {

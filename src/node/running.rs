@@ -12,8 +12,8 @@ use crate::{
     error::Result,
     limits::CLOSE_GRACE,
     replication::eventual::{Eventual, PeerStream, Replication, ReplicationConfig},
-    rpc::{Accepting, Host, RpcDialer, Server},
-    types::{Address, MemberStatus, NodeId, NodeStatus},
+    rpc::{gather_conflicts, Accepting, Host, RpcDialer, Server},
+    types::{Address, ConflictQuery, Conflicts, LostWrite, MemberStatus, NodeId, NodeStatus},
     VERSION,
 };
 
@@ -112,6 +112,12 @@ impl Running {
     pub fn members(&self) -> Vec<MemberStatus> {
         self.inside.members()
     }
+
+    /// Its own conflicts and those of every member that it is connected with, the newest first.
+    pub async fn conflicts(&self, query: ConflictQuery) -> Conflicts {
+        let own = self.inside.keyspace.conflicts(&query).iter().map(|conflict| LostWrite::from(&**conflict)).collect();
+        gather_conflicts(own, self.members(), self.inside.env.transport.clone(), query).await
+    }
 }
 
 impl Host for Inside {
@@ -121,6 +127,7 @@ impl Host for Inside {
 
     fn status(&self, digests: bool) -> NodeStatus {
         let stats = self.keyspace.stats();
+        let conflicts = self.keyspace.conflict_counts();
         let replication = self.replication.status();
         NodeStatus {
             node: self.keyspace.me(),
@@ -131,7 +138,9 @@ impl Host for Inside {
             keys: stats.keys,
             bytes: stats.bytes,
             tombstones: stats.tombstones,
-            conflicts: self.keyspace.conflicts(),
+            conflicts: conflicts.recorded,
+            conflicts_dropped: conflicts.dropped,
+            conflicts_inexact: conflicts.inexact,
             peers: replication.peers,
             replication_lag: replication.lag,
             digests: if digests { self.keyspace.digests() } else { Vec::new() },

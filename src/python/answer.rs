@@ -7,10 +7,10 @@ use pyo3::{
     BoundObject,
 };
 
-use super::{codec, convert, entry::PyEntry};
+use super::{codec, conflict::PyConflict, convert, entry::PyEntry};
 use crate::{
     error::{Error, ErrorCode, Result},
-    types::{Answer, Entry, MemberStatus, NodeStatus, PeerState, PeerStatus},
+    types::{Answer, Conflicts, Entry, MemberStatus, NodeStatus, PeerState, PeerStatus},
 };
 
 /// What came of a call.
@@ -19,6 +19,7 @@ pub(super) enum Outcome {
     Answers(Vec<Result<Answer>>),
     Status(Box<NodeStatus>),
     Members(Vec<MemberStatus>),
+    Conflicts(Conflicts),
 }
 
 /// How an [`Outcome`] becomes Python. A codec of `None` is AUTO.
@@ -36,6 +37,7 @@ pub(super) enum Conversion {
     Nothing,
     Status,
     Members,
+    Conflicts { codec: Option<Py<PyAny>> },
 }
 
 impl Conversion {
@@ -54,6 +56,10 @@ impl Conversion {
             },
             Outcome::Status(status) => node_status(py, &status),
             Outcome::Members(members) => member_statuses(py, &members),
+            Outcome::Conflicts(conflicts) => match self {
+                Conversion::Conflicts { codec } => conflict_list(py, bound(py, codec), &conflicts),
+                _ => Err(mismatch().into()),
+            },
         }
     }
 
@@ -131,6 +137,19 @@ fn existed_count(answers: Vec<Result<Answer>>) -> Result<u64> {
     Ok(count)
 }
 
+/// The conflicts that could be had; the members that kept silent are in the log.
+fn conflict_list<'py>(
+    py: Python<'py>,
+    codec: Option<&Bound<'py, PyAny>>,
+    conflicts: &Conflicts,
+) -> PyResult<Bound<'py, PyAny>> {
+    let list = PyList::empty(py);
+    for write in &conflicts.writes {
+        list.append(Bound::new(py, PyConflict::decode(py, codec, write)?)?)?;
+    }
+    Ok(list.into_any())
+}
+
 /// None, once every answer is known to be no error.
 fn nothing(py: Python<'_>, answers: Vec<Result<Answer>>) -> PyResult<Bound<'_, PyAny>> {
     let several = answers.len() > 1;
@@ -200,7 +219,8 @@ fn node_status<'py>(py: Python<'py>, status: &NodeStatus) -> PyResult<Bound<'py,
         status.cluster.as_str(),
         status.ready,
     );
-    let tail = (status.tombstones, status.conflicts, peers, lag, digests);
+    let conflicts = (status.conflicts, status.conflicts_dropped, status.conflicts_inexact);
+    let tail = (status.tombstones, conflicts.0, conflicts.1, conflicts.2, peers, lag, digests);
     let fields = head.into_pyobject(py)?.as_sequence().concat(tail.into_pyobject(py)?.as_sequence())?;
     NODE.make(py, fields.to_tuple()?)
 }

@@ -87,6 +87,9 @@ impl Started {
             Call::Members => runtime::handle()?.spawn(async move {
                 done(asking.members(timeout).await.map(Outcome::Members));
             }),
+            Call::Conflicts(query) => runtime::handle()?.spawn(async move {
+                done(asking.conflicts(query, timeout).await.map(Outcome::Conflicts));
+            }),
         };
         Ok(Started::Task(task.abort_handle()))
     }

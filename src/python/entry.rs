@@ -36,6 +36,11 @@ impl PyEntry {
         })
     }
 
+    /// Its flags, and when it ends.
+    pub(super) fn stored_as(&self) -> (u32, Option<u64>) {
+        (self.flags, self.expires_ms)
+    }
+
     fn fields<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
         let fields = (&self.key_bytes, &self.value, self.version, self.flags, self.modified_ms, self.expires_ms);
         fields.into_pyobject(py)

@@ -12,6 +12,7 @@ mod answer;
 mod client;
 mod codec;
 mod completion;
+mod conflict;
 mod convert;
 mod entry;
 mod errors;
@@ -29,6 +30,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("__version__", crate::VERSION)?;
     module.add_class::<client::PyClient>()?;
     module.add_class::<completion::Completions>()?;
+    module.add_class::<conflict::PyConflict>()?;
     module.add_class::<entry::PyEntry>()?;
     module.add_class::<load::PyLoad>()?;
     module.add_class::<node::PyNode>()?;

@@ -21,6 +21,7 @@ use crate::{
     config::NodeConfig,
     env::Env,
     error::{Error, ErrorCode, Result},
+    limits::CALL_TIMEOUT,
     node::Node,
     replication::{eventual::Eventual, execute},
     types::{Address, Command, CommandKind, Record, Value, Written},
@@ -96,6 +97,8 @@ impl PyNode {
             }
             Call::Status { digests } => Outcome::Status(Box::new(self.node()?.status(digests)?)),
             Call::Members => Outcome::Members(self.node()?.members()?),
+            // Members that keep silent are given up earlier than that.
+            Call::Conflicts(query) => Outcome::Conflicts(self.node()?.conflicts(query, CALL_TIMEOUT)?),
         })
     }
 }

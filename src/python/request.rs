@@ -5,13 +5,14 @@ use pyo3::{prelude::*, types::PyDict};
 use super::{
     answer::Conversion,
     codec,
+    conflict::PyConflict,
     convert::{self, KeyBytes},
     errors,
 };
 use crate::{
     error::Result,
     limits,
-    types::{Command, CommandKind, KeyRange, Operation, PageRequest, Value},
+    types::{Command, CommandKind, ConflictQuery, KeyRange, Operation, PageRequest, Value},
 };
 
 /// What a node or client is asked to do.
@@ -19,6 +20,7 @@ pub(super) enum Call {
     Operations(Vec<Operation>),
     Status { digests: bool },
     Members,
+    Conflicts(ConflictQuery),
 }
 
 /// See `_core.pyi`. Good for one run, because running moves the operations out of it.
@@ -210,5 +212,23 @@ impl Request {
     #[staticmethod]
     fn members() -> Request {
         Request::new(Call::Members, Conversion::Members)
+    }
+
+    #[staticmethod]
+    fn conflicts(prefix: KeyBytes<'_>, since_ms: u64, codec: Option<Py<PyAny>>) -> Request {
+        let query = ConflictQuery { prefix: prefix.to_vec(), since_ms, limit: None };
+        Request::new(Call::Conflicts(query), Conversion::Conflicts { codec })
+    }
+
+    #[staticmethod]
+    fn restore(conflict: &Bound<'_, PyConflict>) -> PyResult<Request> {
+        let command = conflict.get().restore(conflict.py())?;
+        Ok(Request::one(Operation::Write(command), Conversion::Version))
+    }
+
+    /// Whether a node asks other nodes for the answer.
+    #[getter]
+    fn waits(&self) -> bool {
+        matches!(&*self.0.lock(), Some((Call::Conflicts(_), _)))
     }
 }

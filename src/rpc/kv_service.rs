@@ -6,6 +6,7 @@ use tokio_stream::Stream;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::{
+    conflicts::conflict_pages,
     phase::{Phase, PhaseWatch},
     pipeline::{answers, until},
 };
@@ -46,6 +47,7 @@ impl KvService {
 impl Kv for KvService {
     type ScanStream = BoxStream<v1::ScanPage>;
     type PipelineStream = BoxStream<v1::PipelineResponse>;
+    type ConflictsStream = BoxStream<v1::ConflictsPage>;
 
     async fn get(&self, request: Request<v1::GetRequest>) -> Answered<v1::GetResponse> {
         let answer = self.execute(kv::decode_get(request.into_inner())?)?;
@@ -114,6 +116,13 @@ impl Kv for KvService {
     async fn pipeline(&self, request: Request<Streaming<v1::PipelineRequest>>) -> Answered<Self::PipelineStream> {
         let answers = answers(self.keyspace.clone(), self.phase.clone(), request.into_inner());
         Ok(Response::new(Box::pin(answers)))
+    }
+
+    async fn conflicts(&self, request: Request<v1::ConflictsRequest>) -> Answered<Self::ConflictsStream> {
+        self.phase.check_serving()?;
+        let query = kv::decode_conflicts(request.into_inner())?;
+        let pages = tokio_stream::iter(conflict_pages(self.keyspace.conflicts(&query)).map(Ok));
+        Ok(Response::new(Box::pin(until(self.phase.clone().reached(Phase::Closing), pages))))
     }
 }
 

@@ -3,7 +3,8 @@
 //! * [`Server`] is the one hardened server; it serves a [`Host`]: the client API, the stream between peers, what
 //!   operators ask, and `grpc.health.v1`.
 //! * [`connect`] opens a [`Channel`] to a node, [`RpcDialer`] a stream to a peer, [`open_pipeline`] a stream of
-//!   operations; [`UnaryClient`] makes single calls, [`node_status`] and [`node_members`] ask what operators ask.
+//!   operations; [`UnaryClient`] makes single calls, [`node_status`] and [`node_members`] ask what operators ask,
+//!   [`all_conflicts`] gathers the lost writes of a cluster.
 //! * [`to_status`] and [`from_status`] carry an [`Error`](crate::Error) over a status and back.
 //!
 //! Not done here: TLS and authentication.
@@ -11,6 +12,7 @@
 mod admin_client;
 mod admin_service;
 mod channel;
+mod conflicts;
 mod connection;
 mod dialer;
 mod host;
@@ -27,6 +29,7 @@ mod status;
 
 pub use admin_client::{node_members, node_status};
 pub use channel::{connect, Channel};
+pub use conflicts::{all_conflicts, gather_conflicts, node_conflicts};
 pub use dialer::RpcDialer;
 pub use host::{Accepting, Host};
 pub use kv_client::{open_pipeline, PipelineAnswers, UnaryClient};

@@ -44,6 +44,7 @@ fn none<T>() -> Answered<T> {
 impl Kv for Mute {
     type ScanStream = BoxStream<v1::ScanPage>;
     type PipelineStream = BoxStream<v1::PipelineResponse>;
+    type ConflictsStream = BoxStream<v1::ConflictsPage>;
 
     async fn pipeline(&self, request: Request<Streaming<v1::PipelineRequest>>) -> Answered<Self::PipelineStream> {
         let (mut inbound, received, ends) = (request.into_inner(), self.received.clone(), self.ends);
@@ -85,6 +86,9 @@ impl Kv for Mute {
         none()
     }
     async fn scan(&self, _: Request<v1::ScanRequest>) -> Answered<Self::ScanStream> {
+        none()
+    }
+    async fn conflicts(&self, _: Request<v1::ConflictsRequest>) -> Answered<Self::ConflictsStream> {
         none()
     }
 }

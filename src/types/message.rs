@@ -128,7 +128,7 @@ pub struct PartitionChanges {
     pub partition: PartitionId,
     /// The sequence of the first change; the following ones count up.
     pub first_sequence: Sequence,
-    /// What the sender had applied of each member's writes at the first of these, and each time that grew in between.
+    /// What the sender had applied of each other node's writes, each time that grew: the steps that begin at one of these.
     pub seen: Vec<SeenStep>,
     /// The writes.
     pub changes: Vec<Change>,
@@ -180,7 +180,7 @@ pub struct StateChunk {
 pub struct StateEnd {
     /// The sender's vector as it was when the transfer began.
     pub vector: VersionVector,
-    /// What the writers of the records had seen, as far as somebody may still ask.
+    /// The steps that begin at writes which the vector covers and the asker's does not, as far as somebody may still ask.
     pub seen: Vec<SeenStep>,
     /// Covers every tombstone that the sender had dropped.
     pub dropped: VersionVector,

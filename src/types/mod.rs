@@ -12,6 +12,7 @@
 
 mod address;
 mod command;
+mod conflict;
 mod id;
 mod key;
 mod message;
@@ -25,6 +26,7 @@ mod vector;
 
 pub use address::Address;
 pub use command::{Command, CommandKind, Written};
+pub use conflict::{Conflict, ConflictCounts, ConflictQuery, Conflicts, LostWrite};
 pub use id::{Dot, NodeId, PartitionId, Sequence};
 pub use key::Key;
 pub use message::{

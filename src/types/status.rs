@@ -25,6 +25,10 @@ pub struct NodeStatus {
     pub tombstones: u64,
     /// Own acknowledged writes that a peer replaced without having seen them.
     pub conflicts: u64,
+    /// Of these, how many the full journal has dropped.
+    pub conflicts_dropped: u64,
+    /// Steps of what writers had seen that were forgotten for want of room: each may make a conflict of what is none.
+    pub conflicts_inexact: u64,
     /// Every other node it knows.
     pub peers: Vec<PeerStatus>,
     /// How far peers are behind.

@@ -29,6 +29,8 @@ impl From<NodeStatus> for v1::StatusResponse {
             digests: status.digests.into_iter().map(from_digest).collect(),
             ready: status.ready,
             conflicts: status.conflicts,
+            conflicts_dropped: status.conflicts_dropped,
+            conflicts_inexact: status.conflicts_inexact,
         }
     }
 }
@@ -75,6 +77,8 @@ impl TryFrom<v1::StatusResponse> for NodeStatus {
             bytes: status.bytes,
             tombstones: status.tombstones,
             conflicts: status.conflicts,
+            conflicts_dropped: status.conflicts_dropped,
+            conflicts_inexact: status.conflicts_inexact,
             peers: status.peers.into_iter().map(to_peer).collect::<Converted<_>>()?,
             replication_lag: status.replication_lag.map(to_lag).unwrap_or_default(),
             digests: status.digests.into_iter().map(to_digest).collect::<Converted<_>>()?,

@@ -5,6 +5,7 @@
 //! comes back with `existed` false, the answer to a touch with version zero.
 
 mod answers;
+mod conflicts;
 mod operations;
 
 use super::{v1, ConvertError};
@@ -14,6 +15,7 @@ pub use answers::{
     delete_response, encode_entry, encode_failure, encode_result, get_response, nearest_code, put_response, scan_page,
     touch_response, AnswerKind,
 };
+pub use conflicts::{conflicts_page, decode_conflicts, decode_conflicts_page, encode_conflicts};
 pub use operations::{
     decode_batch_delete, decode_batch_get, decode_batch_put, decode_count, decode_delete, decode_get, decode_operation,
     decode_put, decode_scan, decode_touch, encode_body, encode_operation, ScanPlan, DEFAULT_KEYSPACE,

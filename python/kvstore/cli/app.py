@@ -11,7 +11,7 @@ import click
 
 import kvstore
 
-from . import bench, browse, cluster, demo, info, keys, serve, transfer, up
+from . import bench, browse, cluster, conflicts, demo, info, keys, serve, transfer, up
 from .exits import INTERNAL, INTERRUPTED, OK, code_of, report
 from .settings import Settings, global_options
 
@@ -19,7 +19,7 @@ COMMANDS: List[click.Command] = [
     serve.serve, up.up,
     keys.get, keys.put, keys.delete, keys.exists, keys.touch,
     browse.scan, browse.keys, browse.count,
-    cluster.status, cluster.members,
+    cluster.status, cluster.members, conflicts.conflicts,
     transfer.export_entries, transfer.import_entries,
     bench.bench, demo.demo, info.version,
 ]  # fmt: skip

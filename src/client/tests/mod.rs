@@ -40,6 +40,8 @@ impl Host for Data {
             bytes: 0,
             tombstones: 0,
             conflicts: 0,
+            conflicts_dropped: 0,
+            conflicts_inexact: 0,
             peers: Vec::new(),
             replication_lag: ReplicationLag::default(),
             digests: Vec::new(),

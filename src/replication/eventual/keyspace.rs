@@ -1,6 +1,7 @@
 //! The data of one eventual keyspace on one node, and the only code that changes it.
 
 mod apply;
+mod conflicts;
 mod progress;
 
 use std::{num::NonZeroU64, sync::Arc};
@@ -11,16 +12,16 @@ pub use apply::Applied;
 use progress::merge_with;
 pub(super) use progress::Progress;
 
-use super::{outbox::OutboxBounds, snapshot::Pins, Hlc, Outbox};
+use super::{journal::Journal, outbox::OutboxBounds, snapshot::Pins, Hlc, Outbox};
 use crate::{
     env::Clock,
     error::{Error, ErrorCode, Result},
     limits::OUTBOX_TRIM_WRITES,
     storage::{partition_of, Merged, Partition, Partitions, Records, RecordsStats},
-    sync::{AtomicBool, AtomicU64, Ordering},
+    sync::{AtomicBool, Ordering},
     types::{
         Change, Command, CommandKind, Dot, KeyRange, NodeId, Page, PageRequest, PartitionChanges, PartitionDigest,
-        PartitionId, Record, SeenStep, Sequence, Timestamp, VersionVector, Written,
+        PartitionId, Record, Sequence, Timestamp, VersionVector, Written,
     },
 };
 
@@ -31,7 +32,7 @@ pub struct Eventual {
     hlc: Hlc,
     partitions: Partitions<Progress>,
     /// Own acknowledged writes that a peer replaced without having seen them.
-    conflicts: AtomicU64,
+    journal: Journal,
     /// There are own writes that the replica has not been told of.
     has_news: AtomicBool,
     news: Notify,
@@ -50,7 +51,7 @@ impl Eventual {
             clock,
             hlc: Hlc::new(),
             partitions: Partitions::new(|_| Progress { outbox: Outbox::new(bounds), ..Progress::default() }),
-            conflicts: AtomicU64::new(0),
+            journal: Journal::default(),
             has_news: AtomicBool::new(false),
             news: Notify::new(),
         }
@@ -139,11 +140,6 @@ impl Eventual {
         self.partitions.stats()
     }
 
-    /// How many own acknowledged writes a peer replaced without having seen them.
-    pub fn conflicts(&self) -> u64 {
-        self.conflicts.load(Ordering::Relaxed)
-    }
-
     /// The digest of every partition. Reads every record.
     pub fn digests(&self) -> Vec<PartitionDigest> {
         let digest = |partition| {
@@ -192,12 +188,11 @@ impl Eventual {
     /// Copies own writes from `from` on for `receiver`: at most `writes_max`, closed once they have `bytes_target`. No
     /// writes: there are no newer ones. `None`: the outbox no longer reaches back to `from`.
     ///
-    /// Both the writes and the position of the receiver's writes are read under one lock, so that a write made after
-    /// a write of the receiver was applied never looks like one made without having seen it.
+    /// Both the writes and what had been applied when they were made are read under one lock, so that a write made
+    /// after another node's write was applied never looks like one made without having seen it.
     pub fn own_changes(
         &self,
         partition: PartitionId,
-        receiver: NodeId,
         from: Sequence,
         (writes_max, bytes_target): (usize, usize),
     ) -> Option<PartitionChanges> {
@@ -217,8 +212,8 @@ impl Eventual {
                     break;
                 }
             }
-            let seen = progress.others.sequence(receiver);
-            let seen = vec![SeenStep { writer: self.me, of: receiver, from, seen }];
+            let last = Sequence(from.0 + changes.len() as u64 - 1);
+            let seen = progress.seen.within(self.me, from, last);
             Some(PartitionChanges { partition, first_sequence: from, seen, changes })
         })
     }

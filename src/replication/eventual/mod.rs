@@ -4,12 +4,14 @@
 //!   [`Dot`](crate::types::Dot), merges into the map and enters the outbox, all under one partition's lock; nothing waits.
 //! * [`Hlc`] is the hybrid logical clock.
 //! * [`Outbox`] keeps a partition's recent own writes for streaming to peers.
+//! * `SeenLog` knows what each writer had seen of the others, `Journal` keeps own writes that lost unseen.
 //! * [`Snapshot`] is the state of a partition at one moment, for peers that the outbox no longer serves.
 //! * `Replica` is the core of replication: `handle(now, event)` and out come actions. Start reading there.
 //! * [`Replication`] is the thin tokio shell around it.
 
 mod driver;
 mod hlc;
+mod journal;
 mod keyspace;
 mod lag;
 mod link;
@@ -19,6 +21,7 @@ mod pull;
 mod push;
 mod replica;
 mod retention;
+mod seen;
 mod serve;
 mod session;
 mod shell;

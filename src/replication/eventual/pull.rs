@@ -143,6 +143,10 @@ impl Pulls {
     /// nothing to merge. `Some(Some(partition))`: this partition is complete.
     pub(super) fn merge_next(&mut self, keyspace: &Eventual) -> Option<Option<PartitionId>> {
         let (&transfer, pull) = self.active.iter_mut().find(|(_, pull)| pull.end.is_some())?;
+        if let Some(end) = &mut pull.end {
+            // What is merged is judged by these.
+            keyspace.learn_seen(pull.partition, std::mem::take(&mut end.seen));
+        }
         if let Some(records) = pull.pieces.pop_front() {
             keyspace.apply_state(pull.partition, records);
         }

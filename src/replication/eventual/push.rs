@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use super::Eventual;
 use crate::{
     limits::PARTITIONS,
-    types::{NodeId, PartitionChanges, PartitionId, Sequence},
+    types::{PartitionChanges, PartitionId, SeenStep, Sequence},
 };
 
 /// How much is sent at once, and ahead of acknowledgements.
@@ -89,7 +89,7 @@ impl Push {
     }
 
     /// The next writes within the window, as one message.
-    pub(super) fn next_batch(&mut self, keyspace: &Eventual, receiver: NodeId, bounds: &PushBounds) -> Batch {
+    pub(super) fn next_batch(&mut self, keyspace: &Eventual, bounds: &PushBounds) -> Batch {
         let mut batch = Batch::default();
         let (mut writes, mut bytes) = (0, 0);
         for step in 0..self.streams.len() {
@@ -104,7 +104,7 @@ impl Push {
             }
             let room = (bounds.batch_writes_max - writes, bounds.batch_bytes_target - bytes);
             let partition = PartitionId(index as u16);
-            let Some(changes) = keyspace.own_changes(partition, receiver, stream.sent.next(), room) else {
+            let Some(changes) = keyspace.own_changes(partition, stream.sent.next(), room) else {
                 stream.is_behind = true;
                 batch.fallen_behind.push(partition);
                 continue;
@@ -156,7 +156,7 @@ impl Stretch {
         let bytes = |change: &crate::types::Change| change.key.len() + change.value.as_ref().map_or(0, |v| v.len());
         Some(Stretch {
             last: changes.first_sequence.plus(writes - 1),
-            bytes: changes.changes.iter().map(bytes).sum(),
+            bytes: changes.changes.iter().map(bytes).sum::<usize>() + changes.seen.len() * size_of::<SeenStep>(),
             writes,
             made_ms: (first.timestamp.millis(), last.timestamp.millis()),
         })

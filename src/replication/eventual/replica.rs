@@ -11,6 +11,8 @@
 
 #[cfg(test)]
 mod chaos;
+#[cfg(test)]
+mod conflicts;
 mod exchange;
 mod greet;
 mod report;

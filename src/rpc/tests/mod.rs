@@ -1,6 +1,7 @@
 //! A server over both transports, with a fake node behind it.
 
 mod calls;
+mod conflicts;
 mod hostile;
 mod lifecycle;
 mod peers;
@@ -49,6 +50,8 @@ impl Host for FakeHost {
             bytes: 2,
             tombstones: 3,
             conflicts: 4,
+            conflicts_dropped: 2,
+            conflicts_inexact: 1,
             peers: vec![PeerStatus {
                 node: None,
                 address: "[::1]:7002".parse().unwrap(),

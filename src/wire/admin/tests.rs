@@ -48,14 +48,15 @@ fn digest() -> impl Strategy<Value = PartitionDigest> {
 prop_compose! {
     fn status()(
         node in 1..=u64::MAX, address in address(), cluster in "[a-z]{1,64}", version in ".{0,10}", uptime_ms in any::<u64>(),
-        (keys, bytes, tombstones, conflicts) in any::<(u64, u64, u64, u64)>(),
+        (keys, bytes, tombstones) in any::<(u64, u64, u64)>(),
+        (conflicts, conflicts_dropped, conflicts_inexact) in any::<(u64, u64, u64)>(),
         peers in prop::collection::vec(peer(), 0..4), replication_lag in lag(),
         digests in prop::collection::vec(digest(), 0..16), ready in any::<bool>(),
     ) -> NodeStatus {
         let (node, uptime) = (NodeId(node), Duration::from_millis(uptime_ms));
         NodeStatus {
-            node, address, cluster, version, uptime, keys, bytes, tombstones, conflicts, peers, replication_lag,
-            digests, ready,
+            node, address, cluster, version, uptime, keys, bytes, tombstones, conflicts, conflicts_dropped,
+            conflicts_inexact, peers, replication_lag, digests, ready,
         }
     }
 }

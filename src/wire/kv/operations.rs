@@ -155,7 +155,7 @@ fn decode_range(range: Option<v1::Range>) -> Result<KeyRange> {
     Ok(KeyRange { prefix: prefix.into(), start: start.map(Into::into), end: end.map(Into::into) })
 }
 
-fn check_bound(field: &str, bound: &[u8]) -> Result<()> {
+pub(super) fn check_bound(field: &str, bound: &[u8]) -> Result<()> {
     if bound.len() > limits::RANGE_BOUND_BYTES_MAX {
         let text = format!("{field}: {} bytes, the limit is {}", bound.len(), limits::RANGE_BOUND_BYTES_MAX);
         return Err(Error::new(ErrorCode::KeyTooLong, text));
@@ -163,7 +163,7 @@ fn check_bound(field: &str, bound: &[u8]) -> Result<()> {
     Ok(())
 }
 
-fn check_keyspace(keyspace: &str) -> Result<()> {
+pub(super) fn check_keyspace(keyspace: &str) -> Result<()> {
     if keyspace.is_empty() || keyspace == DEFAULT_KEYSPACE {
         return Ok(());
     }

@@ -11,7 +11,8 @@ use crate::{
     error::{Error, ErrorCode, ErrorKind, Result},
     limits,
     types::{
-        Answer, Command, CommandKind, Entry, EntryPage, Key, KeyRange, Operation, PageRequest, Timestamp, Written,
+        Answer, Command, CommandKind, Conflict, ConflictQuery, Dot, Entry, EntryPage, Key, KeyRange, LostWrite, NodeId,
+        Operation, PageRequest, Record, Sequence, Timestamp, Written,
     },
 };
 
@@ -147,6 +148,51 @@ fn get(keyspace: &str, key: &[u8]) -> v1::GetRequest {
 fn put(key: &[u8], value: usize, ttl_ms: Option<u64>) -> v1::PutRequest {
     let (key, value) = (Bytes::copy_from_slice(key), Bytes::from(vec![0; value]));
     v1::PutRequest { keyspace: String::new(), key, value, flags: 0, ttl_ms }
+}
+
+fn record() -> impl Strategy<Value = Record> {
+    let value = prop::option::of(prop::collection::vec(any::<u8>(), 0..20));
+    (value, any::<u32>(), any::<u64>(), any::<u64>()).prop_map(|(value, flags, timestamp, expires_ms)| Record {
+        value: value.map(|bytes| crate::types::Value::new(&bytes).unwrap()),
+        flags,
+        timestamp: Timestamp(timestamp),
+        dot: Dot { node: NodeId(1), sequence: Sequence(1) },
+        expires_ms: NonZeroU64::new(expires_ms),
+    })
+}
+
+proptest! {
+    #[test]
+    fn conflicts_and_questions_about_them_come_back_as_they_went_in(
+        key in key(), lost in record(), won in record(), noticed_ms in 0..limits::TIMESTAMP_MS_MAX, node in 1..=u64::MAX,
+        prefix in prop::collection::vec(any::<u8>(), 0..20), since_ms: u64, limit in prop::option::of(1usize..),
+    ) {
+        let conflict = Conflict { key, lost, won, noticed_ms, node: NodeId(node) };
+        let wire = conflicts_page(std::iter::once(&conflict)).encode_to_vec();
+        let decoded = decode_conflicts_page(v1::ConflictsPage::decode(&wire[..]).unwrap());
+        prop_assert_eq!(decoded, Ok(vec![LostWrite::from(&conflict)]));
+        let query = ConflictQuery { prefix, since_ms, limit };
+        prop_assert_eq!(decode_conflicts(encode_conflicts(&query)), Ok(query));
+    }
+}
+
+#[test]
+fn a_bad_conflict_is_refused_by_field() {
+    let entry = |key: &'static [u8]| v1::Entry { key: key.into(), ..v1::Entry::default() };
+    let good = v1::Conflict { key: "k".into(), node_id: 1, lost: Some(entry(b"k")), ..v1::Conflict::default() };
+    let refused = |conflict| decode_conflicts_page(v1::ConflictsPage { conflicts: vec![conflict] }).map(drop);
+    assert_eq!(refused(good.clone()), Ok(()));
+    let bad = [
+        (v1::Conflict { key: Bytes::new(), ..good.clone() }, "conflict.key"),
+        (v1::Conflict { node_id: 0, ..good.clone() }, "conflict.node_id"),
+        (v1::Conflict { noticed_ms: u64::MAX, ..good.clone() }, "conflict.noticed_ms"),
+        (v1::Conflict { lost: Some(entry(b"j")), ..good.clone() }, "conflict.lost.key"),
+        (v1::Conflict { won: Some(entry(b"j")), ..good.clone() }, "conflict.won.key"),
+    ];
+    for (conflict, field) in bad {
+        let error = refused(conflict).unwrap_err();
+        assert!(error.message().starts_with(field), "{error}");
+    }
 }
 
 #[test]

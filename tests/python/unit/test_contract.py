@@ -25,6 +25,8 @@ STORE = {
     "delete": "(key, *, if_version=None, timeout=Ellipsis)",
     "delete_many": "(keys)",
     "touch": "(key, ttl)",
+    "conflicts": "(prefix='', *, since=None)",
+    "restore": "(conflict)",
     "ping": "()",
     "with_options": "(*, codec=Ellipsis, read=Ellipsis, timeout=Ellipsis)",
 }

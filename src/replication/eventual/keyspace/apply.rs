@@ -1,11 +1,7 @@
 //! Writes that come from other nodes: pushed by their origin, or as part of a state transfer.
 
-use super::{progress::merge, Eventual};
-use crate::{
-    storage::Merged,
-    sync::Ordering,
-    types::{Dot, NodeId, PartitionChanges, PartitionId, Record, SeenStep, Sequence, StateEnd, StateRecord},
-};
+use super::Eventual;
+use crate::types::{Dot, NodeId, PartitionChanges, PartitionId, Record, SeenStep, Sequence, StateEnd, StateRecord};
 
 /// What became of a stretch of a peer's writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,7 +22,12 @@ impl Eventual {
             return Applied::Gap(position);
         }
         let known = usize::try_from(position.next().0 - stretch.first_sequence.0).unwrap_or(usize::MAX);
+        for step in stretch.seen {
+            // The writer is the sender, whatever the step says.
+            guard.sidecar.seen.note(SeenStep { writer: origin, ..step });
+        }
         let mut sequence = position;
+        let mut conflicts = Vec::new();
         for change in stretch.changes.into_iter().skip(known) {
             self.hlc.observe(change.timestamp);
             sequence = sequence.next();
@@ -37,23 +38,26 @@ impl Eventual {
                 dot: Dot { node: origin, sequence },
                 expires_ms: change.expires_ms,
             };
-            let Merged::Replaced(old) = merge(&mut guard, change.key, record) else { continue };
-            if old.dot.node == self.me && old.dot.sequence > seen_of(&stretch.seen, self.me, sequence) {
-                self.conflicts.fetch_add(1, Ordering::Relaxed);
-            }
+            self.merge_and_judge(&mut guard, change.key, record, &mut conflicts);
         }
-        guard.sidecar.others.raise(origin, sequence);
+        guard.sidecar.raise(self.me, origin, sequence);
+        drop(guard);
+        self.record_conflicts(conflicts);
         Applied::UpTo(sequence)
     }
 
     /// Merges a part of a state transfer. The whole of it, and then its vector, must follow before anything else is
-    /// served from this partition: until then there are records here that the vector does not cover.
+    /// served from this partition: until then there are records here that the vector does not cover. What their writers
+    /// had seen must be known already ([`Eventual::learn_seen`]).
     pub fn apply_state(&self, partition: PartitionId, records: Vec<StateRecord>) {
         let mut guard = self.partitions.write(partition);
+        let mut conflicts = Vec::new();
         for StateRecord { key, record } in records {
             self.hlc.observe(record.timestamp);
-            merge(&mut guard, key, record);
+            self.merge_and_judge(&mut guard, key, record, &mut conflicts);
         }
+        drop(guard);
+        self.record_conflicts(conflicts);
     }
 
     /// Takes over the end of a state transfer that was merged whole. The vector's entry of this node itself is ignored:
@@ -61,13 +65,7 @@ impl Eventual {
     pub fn adopt_end(&self, partition: PartitionId, end: &StateEnd) {
         let mut guard = self.partitions.write(partition);
         for (node, sequence) in end.vector.iter().filter(|&(node, _)| node != self.me) {
-            guard.sidecar.others.raise(node, sequence);
+            guard.sidecar.raise(self.me, node, sequence);
         }
     }
-}
-
-/// Up to which of `of`'s writes the writer of a stretch had applied when it made its write `at`.
-fn seen_of(steps: &[SeenStep], of: NodeId, at: Sequence) -> Sequence {
-    let steps = steps.iter().filter(|step| step.of == of && step.from <= at);
-    steps.max_by_key(|step| step.from).map_or(Sequence::ZERO, |step| step.seen)
 }

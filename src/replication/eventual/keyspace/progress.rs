@@ -1,9 +1,9 @@
 //! What is kept beside the records of a partition, and the only way into them.
 
 use crate::{
-    replication::eventual::{snapshot::Pins, Outbox},
+    replication::eventual::{seen::SeenLog, snapshot::Pins, Outbox},
     storage::{Merged, Partition},
-    types::{Key, NodeId, Record, VersionVector},
+    types::{Key, NodeId, Record, SeenStep, Sequence, VersionVector},
 };
 
 /// What the engine changes together with the records of a partition, under the same lock.
@@ -13,6 +13,8 @@ pub(in crate::replication::eventual) struct Progress {
     pub(in crate::replication::eventual) outbox: Outbox,
     /// What was applied of the *other* nodes' writes; the outbox knows the own ones.
     pub(super) others: VersionVector,
+    /// What the writers of all nodes had seen of each other.
+    pub(in crate::replication::eventual) seen: SeenLog,
     /// Snapshots that are being read.
     pub(in crate::replication::eventual) pins: Pins,
 }
@@ -23,6 +25,15 @@ impl Progress {
         let mut vector = self.others.clone();
         vector.raise(me, self.outbox.last());
         vector
+    }
+
+    /// The writes of `node`, another one, are applied up to `sequence`. What `me` writes from now on has seen them.
+    pub(super) fn raise(&mut self, me: NodeId, node: NodeId, sequence: Sequence) {
+        if sequence > self.others.sequence(node) {
+            self.others.raise(node, sequence);
+            self.seen.trim_pair(node, me, sequence);
+            self.seen.note(SeenStep { writer: me, of: node, from: self.outbox.last().next(), seen: sequence });
+        }
     }
 }
 

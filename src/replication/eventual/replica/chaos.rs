@@ -1,7 +1,7 @@
 //! Chaos, then peace: whatever happened, the nodes that are left must agree, and on the right thing.
 
-use super::simulation::Simulation;
 use super::*;
+use super::{conflicts::check_journals, simulation::Simulation};
 use crate::{storage::partition_of, types::Record};
 
 const PORTS: [u16; 4] = [1, 2, 3, 4];
@@ -135,7 +135,12 @@ fn whatever_happens_the_nodes_that_are_left_agree_on_the_right_thing() {
         let outcome = std::panic::catch_unwind(|| {
             let simulation = run(seed);
             check_outcome(&simulation);
-            simulation.counts
+            let verdicts = check_journals(&simulation);
+            let mut counts = simulation.counts;
+            counts.insert("conflicts", verdicts.must);
+            counts.insert("perhaps conflicts", verdicts.may);
+            counts.insert("no conflicts", verdicts.must_not);
+            counts
         });
         let Ok(seen) = outcome else { panic!("REPRODUCE: KVSTORE_SEED={seed} cargo test --lib whatever_happens") };
         for (what, count) in seen {
@@ -143,7 +148,7 @@ fn whatever_happens_the_nodes_that_are_left_agree_on_the_right_thing() {
         }
     }
     println!("{} seeds: {counts:?}", seeds.end - seeds.start);
-    for what in ["writes", "pushes", "state transfers", "kills", "cuts", "pauses"] {
+    for what in ["writes", "pushes", "state transfers", "kills", "cuts", "pauses", "conflicts", "no conflicts"] {
         assert!(seeds.end - seeds.start < 300 || counts.get(what).is_some_and(|&count| count > 100), "{what}: too few");
     }
 }

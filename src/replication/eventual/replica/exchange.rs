@@ -47,7 +47,7 @@ impl Replica {
                 members.iter().for_each(|member| self.peers.hear_of(member));
                 Ok(())
             }
-            PeerMessage::Positions(positions) => self.handle_positions(now, id, positions.partitions, actions),
+            PeerMessage::Positions(positions) => self.handle_positions(now, (id, node), positions.partitions, actions),
             PeerMessage::Changes(stretches) => self.handle_changes((id, node), stretches, actions),
             PeerMessage::Acknowledgements(positions) => {
                 positions.into_iter().try_for_each(|position| self.handle_acknowledgement(now, id, position))
@@ -102,7 +102,7 @@ impl Replica {
     fn handle_positions(
         &mut self,
         now: Now,
-        id: SessionId,
+        (id, node): (SessionId, NodeId),
         positions: Vec<PartitionPosition>,
         actions: &mut Vec<Action>,
     ) -> Result<(), Breach> {
@@ -110,6 +110,7 @@ impl Replica {
         let me = self.me.node;
         let is_ready = self.is_ready;
         for position in &positions {
+            self.keyspace.trim_seen(position.partition, node, &position.vector);
             self.handle_acknowledgement(now, id, (position.partition, position.vector.sequence(me)))?;
         }
         if let Some(link) = self.link_mut(id) {
@@ -208,7 +209,7 @@ impl Replica {
     /// Sends one batch of own writes. True when there is more.
     fn push(&mut self, now: Now, id: SessionId, actions: &mut Vec<Action>) -> bool {
         let Some(link) = self.sessions.get_mut(&id).and_then(|session| session.link_mut()) else { return false };
-        let batch = link.push.next_batch(&self.keyspace, link.peer.node, &self.bounds.push);
+        let batch = link.push.next_batch(&self.keyspace, &self.bounds.push);
         if !batch.changes.is_empty() {
             actions.push(Action::Send { session: id, message: PeerMessage::Changes(batch.changes) });
         }

@@ -10,7 +10,7 @@ use crate::{
     env::{Clock, SimulatedClock},
     replication::eventual::OutboxBounds,
     storage::partition_of,
-    types::{Command, CommandKind, Dot, Key, PartitionId, Record, Value},
+    types::{Command, CommandKind, Dot, Key, PartitionId, Record, Value, VersionVector},
 };
 
 /// How often a node's timers run. Rarer than in the world, to save time.
@@ -27,6 +27,8 @@ pub(super) struct Simulation {
     pub(super) nodes: BTreeMap<u16, Node>,
     /// Everything that was written, by partition and dot.
     pub(super) written: BTreeMap<(PartitionId, NodeId, u64), (Key, Record)>,
+    /// What the writer of each had applied when it wrote.
+    pub(super) applied: BTreeMap<(PartitionId, NodeId, u64), VersionVector>,
     queue: BTreeMap<(u64, u64), Delivery>,
     serial: u64,
     now_ms: u64,
@@ -73,6 +75,7 @@ impl Simulation {
             rng,
             nodes: BTreeMap::new(),
             written: BTreeMap::new(),
+            applied: BTreeMap::new(),
             queue: BTreeMap::new(),
             serial: 0,
             now_ms: 0,
@@ -153,10 +156,12 @@ impl Simulation {
         });
         let key = Key::new(key.as_bytes()).unwrap();
         let partition = partition_of(&key);
+        let applied = node.keyspace.vector(partition);
         node.keyspace.write(Command { key: key.clone(), kind }).unwrap();
         let record = node.keyspace.records(partition, |records| records.get(&key).cloned()).unwrap();
         let Dot { node: origin, sequence } = record.dot;
         self.written.insert((partition, origin, sequence.0), (key, record));
+        self.applied.insert((partition, origin, sequence.0), applied);
         self.queue_news(port);
         self.count("writes");
     }

@@ -1,0 +1,106 @@
+//! Own acknowledged writes that lost: noticed while the writes of others are merged, kept in the journal.
+
+use std::sync::Arc;
+
+use super::{
+    progress::{merge, Progress},
+    Eventual,
+};
+use crate::{
+    faults::is_mutant,
+    storage::{Merged, Partition},
+    types::{
+        Conflict, ConflictCounts, ConflictQuery, Key, NodeId, PartitionId, Record, SeenStep, Sequence, VersionVector,
+    },
+};
+
+impl Eventual {
+    /// The conflicts that this node noticed, the newest first.
+    pub fn conflicts(&self, query: &ConflictQuery) -> Vec<Arc<Conflict>> {
+        self.journal.list(query)
+    }
+
+    /// How many conflicts there were.
+    pub fn conflict_counts(&self) -> ConflictCounts {
+        let (recorded, dropped) = self.journal.counts();
+        let inexact = self.partition_ids().map(|id| self.progress(id, |progress| progress.seen.forgotten())).sum();
+        ConflictCounts { recorded, dropped, inexact }
+    }
+
+    /// Takes note of what the writers of a state transfer had seen, before its records are merged.
+    pub fn learn_seen(&self, partition: PartitionId, steps: Vec<SeenStep>) {
+        if steps.is_empty() {
+            return;
+        }
+        let mut guard = self.partitions.write(partition);
+        // Nobody knows better than this node what it had seen itself.
+        steps.into_iter().filter(|step| step.writer != self.me).for_each(|step| guard.sidecar.seen.note(step));
+    }
+
+    /// What the writers of the writes had seen that `vector` covers and `known` does not.
+    pub fn seen_between(&self, partition: PartitionId, known: &VersionVector, vector: &VersionVector) -> Vec<SeenStep> {
+        self.progress(partition, |progress| progress.seen.between(known, vector))
+    }
+
+    /// A node stands at `vector` and will not ask about what that covers.
+    pub fn trim_seen(&self, partition: PartitionId, node: NodeId, vector: &VersionVector) {
+        if self.progress(partition, |progress| progress.seen.has_excess(node, vector)) {
+            self.partitions.write(partition).sidecar.seen.trim(node, vector);
+        }
+    }
+
+    /// A node is gone for good: it will not ask what others had seen of its writes.
+    pub fn forget_seen(&self, node: NodeId) {
+        self.partition_ids().for_each(|id| self.partitions.write(id).sidecar.seen.forget_node(node));
+    }
+
+    /// Merges a record of another node. If it replaces a write that this node had acknowledged and its writer had not
+    /// applied, that is a conflict. It is to be recorded when the lock of the partition is released.
+    pub(super) fn merge_and_judge(
+        &self,
+        partition: &mut Partition<Progress>,
+        key: Key,
+        record: Record,
+        conflicts: &mut Vec<Conflict>,
+    ) {
+        let seen = partition.sidecar.seen.seen(record.dot.node, self.me, record.dot.sequence);
+        if !is_unseen(partition.sidecar.outbox.last(), seen) {
+            // Its writer had seen all our writes: nothing to look for, and no copy of the key to be made.
+            merge(partition, key, record);
+            return;
+        }
+        let dot = record.dot;
+        // What is covered was judged when it was applied; it comes again only to repair a record that went wrong.
+        let is_repair = dot.node == self.me || partition.sidecar.others.covers(dot);
+        let Merged::Replaced(lost) = merge(partition, key.clone(), record) else { return };
+        if is_repair || lost.dot.node != self.me || is_swept(&lost) || !is_unseen(lost.dot.sequence, seen) {
+            return;
+        }
+        let Some(won) = partition.records.get(&key).cloned() else { return };
+        conflicts.push(Conflict { key, lost, won, noticed_ms: self.now_ms(), node: self.me });
+    }
+
+    /// Called without any lock of a partition.
+    pub(super) fn record_conflicts(&self, conflicts: Vec<Conflict>) {
+        if !conflicts.is_empty() {
+            self.journal.record(conflicts);
+        }
+    }
+}
+
+/// Whether a write lies beyond what was seen of its node.
+fn is_unseen(write: Sequence, seen: Sequence) -> bool {
+    if is_mutant("conflict_off_by_one") {
+        write >= seen
+    } else {
+        write > seen
+    }
+}
+
+/// A tombstone that the sweep of expired keys wrote: no client's write. A client's delete has no expiry.
+fn is_swept(record: &Record) -> bool {
+    record.value.is_none() && record.expires_ms.is_some()
+}
+
+#[cfg(test)]
+mod tests;

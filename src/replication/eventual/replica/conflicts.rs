@@ -1,0 +1,86 @@
+//! The journal against an oracle that knows what each writer had applied when it wrote: every acknowledged write that
+//! was lost unseen is in the journal of its node, once, and no other write is.
+
+use std::collections::BTreeMap;
+
+use super::simulation::{Node, Simulation};
+use crate::types::{ConflictQuery, Dot, Key, PartitionId, Record, Sequence};
+
+/// How sure the oracle was, by write: what a test proves depends on it.
+#[derive(Debug, Default)]
+pub(super) struct Verdicts {
+    pub(super) must: u64,
+    pub(super) may: u64,
+    pub(super) must_not: u64,
+}
+
+/// Checks the journals of the nodes that are left, once they agree. The oracle can say for sure only where all writers
+/// of later writes had applied a lost one, or none: of several of which some had, it depends on which replaced it.
+pub(super) fn check_journals(simulation: &Simulation) -> Verdicts {
+    let mut verdicts = Verdicts::default();
+    for node in simulation.nodes.values() {
+        let me = node.keyspace.me();
+        let recorded = recorded(simulation, node);
+        for (&(partition, origin, sequence), (key, record)) in &simulation.written {
+            if origin != me {
+                continue;
+            }
+            let times = recorded.get(&(partition, sequence)).copied().unwrap_or(0);
+            let held = node.keyspace.records(partition, |records| records.get(key).cloned());
+            let is_final = held.is_some_and(|held| held.dot == record.dot);
+            let (known, unknown) = later(simulation, partition, key, record);
+            match (is_final, known, unknown) {
+                (true, _, _) | (_, _, 0) => {
+                    assert_eq!(times, 0, "{me}: {key:?} {record:?} was replaced knowingly, or not at all");
+                    verdicts.must_not += 1;
+                }
+                (_, 0, _) => {
+                    assert_eq!(times, 1, "{me}: {key:?} {record:?} was lost unseen");
+                    verdicts.must += 1;
+                }
+                (_, _, _) => {
+                    assert!(times <= 1, "{me}: {key:?} {record:?} is there {times} times");
+                    verdicts.may += 1;
+                }
+            }
+        }
+        assert_eq!(node.keyspace.conflict_counts().inexact, 0);
+    }
+    verdicts
+}
+
+/// How often each own write stands in a node's journal; every entry tells of two writes that there were, of which the
+/// second was made without having seen the first.
+fn recorded(simulation: &Simulation, node: &Node) -> BTreeMap<(PartitionId, u64), u64> {
+    let mut times = BTreeMap::new();
+    for conflict in node.keyspace.conflicts(&ConflictQuery::default()) {
+        let me = node.keyspace.me();
+        assert_eq!((conflict.node, conflict.lost.dot.node), (me, me), "a conflict in the wrong journal");
+        let partition = crate::storage::partition_of(&conflict.key);
+        let written = |dot: Dot| &simulation.written[&(partition, dot.node, dot.sequence.0)];
+        for record in [&conflict.lost, &conflict.won] {
+            assert_eq!(written(record.dot), &(conflict.key.clone(), record.clone()));
+        }
+        assert!(conflict.won.supersedes(&conflict.lost));
+        assert!(!had_applied(simulation, partition, conflict.won.dot, conflict.lost.dot), "a write that was seen");
+        *times.entry((partition, conflict.lost.dot.sequence.0)).or_default() += 1;
+    }
+    times
+}
+
+/// How many later writes of the key there ever were, made by writers that had applied this one, and that had not.
+fn later(simulation: &Simulation, partition: PartitionId, key: &Key, record: &Record) -> (usize, usize) {
+    let all = simulation
+        .written
+        .iter()
+        .filter(|((of, _, _), (other, later))| *of == partition && other == key && later.supersedes(record));
+    let dot = |&(_, node, sequence)| Dot { node, sequence: Sequence(sequence) };
+    let (known, unknown): (Vec<_>, Vec<_>) =
+        all.partition(|(write, _)| had_applied(simulation, partition, dot(write), record.dot));
+    (known.len(), unknown.len())
+}
+
+/// Whether the writer of `write` had applied `other` when it wrote.
+fn had_applied(simulation: &Simulation, partition: PartitionId, write: Dot, other: Dot) -> bool {
+    write.node == other.node || simulation.applied[&(partition, write.node, write.sequence.0)].covers(other)
+}
