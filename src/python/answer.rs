@@ -200,7 +200,21 @@ fn node_status<'py>(py: Python<'py>, status: &NodeStatus) -> PyResult<Bound<'py,
         status.cluster.as_str(),
         status.ready,
     );
-    let tail = (status.tombstones, status.conflicts, peers, lag, digests);
+    let held_back_by = status.held_back_by.iter().map(|node| node.to_string()).collect::<Vec<_>>();
+    let tail = (
+        status.tombstones,
+        status.conflicts,
+        peers,
+        lag,
+        digests,
+        status.oldest_tombstone_ms as f64 / 1000.0,
+        status.stable_lag_ms as f64 / 1000.0,
+        PyTuple::new(py, held_back_by)?,
+        status.divergences,
+        status.repairs,
+        status.expired,
+        status.refused_writes,
+    );
     let fields = head.into_pyobject(py)?.as_sequence().concat(tail.into_pyobject(py)?.as_sequence())?;
     NODE.make(py, fields.to_tuple()?)
 }
@@ -212,7 +226,17 @@ fn peer_status<'py>(py: Python<'py>, peer: &PeerStatus) -> PyResult<Bound<'py, P
         PeerState::Refused => "refused",
     };
     let id = peer.node.map(|node| node.to_string());
-    let fields = (id, peer.address.to_string(), state, peer.unacknowledged, peer.transfers, peer.problem.as_str());
+    let fields = (
+        id,
+        peer.address.to_string(),
+        state,
+        peer.unacknowledged,
+        peer.transfers,
+        peer.problem.as_str(),
+        peer.clock_offset_ms as f64 / 1000.0,
+        peer.refuses_ms as f64 / 1000.0,
+        peer.refused_ms as f64 / 1000.0,
+    );
     PEER.make(py, fields)
 }
 

@@ -59,7 +59,11 @@ impl Serves {
         let take = || Snapshot::take(keyspace, partition, serve.known.clone());
         let snapshot = serve.snapshot.get_or_insert_with(take);
         let records = snapshot.next_piece(bounds);
-        let last = snapshot.is_read().then(|| StateEnd { vector: snapshot.vector().clone(), ..StateEnd::default() });
+        let last = snapshot.is_read().then(|| StateEnd {
+            vector: snapshot.vector().clone(),
+            dropped: keyspace.dropped(partition),
+            ..StateEnd::default()
+        });
         serve.in_flight += 1;
         if last.is_some() {
             self.active.remove(&transfer);

@@ -4,7 +4,7 @@ use super::{progress::merge, Eventual};
 use crate::{
     storage::Merged,
     sync::Ordering,
-    types::{Dot, NodeId, PartitionChanges, PartitionId, Record, SeenStep, Sequence, StateEnd, StateRecord},
+    types::{Dot, NodeId, PartitionChanges, PartitionId, Record, SeenStep, Sequence, StateEnd, StateRecord, Timestamp},
 };
 
 /// What became of a stretch of a peer's writes.
@@ -14,12 +14,21 @@ pub enum Applied {
     UpTo(Sequence),
     /// The stretch begins after a gap and was not applied; the peer's writes are covered up to here.
     Gap(Sequence),
+    /// The write after `position` is stamped too far ahead of this node's clock. It and what follows was not applied.
+    Skewed {
+        /// Up to where the peer's writes are covered.
+        position: Sequence,
+        /// By how much the next one is ahead of the wall clock.
+        ahead_ms: u64,
+    },
 }
 
 impl Eventual {
     /// Merges a stretch of writes that `origin` accepted. Applying it again changes nothing; a stretch that begins after
-    /// a gap is not applied, because the vector speaks of writes without gaps.
+    /// a gap is not applied, because the vector speaks of writes without gaps. Ends before the first write that is stamped
+    /// more than the drift bound ahead of the wall clock.
     pub fn apply_changes(&self, origin: NodeId, stretch: PartitionChanges) -> Applied {
+        let wall_ms = self.now_ms();
         let mut guard = self.partitions.write(stretch.partition);
         let position = guard.sidecar.others.sequence(origin);
         if stretch.first_sequence > position.next() {
@@ -27,8 +36,12 @@ impl Eventual {
         }
         let known = usize::try_from(position.next().0 - stretch.first_sequence.0).unwrap_or(usize::MAX);
         let mut sequence = position;
+        let mut refused = None;
         for change in stretch.changes.into_iter().skip(known) {
-            self.hlc.observe(change.timestamp);
+            if let Err(ahead_ms) = self.hlc.observe(change.timestamp, wall_ms, self.max_drift_ms) {
+                refused = Some(ahead_ms);
+                break;
+            }
             sequence = sequence.next();
             let record = Record {
                 value: change.value,
@@ -43,16 +56,31 @@ impl Eventual {
             }
         }
         guard.sidecar.others.raise(origin, sequence);
-        Applied::UpTo(sequence)
+        refused.map_or(Applied::UpTo(sequence), |ahead_ms| Applied::Skewed { position: sequence, ahead_ms })
     }
 
-    /// Merges a part of a state transfer. The whole of it, and then its vector, must follow before anything else is
-    /// served from this partition: until then there are records here that the vector does not cover.
-    pub fn apply_state(&self, partition: PartitionId, records: Vec<StateRecord>) {
+    /// Lets the clock observe a part of a state transfer, before it is kept: the merge of the whole must not fail half
+    /// way. Whatever is given to [`Eventual::apply_state`] has to pass here before.
+    ///
+    /// # Errors
+    /// By how many milliseconds a stamp is further ahead of the wall clock than the drift bound allows.
+    pub fn admit_state(&self, records: &[StateRecord]) -> Result<(), u64> {
+        let latest = records.iter().map(|StateRecord { record, .. }| record.timestamp).max();
+        self.hlc.observe(latest.unwrap_or(Timestamp::ZERO), self.now_ms(), self.max_drift_ms)
+    }
+
+    /// Merges a part of a state transfer that was admitted. The whole of it, and then its end, must follow before anything
+    /// else is served from this partition: until then there are records here that the vector does not cover.
+    ///
+    /// What the vector covers is here, or was replaced, or was dropped after it had been deleted: it is left out, lest
+    /// deleted values come back. A repair takes everything, because then the vector has proved wrong.
+    pub fn apply_state(&self, partition: PartitionId, records: Vec<StateRecord>, repair: bool) {
         let mut guard = self.partitions.write(partition);
+        guard.sidecar.is_merging = true;
         for StateRecord { key, record } in records {
-            self.hlc.observe(record.timestamp);
-            merge(&mut guard, key, record);
+            if repair || !guard.sidecar.covers(self.me, record.dot) {
+                merge(&mut guard, key, record);
+            }
         }
     }
 
@@ -63,6 +91,8 @@ impl Eventual {
         for (node, sequence) in end.vector.iter().filter(|&(node, _)| node != self.me) {
             guard.sidecar.others.raise(node, sequence);
         }
+        guard.sidecar.dropped.merge(&end.dropped);
+        guard.sidecar.is_merging = false;
     }
 }
 

@@ -3,7 +3,7 @@
 use crate::{
     replication::eventual::{snapshot::Pins, Outbox},
     storage::{Merged, Partition},
-    types::{Key, NodeId, Record, VersionVector},
+    types::{Dot, Key, NodeId, Record, Timestamp, VersionVector},
 };
 
 /// What the engine changes together with the records of a partition, under the same lock.
@@ -15,6 +15,12 @@ pub(in crate::replication::eventual) struct Progress {
     pub(super) others: VersionVector,
     /// Snapshots that are being read.
     pub(in crate::replication::eventual) pins: Pins,
+    /// Covers every tombstone that was dropped.
+    pub(super) dropped: VersionVector,
+    /// The greatest stamp of a tombstone that was dropped.
+    pub(super) dropped_until: Timestamp,
+    /// Fetched state is being merged: the records are ahead of the vector.
+    pub(super) is_merging: bool,
 }
 
 impl Progress {
@@ -23,6 +29,11 @@ impl Progress {
         let mut vector = self.others.clone();
         vector.raise(me, self.outbox.last());
         vector
+    }
+
+    /// Whether the write named by `dot` was applied, or made, by `me`, the owner of the outbox.
+    pub(super) fn covers(&self, me: NodeId, dot: Dot) -> bool {
+        self.others.covers(dot) || (dot.node == me && dot.sequence <= self.outbox.last())
     }
 }
 

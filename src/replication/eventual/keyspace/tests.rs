@@ -8,7 +8,7 @@ use super::*;
 use crate::{
     env::SimulatedClock,
     replication::eventual::{OutboxBounds, PieceBounds, Snapshot},
-    types::{Change, Key, StateEnd, Value},
+    types::{Change, Key, StateEnd, StateRecord, Value},
 };
 
 fn keyspace(node: u64) -> Arc<Eventual> {
@@ -57,12 +57,17 @@ fn state(keyspace: &Eventual) -> (Vec<PartitionDigest>, Vec<VersionVector>) {
     (keyspace.digests(), keyspace.partition_ids().map(|id| keyspace.vector(id)).collect())
 }
 
+fn apply(to: &Eventual, partition: PartitionId, piece: Vec<StateRecord>) {
+    to.admit_state(&piece).unwrap();
+    to.apply_state(partition, piece, false);
+}
+
 fn copy_state(from: &Arc<Eventual>, to: &Eventual, records_max: usize) {
     for partition in from.partition_ids() {
         let mut snapshot = Snapshot::take(from, partition, to.vector(partition));
         let bounds = PieceBounds { records_max, visits_max: 3, bytes_target: usize::MAX };
         while !snapshot.is_read() {
-            to.apply_state(partition, snapshot.next_piece(bounds));
+            apply(to, partition, snapshot.next_piece(bounds));
         }
         to.adopt_end(partition, &StateEnd { vector: snapshot.vector().clone(), ..StateEnd::default() });
     }
@@ -130,7 +135,7 @@ proptest! {
         for (partition, mut snapshot) in snapshots {
             let bounds = PieceBounds { records_max, visits_max: 3, bytes_target: usize::MAX };
             while !snapshot.is_read() {
-                to.apply_state(partition, snapshot.next_piece(bounds));
+                apply(&to, partition, snapshot.next_piece(bounds));
                 if let Some((key, value)) = late.next() { write(&from, key, value); }
             }
             to.adopt_end(partition, &StateEnd { vector: snapshot.vector().clone(), ..StateEnd::default() });
