@@ -1,5 +1,7 @@
 //! Settings of a node: data, checked once, before anything is opened.
 
+use std::time::Duration;
+
 use crate::{
     error::{Error, ErrorCode, Result},
     limits,
@@ -23,6 +25,8 @@ pub struct NodeConfig {
     pub threads: usize,
     /// Listen on an interface that others can reach, although there is neither encryption nor authentication yet.
     pub insecure: bool,
+    /// How far ahead of this node's clock the stamp of a peer's write may be; it is refused beyond.
+    pub max_drift: Duration,
 }
 
 /// Worker threads a node may have.
@@ -38,6 +42,7 @@ impl Default for NodeConfig {
             cluster: "default".to_string(),
             threads: 0,
             insecure: false,
+            max_drift: limits::CLOCK_DRIFT_MAX,
         }
     }
 }
@@ -57,6 +62,9 @@ impl NodeConfig {
         }
         if self.threads > THREADS_MAX {
             return Err(bad("threads", &self.threads.to_string(), "must be 0 to 256"));
+        }
+        if !(limits::CLOCK_DRIFT_LEAST..=limits::CLOCK_DRIFT_MOST).contains(&self.max_drift) {
+            return Err(bad("max_drift", &format!("{} s", self.max_drift.as_secs_f64()), "must be 0.1 s to 3600 s"));
         }
         if self.peers.len() > limits::MEMBERS_MAX {
             return Err(bad(
@@ -100,6 +108,8 @@ mod tests {
             ("cluster", NodeConfig { cluster: String::new(), ..base() }),
             ("cluster", NodeConfig { cluster: "a b".into(), ..base() }),
             ("threads", NodeConfig { threads: 257, ..base() }),
+            ("max_drift", NodeConfig { max_drift: Duration::from_millis(99), ..base() }),
+            ("max_drift", NodeConfig { max_drift: Duration::from_secs(3601), ..base() }),
             ("peers", NodeConfig { peers: vec![Address::new("h", 1).unwrap(); limits::MEMBERS_MAX + 1], ..base() }),
         ];
         for (setting, config) in cases {

@@ -68,6 +68,44 @@ pub const SEQUENCE_MAX: u64 = 1 << 62;
 /// leave every clock that observes it no room to go on.
 pub const TIMESTAMP_MS_MAX: u64 = 253_402_300_799_999;
 
+/// How far ahead of this node's wall clock a remote timestamp may be. A larger bound lets one bad clock pull those of all
+/// others further ahead, and its writes win for that long; a smaller one cuts hosts without time synchronisation off.
+pub const CLOCK_DRIFT_MAX: Duration = Duration::from_secs(10);
+
+/// What the drift bound may be set to. Below it the jitter of a good network looks like a bad clock.
+pub const CLOCK_DRIFT_LEAST: Duration = Duration::from_millis(100);
+
+/// What the drift bound may be set to. Beyond it there is hardly a bound.
+pub const CLOCK_DRIFT_MOST: Duration = Duration::from_secs(3600);
+
+/// The pause after a write was refused because its stamp is too far ahead, half of it jitter: the wall clock gets there
+/// only by and by. Longer ones delay what is good again, shorter ones send the same writes in vain.
+pub const SKEW_PAUSE: Duration = Duration::from_millis(1000);
+
+/// How long a refusal is shown in the status unless it is repeated: a few times [`SKEW_PAUSE`].
+pub const SKEW_SHOWN: Duration = Duration::from_secs(10);
+
+/// How old a tombstone must be before it is dropped, on top of causal stability and never instead of it: it keeps the first
+/// writes of a node that has just joined, and that nobody counted yet, above every dropped tombstone. Must exceed
+/// [`CLOCK_DRIFT_MAX`] and the time to join; a longer one only costs memory.
+pub const TOMBSTONE_GRACE: Duration = Duration::from_secs(30);
+
+/// Tombstones of one partition that are looked at in one turn, under one lock (about 50 us). Fewer let deletes pile up.
+pub const TOMBSTONE_VISITS_MAX: usize = 512;
+
+/// How long a value that has expired waits before it is swept. The touch that would have kept it may be on its way.
+pub const SWEEP_GRACE: Duration = Duration::from_secs(1);
+
+/// Expired values of one partition that are swept in one turn, under one lock (about 100 us). Fewer let them pile up.
+pub const SWEEP_KEYS_MAX: usize = 256;
+
+/// How long stability may be held back before the status and the log name the members to blame. Shorter ones accuse
+/// those who restart.
+pub const STABILITY_LAG_SHOWN: Duration = Duration::from_secs(60);
+
+/// Records of one partition that are looked at in one turn for writes that nodes apart may have lost, under one lock.
+pub const REISSUE_VISITS_MAX: usize = 512;
+
 /// Bytes in the name of a cluster: it stands in every Hello, status and log line.
 pub const CLUSTER_NAME_BYTES_MAX: usize = 64;
 

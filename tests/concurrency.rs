@@ -217,7 +217,8 @@ fn pages_and_state_show_whole_records_in_order_while_others_write() {
                 state.iter().for_each(|state| assert_whole(&state.record));
                 // What the vector covered when the transfer began arrives: the receiver may adopt that vector.
                 let receiver = Eventual::new(NodeId(3), Arc::new(SimulatedClock::new(NOW_MS)));
-                receiver.apply_state(partition(), state);
+                receiver.admit_state(&state).expect("all clocks agree");
+                receiver.apply_state(partition(), state, false);
                 receiver.adopt_vector(partition(), &vector);
                 assert!(receiver.read(&key(2)).is_some(), "covered by {vector:?}");
                 assert_vector_is_honest(&receiver);

@@ -195,6 +195,7 @@ class Node:
         cluster: str,
         threads: int,
         insecure: bool,
+        max_drift: float,
     ) -> Self:
         """Check the settings; open nothing."""
     @property

@@ -36,6 +36,7 @@ class NodeSettings(TypedDict, total=False):
     threads: int
     insecure: bool
     log: Literal["stderr", "none"]
+    max_drift: float
 
 
 @dataclass(frozen=True, init=False)
@@ -49,7 +50,9 @@ class NodeConfig:
         **settings: `host`, the interface to listen on (default "127.0.0.1"; one that others reach needs
             `insecure=True`, for there is no encryption yet); `advertise`, the "host:port" by which others reach this
             node; `cluster`, its name (nodes of another are refused); `threads` (0: one for every two cores; the others
-            are for your program); `log`, "none" or "stderr", where the nodes of this process report what changed.
+            are for your program); `log`, "none" or "stderr", where the nodes of this process report what changed;
+            `max_drift`, in seconds (default 10): writes of peers stamped further ahead of this node's clock are refused
+            until it gets there.
 
     Raises:
         InvalidArgumentError: It names the setting.
@@ -66,6 +69,7 @@ class NodeConfig:
     threads: int
     insecure: bool
     log: str
+    max_drift: float
 
     def __init__(self, port: int = 0, peers: Peers = None, **settings: Unpack[NodeSettings]) -> None:
         check_names(settings, NodeSettings.__annotations__, "setting of a node")
@@ -79,6 +83,7 @@ class NodeConfig:
             "threads": _number("threads", settings.get("threads", 0), 256),
             "insecure": bool(settings.get("insecure", False)),
             "log": _text("log", settings.get("log", "none")),
+            "max_drift": _seconds("max_drift", settings.get("max_drift", 10.0), (0.1, 3600.0)),
         }
         if values["log"] not in ("stderr", "none"):
             msg = f'log: {values["log"]!r} is neither "stderr" nor "none"'
@@ -129,6 +134,8 @@ def _from_env(env: Mapping[str, str]) -> Dict[str, Any]:
             continue
         if name in ("port", "threads"):
             found[name] = _parse_int(variable, text)
+        elif name == "max_drift":
+            found[name] = _parse_float(variable, text)
         elif name == "insecure":
             found[name] = _parse_bool(variable, text)
         else:
@@ -139,6 +146,14 @@ def _from_env(env: Mapping[str, str]) -> Dict[str, Any]:
 def _parse_int(variable: str, text: str) -> int:
     try:
         return int(text)
+    except ValueError:
+        msg = f"{variable}: {text!r} is no number"
+        raise InvalidArgumentError(msg) from None
+
+
+def _parse_float(variable: str, text: str) -> float:
+    try:
+        return float(text)
     except ValueError:
         msg = f"{variable}: {text!r} is no number"
         raise InvalidArgumentError(msg) from None
@@ -157,6 +172,14 @@ def _number(name: str, value: object, largest: int) -> int:
         msg = f"{name}: {value!r} is no number from 0 to {largest}"
         raise InvalidArgumentError(msg)
     return value
+
+
+def _seconds(name: str, value: object, bounds: Tuple[float, float]) -> float:
+    least, most = bounds
+    if not isinstance(value, (int, float)) or isinstance(value, bool) or not least <= value <= most:
+        msg = f"{name}: {value!r} is no number of seconds from {least:g} to {most:g}"
+        raise InvalidArgumentError(msg)
+    return float(value)
 
 
 def _text(name: str, value: object) -> str:

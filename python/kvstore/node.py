@@ -82,6 +82,7 @@ class Node(_core.Node, Store[Any]):
             cluster=config.cluster,
             threads=config.threads,
             insecure=config.insecure,
+            max_drift=config.max_drift,
         )
         self._config = config
         self._stopped = threading.Event()

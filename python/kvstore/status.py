@@ -12,7 +12,9 @@ class PeerStatus(NamedTuple):
 
     `id` is None while it was never reached; `state` is "connecting", "connected" or "refused"; `unacknowledged` counts
     own writes that this peer has not confirmed, `transfers` state transfers from it under way; `problem` says why the
-    last attempt failed and is empty while connected.
+    last attempt failed and is empty while connected. `clock_offset` is its wall clock minus that of the asked node;
+    `refuses` is not 0 while it refuses writes of the asked node, which are so far ahead of its clock, and `refused` while
+    its own are refused there (seconds all three).
     """
 
     id: Optional[str]
@@ -21,6 +23,9 @@ class PeerStatus(NamedTuple):
     unacknowledged: int
     transfers: int
     problem: str
+    clock_offset: float = 0.0
+    refuses: float = 0.0
+    refused: float = 0.0
 
 
 class ReplicationLag(NamedTuple):
@@ -33,7 +38,7 @@ class ReplicationLag(NamedTuple):
 
 
 class PartitionDigest(NamedTuple):
-    """A partition as one number: equal digests mean equal contents, tombstones and versions included."""
+    """A partition as one number: equal digests mean equal values and versions; deletes still remembered do not count."""
 
     partition: int
     digest: int
@@ -57,6 +62,12 @@ class NodeStatus(NamedTuple):
     replaced without having seen them, `conflicts_dropped` those that its full journal no longer holds;
     `conflicts_inexact` counts what it forgot about who had seen what: a conflict may then be none. `uptime` is in
     seconds, `version` that of the software. `digests` is empty unless asked for.
+
+    `oldest_tombstone` is the age of the oldest delete still remembered. Deletes are forgotten once every member has
+    them: `stable_lag` is how far the time up to which all have everything lies in the past, and `held_back_by` names the
+    members to blame once that is a minute. `divergences` counts partitions found different from a peer's at equal
+    vectors (damage, or a bug), `repairs` those that were merged since; `expired` values that this node swept after their
+    time to live; `refused_writes` writes of peers stamped too far ahead of this node's clock, each attempt.
     """
 
     id: str
@@ -77,3 +88,10 @@ class NodeStatus(NamedTuple):
     peers: Tuple[PeerStatus, ...]
     lag: ReplicationLag
     digests: Tuple[PartitionDigest, ...]
+    oldest_tombstone: float = 0.0
+    stable_lag: float = 0.0
+    held_back_by: Tuple[str, ...] = ()
+    divergences: int = 0
+    repairs: int = 0
+    expired: int = 0
+    refused_writes: int = 0

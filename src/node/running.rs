@@ -51,7 +51,7 @@ impl Running {
             Some(address) => address.clone(),
             None => Address::new(&config.host, port)?,
         };
-        let keyspace = Arc::new(Eventual::new(id, env.clock.clone()));
+        let keyspace = Arc::new(Eventual::new(id, env.clock.clone()).with_max_drift(config.max_drift));
         let replication = Replication::spawn(
             ReplicationConfig {
                 cluster: config.cluster.clone(),
@@ -141,6 +141,13 @@ impl Host for Inside {
             conflicts: conflicts.recorded,
             conflicts_dropped: conflicts.dropped,
             conflicts_inexact: conflicts.inexact,
+            oldest_tombstone_ms: self.keyspace.oldest_tombstone_ms(),
+            stable_lag_ms: replication.stable_lag_ms,
+            held_back_by: replication.held_back_by,
+            divergences: replication.divergences,
+            repairs: replication.repairs,
+            expired: self.keyspace.expired(),
+            refused_writes: replication.refused_writes,
             peers: replication.peers,
             replication_lag: replication.lag,
             digests: if digests { self.keyspace.digests() } else { Vec::new() },

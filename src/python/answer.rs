@@ -205,7 +205,7 @@ fn node_status<'py>(py: Python<'py>, status: &NodeStatus) -> PyResult<Bound<'py,
     let peers = tuple(py, status.peers.iter().map(|peer| peer_status(py, peer)))?;
     let digests = status.digests.iter().map(|part| DIGEST.make(py, (part.partition.0, part.digest, part.records)));
     let digests = tuple(py, digests)?;
-    // In two halves, because the conversion of tuples ends at twelve fields.
+    // In parts, because the conversion of tuples ends at twelve fields.
     let head = (
         status.node.to_string(),
         status.address.to_string(),
@@ -219,9 +219,20 @@ fn node_status<'py>(py: Python<'py>, status: &NodeStatus) -> PyResult<Bound<'py,
         status.cluster.as_str(),
         status.ready,
     );
-    let conflicts = (status.conflicts, status.conflicts_dropped, status.conflicts_inexact);
-    let tail = (status.tombstones, conflicts.0, conflicts.1, conflicts.2, peers, lag, digests);
-    let fields = head.into_pyobject(py)?.as_sequence().concat(tail.into_pyobject(py)?.as_sequence())?;
+    let (kept, dropped, inexact) = (status.conflicts, status.conflicts_dropped, status.conflicts_inexact);
+    let middle = (status.tombstones, kept, dropped, inexact, peers, lag, digests);
+    let held_back_by = status.held_back_by.iter().map(|node| node.to_string()).collect::<Vec<_>>();
+    let tail = (
+        status.oldest_tombstone_ms as f64 / 1000.0,
+        status.stable_lag_ms as f64 / 1000.0,
+        PyTuple::new(py, held_back_by)?,
+        status.divergences,
+        status.repairs,
+        status.expired,
+        status.refused_writes,
+    );
+    let fields = head.into_pyobject(py)?.as_sequence().concat(middle.into_pyobject(py)?.as_sequence())?;
+    let fields = fields.concat(tail.into_pyobject(py)?.as_sequence())?;
     NODE.make(py, fields.to_tuple()?)
 }
 
@@ -232,7 +243,17 @@ fn peer_status<'py>(py: Python<'py>, peer: &PeerStatus) -> PyResult<Bound<'py, P
         PeerState::Refused => "refused",
     };
     let id = peer.node.map(|node| node.to_string());
-    let fields = (id, peer.address.to_string(), state, peer.unacknowledged, peer.transfers, peer.problem.as_str());
+    let fields = (
+        id,
+        peer.address.to_string(),
+        state,
+        peer.unacknowledged,
+        peer.transfers,
+        peer.problem.as_str(),
+        peer.clock_offset_ms as f64 / 1000.0,
+        peer.refuses_ms as f64 / 1000.0,
+        peer.refused_ms as f64 / 1000.0,
+    );
     PEER.make(py, fields)
 }
 

@@ -118,7 +118,7 @@ fn patience(timeout: Timeout) -> Duration {
 #[pymethods]
 impl PyNode {
     #[new]
-    #[pyo3(signature = (*, host, port, advertise, peers, cluster, threads, insecure))]
+    #[pyo3(signature = (*, host, port, advertise, peers, cluster, threads, insecure, max_drift))]
     #[allow(clippy::too_many_arguments, reason = "keyword-only: one for each setting")]
     fn new(
         host: String,
@@ -128,10 +128,13 @@ impl PyNode {
         cluster: String,
         threads: usize,
         insecure: bool,
+        max_drift: f64,
     ) -> PyResult<PyNode> {
         let advertise = advertise.map(|address| address.parse::<Address>()).transpose()?;
         let peers = peers.iter().map(|peer| peer.parse::<Address>()).collect::<Result<Vec<_>>>()?;
-        let config = NodeConfig { host, port, advertise, peers, cluster, threads, insecure };
+        // What is no duration is out of bounds, and refused by name.
+        let max_drift = Duration::try_from_secs_f64(max_drift).unwrap_or(Duration::ZERO);
+        let config = NodeConfig { host, port, advertise, peers, cluster, threads, insecure, max_drift };
         let node = ProcessBound::new(Arc::new(Node::new(config, Env::system())?));
         Ok(PyNode { node, keyspace: OnceLock::new(), open_in: AtomicU32::new(0) })
     }

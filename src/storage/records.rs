@@ -1,11 +1,17 @@
-//! One partition's records: a hash table for reads and writes of one key, the keys in order for ranges, and counts.
+//! One partition's records: a hash table for reads and writes of one key, the keys in order for ranges, counts, a digest
+//! that grows with them, and what is to be looked at again: tombstones by age, values by their end.
+
+mod hash;
+mod index;
 
 use std::{collections::BTreeSet, ops::Bound};
 
+use hash::{record_hash, write_hash};
 use hashbrown::{hash_table, HashTable};
-use xxhash_rust::xxh3::{xxh3_64, Xxh3Default};
+use index::Index;
+use xxhash_rust::xxh3::xxh3_64;
 
-use crate::types::{Key, Record};
+use crate::types::{Key, Record, Timestamp};
 
 /// Where a range of keys begins and ends.
 pub type KeyBounds<'a> = (Bound<&'a [u8]>, Bound<&'a [u8]>);
@@ -21,6 +27,9 @@ pub struct Records {
     /// The keys of the table.
     order: BTreeSet<Key>,
     stats: RecordsStats,
+    /// The sum of the [`write_hash`] of each record that has a value.
+    write_digest: u64,
+    index: Index,
 }
 
 #[derive(Debug)]
@@ -106,10 +115,13 @@ impl Records {
     /// Merges the record that `next` makes of the one that is there, with one search for both. `None` from `next`
     /// leaves everything as it is and comes back as `None`.
     pub fn merge_with(&mut self, key: Key, next: impl FnOnce(Option<&Record>) -> Option<Record>) -> Option<Merged> {
-        match self.table.entry(xxh3_64(&key), |slot| slot.key == key, |slot| xxh3_64(&slot.key)) {
+        let hash = xxh3_64(&key);
+        match self.table.entry(hash, |slot| slot.key == key, |slot| xxh3_64(&slot.key)) {
             hash_table::Entry::Vacant(entry) => {
                 let record = next(None)?;
                 self.stats.add(&key, &record);
+                self.write_digest = self.write_digest.wrapping_add(write_hash(hash, &record));
+                self.index.add(&key, &record);
                 self.order.insert(key.clone());
                 entry.insert(Slot { key, record });
                 Some(Merged::Inserted)
@@ -122,9 +134,46 @@ impl Records {
                 }
                 self.stats.remove(&slot.key, &slot.record);
                 self.stats.add(&slot.key, &record);
+                let change = write_hash(hash, &record).wrapping_sub(write_hash(hash, &slot.record));
+                self.write_digest = self.write_digest.wrapping_add(change);
+                self.index.remove(&slot.key, &slot.record);
+                self.index.add(&slot.key, &record);
                 Some(Merged::Replaced(std::mem::replace(&mut slot.record, record)))
             }
         }
+    }
+
+    /// Forgets a key with its record. Only for what nobody can need any more: a merge cannot tell it from a key that was
+    /// never written.
+    pub fn forget(&mut self, key: &[u8]) -> Option<Record> {
+        let hash = xxh3_64(key);
+        let Ok(entry) = self.table.find_entry(hash, |slot| slot.key.as_slice() == key) else { return None };
+        let (Slot { key, record }, _) = entry.remove();
+        self.order.remove(&key);
+        self.stats.remove(&key, &record);
+        self.write_digest = self.write_digest.wrapping_sub(write_hash(hash, &record));
+        self.index.remove(&key, &record);
+        Some(record)
+    }
+
+    /// The tombstones that are stamped up to `stamp`, from the oldest on.
+    pub fn tombstones_until(&self, stamp: Timestamp) -> impl Iterator<Item = (&Key, &Record)> {
+        self.index.tombstones().take_while(move |(timestamp, _)| *timestamp <= stamp).map(|(_, key)| self.entry(key))
+    }
+
+    /// When the oldest tombstone was written.
+    pub fn oldest_tombstone(&self) -> Option<Timestamp> {
+        self.index.tombstones().next().map(|(timestamp, _)| *timestamp)
+    }
+
+    /// When the newest tombstone was written that is stamped up to `stamp`.
+    pub fn newest_tombstone(&self, stamp: Timestamp) -> Option<Timestamp> {
+        self.index.newest_until(stamp)
+    }
+
+    /// The keys whose values have ended at `now_ms`, from the first to end on.
+    pub fn expired(&self, now_ms: u64) -> impl Iterator<Item = &Key> {
+        self.index.expiring().take_while(move |(expires_ms, _)| *expires_ms <= now_ms).map(|(_, key)| key)
     }
 
     /// The records between two keys, in order, from both ends.
@@ -160,26 +209,17 @@ impl Records {
         self.table.is_empty()
     }
 
-    /// The sum of a hash of each record: equal contents give equal digests in whatever order they were written, and
-    /// different contents differ but with a chance of 2^-64.
+    /// The sum of a hash of each record with a value: equal values give equal digests in whatever order they were written,
+    /// and different ones differ but with a chance of 2^-64. Tombstones do not count, because nodes drop them at different
+    /// times. Reads every record.
     pub fn digest(&self) -> u64 {
-        self.table.iter().fold(0, |sum: u64, slot| sum.wrapping_add(record_hash(&slot.key, &slot.record)))
+        let values = self.table.iter().filter(|slot| slot.record.value.is_some());
+        values.fold(0, |sum: u64, slot| sum.wrapping_add(record_hash(&slot.key, &slot.record)))
     }
-}
 
-/// A hash of everything a replica must agree on. Lengths come before bytes, so that no two records share an encoding.
-fn record_hash(key: &Key, record: &Record) -> u64 {
-    let mut hasher = Xxh3Default::new();
-    hasher.update(&(key.len() as u64).to_le_bytes());
-    hasher.update(key);
-    hasher.update(&record.timestamp.0.to_le_bytes());
-    hasher.update(&record.dot.node.0.to_le_bytes());
-    hasher.update(&record.dot.sequence.0.to_le_bytes());
-    hasher.update(&record.expires_ms.map_or(0, |ms| ms.get()).to_le_bytes());
-    hasher.update(&record.flags.to_le_bytes());
-    hasher.update(&[u8::from(record.value.is_some())]);
-    if let Some(value) = &record.value {
-        hasher.update(value);
+    /// As [`Records::digest`], but kept up to date with each write, and blind to the bytes of the values: it tells which
+    /// writes are held. Costs nothing to ask for.
+    pub fn write_digest(&self) -> u64 {
+        self.write_digest
     }
-    hasher.digest()
 }

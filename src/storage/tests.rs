@@ -41,6 +41,15 @@ fn contents(records: &Records) -> Vec<(Key, Record)> {
     records.after(None).map(|(key, record)| (key.clone(), record.clone())).collect()
 }
 
+/// The records with a value, all that digests speak of.
+fn values(records: &Records) -> Vec<(Key, Record)> {
+    contents(records).into_iter().filter(|(_, record)| record.value.is_some()).collect()
+}
+
+fn tombstones(records: &Records, until: u64) -> Vec<(Timestamp, Key)> {
+    records.tombstones_until(Timestamp(until)).map(|(key, record)| (record.timestamp, key.clone())).collect()
+}
+
 fn recount(records: &Records) -> RecordsStats {
     let mut stats = RecordsStats::default();
     for (key, record) in records.after(None) {
@@ -117,6 +126,7 @@ proptest! {
         let joined = [contents(&merged(left)), contents(&merged(right))].concat();
         prop_assert_eq!(contents(&merged(&joined)), contents(&once));
         prop_assert_eq!(merged(&joined).digest(), once.digest());
+        prop_assert_eq!(merged(&joined).write_digest(), once.write_digest());
     }
 
     #[test]
@@ -143,12 +153,47 @@ proptest! {
     }
 
     #[test]
-    fn digests_are_equal_exactly_when_contents_are(left in writes(), right in writes(), drop_one in any::<bool>()) {
+    fn digests_are_equal_exactly_when_values_are(left in writes(), right in writes(), drop_one in any::<bool>()) {
         let (a, b) = (merged(&left), merged(&right));
-        prop_assert_eq!(a.digest() == b.digest(), contents(&a) == contents(&b));
         // Two that differ by one record at most.
         let near = merged(&left[usize::from(drop_one && !left.is_empty())..]);
-        prop_assert_eq!(a.digest() == near.digest(), contents(&a) == contents(&near));
+        for other in [b, near] {
+            let is_equal = values(&a) == values(&other);
+            prop_assert_eq!(a.digest() == other.digest(), is_equal);
+            prop_assert_eq!(a.write_digest() == other.write_digest(), is_equal);
+        }
+    }
+
+    #[test]
+    fn what_is_forgotten_leaves_no_trace(writes in writes(), forgotten in 0u8..4) {
+        let forgotten = Key::new(&[forgotten]).unwrap();
+        let mut records = merged(&writes);
+        let before = records.get(&forgotten).cloned();
+        prop_assert_eq!(records.forget(&forgotten), before);
+        let others: Vec<_> = writes.into_iter().filter(|(key, _)| *key != forgotten).collect();
+        let without = merged(&others);
+        prop_assert_eq!(contents(&records), contents(&without));
+        prop_assert_eq!(records.stats(), without.stats());
+        prop_assert_eq!(records.write_digest(), without.write_digest());
+        prop_assert_eq!(tombstones(&records, u64::MAX), tombstones(&without, u64::MAX));
+    }
+
+    #[test]
+    fn tombstones_and_expired_values_are_found_by_their_time(writes in writes(), until in 0u64..25) {
+        let records = merged(&writes);
+        let mut old: Vec<_> = contents(&records)
+            .into_iter()
+            .filter(|(_, record)| record.value.is_none() && record.timestamp.0 <= until)
+            .map(|(key, record)| (record.timestamp, key))
+            .collect();
+        old.sort();
+        prop_assert_eq!(records.newest_tombstone(Timestamp(until)), old.last().map(|(timestamp, _)| *timestamp));
+        prop_assert_eq!(tombstones(&records, until), old);
+        let mut expired: Vec<Key> = records.expired(NOW_MS).cloned().collect();
+        expired.sort();
+        let is_over = |record: &Record| record.value.is_some() && record.is_expired(NOW_MS);
+        let over = contents(&records).into_iter().filter(|(_, record)| is_over(record)).map(|(key, _)| key);
+        prop_assert_eq!(expired, over.collect::<Vec<_>>());
     }
 
     #[test]

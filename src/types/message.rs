@@ -119,6 +119,8 @@ pub struct PartitionPosition {
     pub low: Timestamp,
     /// The digest of the values that it holds at this vector; `None` while fetched state is being merged.
     pub digest: Option<u64>,
+    /// It, or others on its word, may have dropped tombstones that are stamped up to here.
+    pub floor: Timestamp,
 }
 
 /// A stretch of the sender's own writes in one partition, without gaps.

@@ -3,6 +3,7 @@
 use std::num::NonZeroU64;
 
 use super::{Dot, NodeId, Timestamp, Value};
+use crate::faults;
 
 /// One version of a key: a value or a tombstone, when it was written, by which write, and when it ends.
 ///
@@ -19,7 +20,8 @@ pub struct Record {
     pub timestamp: Timestamp,
     /// Which write made it.
     pub dot: Dot,
-    /// Milliseconds since the Unix epoch from which on every replica hides the value. `None`: never.
+    /// Milliseconds since the Unix epoch from which on every replica hides the value. `None`: never. A tombstone has it
+    /// when it is not a client's delete but the end of a value that had expired.
     pub expires_ms: Option<NonZeroU64>,
 }
 
@@ -31,6 +33,9 @@ impl Record {
 
     /// Whether this version replaces `other` in a merge.
     pub fn supersedes(&self, other: &Record) -> bool {
+        if faults::is_mutant("merge_by_arrival") {
+            return self != other;
+        }
         self.rank() > other.rank()
     }
 

@@ -29,6 +29,21 @@ pub struct NodeStatus {
     pub conflicts_dropped: u64,
     /// Steps of what writers had seen that were forgotten for want of room: each may make a conflict of what is none.
     pub conflicts_inexact: u64,
+    /// How old the oldest delete still remembered is, in milliseconds; 0: there is none.
+    pub oldest_tombstone_ms: u64,
+    /// How far the time up to which every member has every write is behind the wall clock, in milliseconds. Deletes stay
+    /// remembered beyond it.
+    pub stable_lag_ms: u64,
+    /// The members that hold that time back, once it is a minute behind: they are away, or far behind.
+    pub held_back_by: Vec<NodeId>,
+    /// Partitions that were found different from a peer's although both had the same writes: damage, or a bug.
+    pub divergences: u64,
+    /// Of those, how many were merged with the peer's.
+    pub repairs: u64,
+    /// Values whose time to live had passed and that this node swept.
+    pub expired: u64,
+    /// Writes of peers that were refused because they are stamped too far ahead; each attempt counts.
+    pub refused_writes: u64,
     /// Every other node it knows.
     pub peers: Vec<PeerStatus>,
     /// How far peers are behind.
@@ -57,9 +72,9 @@ pub struct ReplicationLag {
 pub struct PartitionDigest {
     /// Which partition.
     pub partition: PartitionId,
-    /// Independent of the order of writes: equal digests mean equal contents, tombstones and versions included.
+    /// Independent of the order of writes: equal digests mean equal values and versions. Tombstones do not count.
     pub digest: u64,
-    /// How many records there are, tombstones included.
+    /// How many records with a value there are, expired ones that nobody has swept yet included.
     pub records: u64,
 }
 
@@ -89,6 +104,12 @@ pub struct PeerStatus {
     pub transfers: u32,
     /// Why the last attempt failed; empty while connected.
     pub problem: String,
+    /// Its wall clock minus ours, in milliseconds, as it last told us; 0 while it is not connected.
+    pub clock_offset_ms: i64,
+    /// It refuses own writes, which are this far ahead of its clock, in milliseconds; 0: it does not.
+    pub refuses_ms: u64,
+    /// Its writes are refused here, being this far ahead of our clock, in milliseconds; 0: they are not.
+    pub refused_ms: u64,
 }
 
 /// A member of the cluster.

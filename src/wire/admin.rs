@@ -31,6 +31,13 @@ impl From<NodeStatus> for v1::StatusResponse {
             conflicts: status.conflicts,
             conflicts_dropped: status.conflicts_dropped,
             conflicts_inexact: status.conflicts_inexact,
+            oldest_tombstone_ms: status.oldest_tombstone_ms,
+            stable_lag_ms: status.stable_lag_ms,
+            held_back_by: status.held_back_by.into_iter().map(|node| node.0).collect(),
+            divergences: status.divergences,
+            repairs: status.repairs,
+            expired: status.expired,
+            refused_writes: status.refused_writes,
         }
     }
 }
@@ -48,6 +55,9 @@ fn from_peer(peer: PeerStatus) -> v1::PeerStatus {
         unacknowledged: peer.unacknowledged,
         transfers: peer.transfers,
         problem: peer.problem,
+        clock_offset_ms: peer.clock_offset_ms,
+        refuses_ms: peer.refuses_ms,
+        refused_ms: peer.refused_ms,
     }
 }
 
@@ -66,6 +76,7 @@ impl TryFrom<v1::StatusResponse> for NodeStatus {
     /// Names the first field that breaks a rule of `admin.proto`.
     fn try_from(status: v1::StatusResponse) -> Converted<NodeStatus> {
         check_count("peers", status.peers.len(), MEMBERS_MAX)?;
+        check_count("held_back_by", status.held_back_by.len(), MEMBERS_MAX)?;
         check_count("digests", status.digests.len(), PARTITIONS.into())?;
         Ok(NodeStatus {
             node: to_node("node_id", status.node_id)?,
@@ -79,6 +90,17 @@ impl TryFrom<v1::StatusResponse> for NodeStatus {
             conflicts: status.conflicts,
             conflicts_dropped: status.conflicts_dropped,
             conflicts_inexact: status.conflicts_inexact,
+            oldest_tombstone_ms: status.oldest_tombstone_ms,
+            stable_lag_ms: status.stable_lag_ms,
+            held_back_by: status
+                .held_back_by
+                .into_iter()
+                .map(|id| to_node("held_back_by", id))
+                .collect::<Converted<_>>()?,
+            divergences: status.divergences,
+            repairs: status.repairs,
+            expired: status.expired,
+            refused_writes: status.refused_writes,
             peers: status.peers.into_iter().map(to_peer).collect::<Converted<_>>()?,
             replication_lag: status.replication_lag.map(to_lag).unwrap_or_default(),
             digests: status.digests.into_iter().map(to_digest).collect::<Converted<_>>()?,
@@ -103,6 +125,9 @@ fn to_peer(peer: v1::PeerStatus) -> Converted<PeerStatus> {
         unacknowledged: peer.unacknowledged,
         transfers: peer.transfers,
         problem: peer.problem,
+        clock_offset_ms: peer.clock_offset_ms,
+        refuses_ms: peer.refuses_ms,
+        refused_ms: peer.refused_ms,
     })
 }
 

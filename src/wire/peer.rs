@@ -94,6 +94,7 @@ fn from_position(position: PartitionPosition) -> v1::PartitionPosition {
         outbox_first: position.outbox_first.0,
         low: position.low.0,
         digest: position.digest,
+        floor: position.floor.0,
     }
 }
 
@@ -252,6 +253,7 @@ fn to_position(position: v1::PartitionPosition) -> Converted<PartitionPosition> 
         outbox_first: to_first("positions.outbox_first", position.outbox_first)?,
         low: to_timestamp("positions.low", position.low)?,
         digest: position.digest,
+        floor: to_timestamp("positions.floor", position.floor)?,
     })
 }
 

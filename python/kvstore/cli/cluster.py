@@ -114,6 +114,26 @@ def _notes(answers: List[_Answer]) -> List[str]:
     for answer in answers:
         peers = answer.status.peers if answer.status else ()
         notes += [f"{answer.address} -> {peer.address}: {peer.state}, {peer.problem}" for peer in peers if peer.problem]
+        notes += [
+            f"{answer.address} refuses writes of {peer.address}: {peer.refused:.1f} s ahead of its clock"
+            for peer in peers
+            if peer.refused
+        ]
+        if answer.status:
+            notes += _upkeep_notes(answer.address, answer.status)
+    return notes
+
+
+def _upkeep_notes(address: str, status: kvstore.NodeStatus) -> List[str]:
+    """What a person should look at."""
+    notes = []
+    if status.held_back_by:
+        names = ", ".join(status.held_back_by)
+        lag = human_seconds(status.stable_lag)
+        notes.append(f"{address}: {status.tombstones:,} deletes are remembered, held back for {lag} by {names}")
+    if status.divergences:
+        found, mended = status.divergences, status.repairs
+        notes.append(f"{address}: differed from peers at equal vectors {found:,} times, repaired {mended:,} times")
     return notes
 
 

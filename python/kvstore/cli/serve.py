@@ -49,6 +49,13 @@ _READ_BYTES = 4096
     help="Listen where others can reach it, although nothing is encrypted or authenticated.",
 )
 @click.option(
+    "--max-drift",
+    type=click.FloatRange(0.1, 3600.0),
+    metavar="SECONDS",
+    envvar="KVSTORE_MAX_DRIFT",
+    help="Refuse writes of peers that are stamped further ahead of this node's clock.  [default: 10]",
+)
+@click.option(
     "--until-eof", is_flag=True, help="Stop when stdin ends: a node started by a program then never outlives it."
 )
 def serve(settings: Settings, port: int, *, until_eof: bool, **options: Any) -> None:

@@ -17,7 +17,7 @@ use crate::{
     env::Env,
     error::{Error, ErrorCode, Result},
     limits::REPLICA_QUEUE_EVENTS_MAX,
-    types::{Address, MemberStatus, PeerStatus, ReplicationLag},
+    types::{Address, MemberStatus, NodeId, PeerStatus, ReplicationLag},
 };
 
 /// What a replica is started with.
@@ -40,6 +40,16 @@ pub struct ReplicationStatus {
     pub lag: ReplicationLag,
     /// The node has caught up with at least one peer since it started, or has none.
     pub ready: bool,
+    /// How far the time up to which every member has everything is behind the wall clock, in milliseconds.
+    pub stable_lag_ms: u64,
+    /// The members that hold it back, once that is long.
+    pub held_back_by: Vec<NodeId>,
+    /// Partitions that were found different from a peer's although both had the same writes.
+    pub divergences: u64,
+    /// Of those, how many were repaired.
+    pub repairs: u64,
+    /// Writes of peers that were refused because they are stamped too far ahead; each attempt counts.
+    pub refused_writes: u64,
 }
 
 /// What the replica's task shows to the world.

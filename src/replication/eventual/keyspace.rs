@@ -3,22 +3,24 @@
 mod apply;
 mod conflicts;
 mod progress;
+mod upkeep;
 
-use std::{num::NonZeroU64, sync::Arc};
+use std::{num::NonZeroU64, sync::Arc, time::Duration};
 
 use tokio::sync::Notify;
 
 pub use apply::Applied;
 use progress::merge_with;
 pub(super) use progress::Progress;
+pub use upkeep::Standing;
 
 use super::{journal::Journal, outbox::OutboxBounds, snapshot::Pins, Hlc, Outbox};
 use crate::{
     env::Clock,
     error::{Error, ErrorCode, Result},
-    limits::OUTBOX_TRIM_WRITES,
+    limits::{CLOCK_DRIFT_MAX, OUTBOX_TRIM_WRITES},
     storage::{partition_of, Merged, Partition, Partitions, Records, RecordsStats},
-    sync::{AtomicBool, Ordering},
+    sync::{AtomicBool, AtomicU64, Ordering},
     types::{
         Change, Command, CommandKind, Dot, KeyRange, NodeId, Page, PageRequest, PartitionChanges, PartitionDigest,
         PartitionId, Record, Sequence, Timestamp, VersionVector, Written,
@@ -30,9 +32,13 @@ pub struct Eventual {
     me: NodeId,
     clock: Arc<dyn Clock>,
     hlc: Hlc,
+    /// How far ahead of the wall clock a remote stamp may be.
+    max_drift_ms: u64,
     partitions: Partitions<Progress>,
     /// Own acknowledged writes that a peer replaced without having seen them.
     journal: Journal,
+    /// Values that turned into tombstones here because their time to live had passed.
+    expired: AtomicU64,
     /// There are own writes that the replica has not been told of.
     has_news: AtomicBool,
     news: Notify,
@@ -50,11 +56,18 @@ impl Eventual {
             me,
             clock,
             hlc: Hlc::new(),
+            max_drift_ms: CLOCK_DRIFT_MAX.as_millis() as u64,
             partitions: Partitions::new(|_| Progress { outbox: Outbox::new(bounds), ..Progress::default() }),
             journal: Journal::default(),
+            expired: AtomicU64::new(0),
             has_news: AtomicBool::new(false),
             news: Notify::new(),
         }
+    }
+
+    /// The same with another bound on how far ahead of the wall clock a remote stamp may be.
+    pub fn with_max_drift(self, max_drift: Duration) -> Eventual {
+        Eventual { max_drift_ms: u64::try_from(max_drift.as_millis()).unwrap_or(u64::MAX), ..self }
     }
 
     /// The node whose replica this is.
@@ -140,13 +153,20 @@ impl Eventual {
         self.partitions.stats()
     }
 
-    /// The digest of every partition. Reads every record.
+    /// The digest of every partition, without tombstones: nodes drop them at different times. Reads every record.
     pub fn digests(&self) -> Vec<PartitionDigest> {
         let digest = |partition| {
             let guard = self.partitions.read(partition);
-            PartitionDigest { partition, digest: guard.records.digest(), records: guard.records.len() as u64 }
+            PartitionDigest { partition, digest: guard.records.digest(), records: guard.records.stats().keys }
         };
         self.partitions.ids().map(digest).collect()
+    }
+
+    /// A stamp of the present: all own writes that are stamped up to it are in the partitions already, or will be before
+    /// the next reader gets their locks, and every later one but the sweep's is stamped beyond. A write draws its stamp
+    /// under its partition's lock, so whoever reads the vectors after this finds those writes covered.
+    pub fn tick(&self) -> Timestamp {
+        self.hlc.tick(self.now_ms())
     }
 
     /// Every partition.

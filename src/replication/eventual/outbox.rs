@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use crate::{
     limits::{OUTBOX_BYTES_MAX, OUTBOX_SPARE_WRITES, OUTBOX_WRITES_MAX},
     sync::{AtomicU64, Ordering},
-    types::{Key, Record, Sequence},
+    types::{Key, Record, Sequence, Timestamp},
 };
 
 /// One own write.
@@ -105,6 +105,14 @@ impl Outbox {
                 self.writes.shrink_to(2 * spare);
             }
         }
+    }
+
+    /// The first write after the last that is stamped up to `stamp`. The tombstones of a sweep do not count: their stamps
+    /// lie in the past.
+    pub fn first_after(&self, stamp: Timestamp) -> Sequence {
+        let is_swept = |record: &Record| record.value.is_none() && record.expires_ms.is_some();
+        let is_later = |write: &&OutboxWrite| is_swept(&write.record) || write.record.timestamp > stamp;
+        Sequence(self.last.0 + 1 - self.writes.iter().rev().take_while(is_later).count() as u64)
     }
 
     /// Whether [`Outbox::trim`] would drop anything.

@@ -17,6 +17,7 @@ use std::{
 
 use super::{replica::SessionId, Eventual};
 use crate::{
+    faults,
     limits::{STALLED_ROUNDS_MAX, STATE_TRANSFERS_MAX, STATE_TRANSFER_TIMEOUT},
     types::{
         NodeId, PartitionId, PartitionPosition, Sequence, StateChunk, StateEnd, StateRecord, TransferId, VersionVector,
@@ -29,12 +30,16 @@ pub(super) struct Pulls {
     last_transfer: u64,
     active: BTreeMap<TransferId, Pull>,
     stalled: BTreeMap<(PartitionId, NodeId), Stall>,
+    /// Nothing of these partitions is asked on these sessions before: what came was stamped too far ahead.
+    paused: BTreeMap<(SessionId, PartitionId), Duration>,
 }
 
 #[derive(Debug)]
 struct Pull {
     session: SessionId,
     partition: PartitionId,
+    /// All records were asked for, because the two hold different ones at equal vectors.
+    is_repair: bool,
     /// When it was asked for, or the last piece came.
     progressed: Duration,
     /// The pieces that came, to be merged when all are here.
@@ -69,6 +74,8 @@ pub(super) struct Request {
     pub(super) partition: PartitionId,
     /// What we have.
     pub(super) vector: VersionVector,
+    /// See [`Pulls::begin_repair`].
+    pub(super) is_repair: bool,
 }
 
 /// What became of a piece.
@@ -96,17 +103,40 @@ impl Pulls {
             }
             let vector = keyspace.vector(partition);
             let needed = |source: &&Source<'_>| {
-                !source.is_slow && self.is_needed(keyspace.me(), &vector, partition, source, &connected)
+                let is_paused = self.paused.get(&(source.session, partition)).is_some_and(|&until| now < until);
+                !source.is_slow && !is_paused && self.is_needed(keyspace.me(), &vector, partition, source, &connected)
             };
             let least_asked = |source: &&Source<'_>| self.asked_of(source.session);
             let Some(source) = sources.iter().filter(needed).min_by_key(least_asked) else { continue };
-            self.last_transfer += 1;
-            let (transfer, session) = (TransferId(self.last_transfer), source.session);
-            let pull = Pull { session, partition, progressed: now, pieces: VecDeque::new(), end: None };
-            self.active.insert(transfer, pull);
-            requests.push(Request { session, transfer, partition, vector });
+            let (session, is_repair) = (source.session, false);
+            let transfer = self.begin(now, session, partition, is_repair);
+            requests.push(Request { session, transfer, partition, vector, is_repair });
         }
         requests
+    }
+
+    /// Asks for all records of a partition, whatever our vector covers. `None`: not now, others are under way.
+    pub(super) fn begin_repair(
+        &mut self,
+        now: Duration,
+        session: SessionId,
+        partition: PartitionId,
+    ) -> Option<Request> {
+        let is_busy = self.active.values().any(|pull| pull.partition == partition);
+        if is_busy || self.active.len() >= STATE_TRANSFERS_MAX {
+            return None;
+        }
+        let transfer = self.begin(now, session, partition, true);
+        Some(Request { session, transfer, partition, vector: VersionVector::new(), is_repair: true })
+    }
+
+    fn begin(&mut self, now: Duration, session: SessionId, partition: PartitionId, is_repair: bool) -> TransferId {
+        self.last_transfer += 1;
+        let pieces = VecDeque::new();
+        let pull = Pull { session, partition, is_repair, progressed: now, pieces, end: None };
+        let transfer = TransferId(self.last_transfer);
+        self.active.insert(transfer, pull);
+        transfer
     }
 
     /// Takes note, once a round of positions, of connected origins whose writes others have and we have not.
@@ -139,23 +169,31 @@ impl Pulls {
         Piece::Kept
     }
 
+    /// Gives up a transfer of which a piece is stamped too far ahead, and asks this session again after `until` only.
+    pub(super) fn refuse(&mut self, transfer: TransferId, until: Duration) {
+        if let Some(pull) = self.active.remove(&transfer) {
+            self.paused.insert((pull.session, pull.partition), until);
+        }
+    }
+
     /// Merges the next piece of a transfer that is here whole; with the last, adopts its vector. `None`: there is
-    /// nothing to merge. `Some(Some(partition))`: this partition is complete.
-    pub(super) fn merge_next(&mut self, keyspace: &Eventual) -> Option<Option<PartitionId>> {
+    /// nothing to merge. `Some(Some((partition, is_repair)))`: this partition is complete.
+    pub(super) fn merge_next(&mut self, keyspace: &Eventual) -> Option<Option<(PartitionId, bool)>> {
         let (&transfer, pull) = self.active.iter_mut().find(|(_, pull)| pull.end.is_some())?;
         if let Some(end) = &mut pull.end {
             // What is merged is judged by these.
             keyspace.learn_seen(pull.partition, std::mem::take(&mut end.seen));
         }
-        if let Some(records) = pull.pieces.pop_front() {
-            keyspace.apply_state(pull.partition, records);
+        let is_lost = faults::is_mutant("vector_on_truncated_delta") && pull.pieces.len() == 1;
+        if let Some(records) = pull.pieces.pop_front().filter(|_| !is_lost) {
+            keyspace.apply_state(pull.partition, records, pull.is_repair);
         }
         if !pull.pieces.is_empty() {
             return Some(None);
         }
         let pull = self.active.remove(&transfer)?;
         keyspace.adopt_end(pull.partition, &pull.end?);
-        Some(Some(pull.partition))
+        Some(Some((pull.partition, pull.is_repair)))
     }
 
     /// Whether a partition is in the middle of a merge: its records are ahead of its vector.
@@ -163,17 +201,24 @@ impl Pulls {
         self.active.values().any(|pull| pull.partition == partition && pull.end.is_some())
     }
 
+    /// Whether all records of a partition were asked for, also those that our vector covers.
+    pub(super) fn is_repairing(&self, partition: PartitionId) -> bool {
+        self.active.values().any(|pull| pull.partition == partition && pull.is_repair)
+    }
+
     /// Gives up transfers that stand still; returns the sessions they were asked of.
     pub(super) fn expire(&mut self, now: Duration) -> Vec<SessionId> {
         let is_late = |pull: &Pull| pull.end.is_none() && now.saturating_sub(pull.progressed) >= STATE_TRANSFER_TIMEOUT;
         let late = self.active.values().filter(|pull| is_late(pull)).map(|pull| pull.session).collect();
         self.active.retain(|_, pull| !is_late(pull));
+        self.paused.retain(|_, until| *until > now);
         late
     }
 
     /// Forgets what was asked of a session that ended; what is here whole stays.
     pub(super) fn session_ended(&mut self, session: SessionId) {
         self.active.retain(|_, pull| pull.session != session || pull.end.is_some());
+        self.paused.retain(|&(of, _), _| of != session);
     }
 
     /// Transfers under way that were asked of a session.

@@ -32,6 +32,8 @@ pub(super) struct Push {
 struct Stream {
     /// The peer has said where it stands.
     is_known: bool,
+    /// See [`Push::begin_at`].
+    begins_at: Sequence,
     acknowledged: Sequence,
     sent: Sequence,
     in_flight: VecDeque<Stretch>,
@@ -88,6 +90,30 @@ impl Push {
         Some(if is_back { Vec::new() } else { ended })
     }
 
+    /// The peer has refused what follows `sequence`: what is on its way of this partition is lost, and sent again later.
+    /// As for [`Push::acknowledge`].
+    pub(super) fn rewind(&mut self, keyspace: &Eventual, at: (PartitionId, Sequence)) -> Option<()> {
+        self.acknowledge(keyspace, at)?;
+        let stream = self.streams.get_mut(at.0.index())?;
+        let lost: Vec<Stretch> = stream.in_flight.drain(..).collect();
+        self.in_flight_stretches -= lost.len();
+        self.in_flight_bytes -= lost.iter().map(|stretch| stretch.bytes).sum::<usize>();
+        stream.sent = stream.acknowledged;
+        Some(())
+    }
+
+    /// Own writes before these, by partition, are not for this peer: it has to fetch state.
+    pub(super) fn begin_at(&mut self, first: &[Sequence]) {
+        for (stream, &first) in self.streams.iter_mut().zip(first) {
+            stream.begins_at = first;
+        }
+    }
+
+    /// The first own write that this peer may get by push.
+    pub(super) fn begins_at(&self, partition: PartitionId) -> Sequence {
+        self.streams.get(partition.index()).map_or(Sequence::ZERO, |stream| stream.begins_at)
+    }
+
     /// The next writes within the window, as one message.
     pub(super) fn next_batch(&mut self, keyspace: &Eventual, bounds: &PushBounds) -> Batch {
         let mut batch = Batch::default();
@@ -104,7 +130,9 @@ impl Push {
             }
             let room = (bounds.batch_writes_max - writes, bounds.batch_bytes_target - bytes);
             let partition = PartitionId(index as u16);
-            let Some(changes) = keyspace.own_changes(partition, stream.sent.next(), room) else {
+            let next = stream.sent.next();
+            let changes = (next >= stream.begins_at).then(|| keyspace.own_changes(partition, next, room));
+            let Some(changes) = changes.flatten() else {
                 stream.is_behind = true;
                 batch.fallen_behind.push(partition);
                 continue;

@@ -11,6 +11,7 @@
 
 #[cfg(test)]
 mod chaos;
+mod compare;
 #[cfg(test)]
 mod conflicts;
 mod exchange;
@@ -18,8 +19,10 @@ mod greet;
 mod report;
 #[cfg(test)]
 mod simulation;
+mod skewed;
 #[cfg(test)]
 mod tests;
+mod upkeep;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -32,11 +35,14 @@ use rand::{rngs::StdRng, Rng, SeedableRng};
 use super::{
     lag::Lag,
     peers::Peers,
-    pull::{Pulls, Source},
+    pull::{Pulls, Request, Source},
     push::PushBounds,
+    reissue::Reissues,
     retention::Retention,
     session::{Link, Phase, Session},
     snapshot::PieceBounds,
+    stability::Stability,
+    view::View,
     Eventual,
 };
 use crate::{
@@ -44,9 +50,9 @@ use crate::{
     limits::{
         CONNECT_TIMEOUT, POSITIONS_INTERVAL, REPLICATION_BATCH_BYTES_TARGET, REPLICATION_BATCH_WRITES_MAX,
         REPLICATION_WINDOW_BYTES, REPLICATION_WINDOW_STRETCHES, SESSION_SILENCE_MAX, STATE_CHUNK_BYTES_TARGET,
-        STATE_CHUNK_RECORDS_MAX, STATE_CHUNK_VISITS_MAX, STATE_TRANSFER_TIMEOUT,
+        STATE_CHUNK_RECORDS_MAX, STATE_CHUNK_VISITS_MAX, STATE_TRANSFER_TIMEOUT, SWEEP_GRACE, TOMBSTONE_GRACE,
     },
-    types::{Address, Member, NodeId, PeerMessage},
+    types::{Address, Member, Membership, NodeId, PeerMessage, Sequence},
 };
 
 /// The time, twice: one clock to wait by, one to compare with timestamps.
@@ -111,11 +117,13 @@ pub(super) enum Action {
     },
 }
 
-/// How much is done at once.
+/// How much is done at once, and how late.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Bounds {
     pub(super) push: PushBounds,
     pub(super) piece: PieceBounds,
+    pub(super) sweep_grace: Duration,
+    pub(super) tombstone_grace: Duration,
 }
 
 impl Default for Bounds {
@@ -132,6 +140,8 @@ impl Default for Bounds {
                 visits_max: STATE_CHUNK_VISITS_MAX,
                 bytes_target: STATE_CHUNK_BYTES_TARGET,
             },
+            sweep_grace: SWEEP_GRACE,
+            tombstone_grace: TOMBSTONE_GRACE,
         }
     }
 }
@@ -146,6 +156,19 @@ pub(super) struct ReplicaConfig {
     pub(super) seed: u64,
 }
 
+/// What an operator should know of.
+#[derive(Debug, Default)]
+struct Counters {
+    /// Remote writes that were refused because they are stamped too far ahead; each attempt counts.
+    refused_writes: u64,
+    /// Partitions that were found different from a peer's at equal vectors.
+    divergences: u64,
+    /// Of those, how many were merged with the peer's.
+    repairs: u64,
+    /// The members that hold stability back for long.
+    held_back_by: Vec<NodeId>,
+}
+
 /// A node's side of replication.
 pub(super) struct Replica {
     me: Member,
@@ -158,8 +181,16 @@ pub(super) struct Replica {
     pulls: Pulls,
     lag: Lag,
     retention: Retention,
-    /// The members that were last told to the peers.
-    told: BTreeSet<Member>,
+    /// Who belongs to the cluster.
+    view: View,
+    /// What was last told of that to the peers.
+    told: Membership,
+    stability: Stability,
+    reissues: Reissues,
+    /// By node, then by partition: the first own write that it may get by push, because it was met when others may have
+    /// relied on this node having told of all that came before (see [`super::stability`]).
+    begins_at: BTreeMap<NodeId, Vec<Sequence>>,
+    counters: Counters,
     ticked: Duration,
     positions_due: Duration,
     is_ready: bool,
@@ -172,6 +203,7 @@ impl Replica {
         let me = Member { node: keyspace.me(), address: config.advertise, born_ms: now.wall_ms };
         Replica {
             peers: Peers::new(&me.address, &config.peers),
+            view: View::new(me.clone()),
             me,
             cluster: config.cluster,
             bounds: config.bounds,
@@ -181,7 +213,11 @@ impl Replica {
             pulls: Pulls::default(),
             lag: Lag::new(now.monotonic),
             retention: Retention::default(),
-            told: BTreeSet::new(),
+            told: Membership::default(),
+            stability: Stability::new(),
+            reissues: Reissues::default(),
+            begins_at: BTreeMap::new(),
+            counters: Counters::default(),
             ticked: now.monotonic,
             positions_due: now.monotonic,
             is_ready: false,
@@ -251,13 +287,11 @@ impl Replica {
         }
         self.lag.rotate(now.monotonic);
         self.retention.expire(now.monotonic);
-        for partition in self.keyspace.partition_ids() {
-            self.release(partition);
-            self.keyspace.trim_outbox(partition);
-        }
+        self.keep_up(now);
         if now.monotonic >= self.positions_due {
             self.positions_due = now.monotonic + POSITIONS_INTERVAL.mul_f64(self.rng.random_range(0.75..1.25));
             self.observe_round(now);
+            self.blame(now);
             self.tell_positions(now, actions);
         }
         self.plan_pulls(now, actions);
@@ -316,11 +350,15 @@ impl Replica {
     fn plan_pulls(&mut self, now: Now, actions: &mut Vec<Action>) {
         let sources = sources(&self.sessions, now);
         for request in self.pulls.plan(now.monotonic, &self.keyspace, &sources) {
-            let (transfer, partition, vector) = (request.transfer, request.partition, request.vector);
-            let message = PeerMessage::StateRequest { transfer, partition, vector, repair: false };
-            actions.push(Action::Send { session: request.session, message });
+            actions.push(ask(request));
         }
     }
+}
+
+/// Asks for state.
+fn ask(request: Request) -> Action {
+    let Request { session, transfer, partition, vector, is_repair: repair } = request;
+    Action::Send { session, message: PeerMessage::StateRequest { transfer, partition, vector, repair } }
 }
 
 /// The links, as sources of state.

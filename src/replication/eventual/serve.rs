@@ -62,6 +62,7 @@ impl Serves {
         let last = snapshot.is_read().then(|| StateEnd {
             vector: snapshot.vector().clone(),
             seen: keyspace.seen_between(partition, &serve.known, snapshot.vector()),
+            dropped: keyspace.dropped(partition),
             ..StateEnd::default()
         });
         serve.in_flight += 1;

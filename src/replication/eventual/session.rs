@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use super::{push::Push, serve::Serves};
+use super::{push::Push, serve::Serves, skew::Skew};
 use crate::types::{Address, Member, PartitionId, PartitionPosition, VersionVector};
 
 /// A stream, and how far the two have come on it.
@@ -39,6 +39,10 @@ pub(super) struct Link {
     pub(super) goal: Option<Vec<(PartitionId, VersionVector)>>,
     /// No state is asked of it before: it let us wait in vain.
     pub(super) ask_after: Duration,
+    /// How its clock and ours differ.
+    pub(super) skew: Skew,
+    /// Partitions in which it last stood where we stand, with another digest: its digest and ours.
+    pub(super) suspects: BTreeMap<PartitionId, (VersionVector, u64, u64)>,
 }
 
 impl Session {
@@ -75,6 +79,8 @@ impl Link {
             positions: BTreeMap::new(),
             goal: None,
             ask_after: Duration::ZERO,
+            skew: Skew::default(),
+            suspects: BTreeMap::new(),
         }
     }
 }

@@ -82,7 +82,7 @@ impl Shell {
     ) -> Shell {
         let (reports, inbox) = mpsc::channel(REPLICA_QUEUE_EVENTS_MAX);
         let replica = Replica::new(config, Arc::clone(&keyspace), read(&*clock));
-        let shown = Shown { status: replica.status(), members: replica.members() };
+        let shown = Shown { status: replica.status(clock.wall_ms()), members: replica.members() };
         Shell {
             replica,
             keyspace,
@@ -227,7 +227,7 @@ impl Shell {
     }
 
     fn show(&self) {
-        let shown = Shown { status: self.replica.status(), members: self.replica.members() };
+        let shown = Shown { status: self.replica.status(self.clock.wall_ms()), members: self.replica.members() };
         *self.shown.lock() = shown;
     }
 }

@@ -16,14 +16,18 @@ fn optional_node() -> impl Strategy<Value = Option<NodeId>> {
 
 fn peer() -> impl Strategy<Value = PeerStatus> {
     let state = prop_oneof![Just(PeerState::Connecting), Just(PeerState::Connected), Just(PeerState::Refused)];
-    (optional_node(), address(), state, any::<u64>(), any::<u32>(), ".{0,20}").prop_map(
-        |(node, address, state, unacknowledged, transfers, problem)| PeerStatus {
+    let skew = any::<(i64, u64, u64)>();
+    (optional_node(), address(), state, any::<u64>(), any::<u32>(), ".{0,20}", skew).prop_map(
+        |(node, address, state, unacknowledged, transfers, problem, skew)| PeerStatus {
             node,
             address,
             state,
             unacknowledged,
             transfers,
             problem,
+            clock_offset_ms: skew.0,
+            refuses_ms: skew.1,
+            refused_ms: skew.2,
         },
     )
 }
@@ -52,11 +56,14 @@ prop_compose! {
         (conflicts, conflicts_dropped, conflicts_inexact) in any::<(u64, u64, u64)>(),
         peers in prop::collection::vec(peer(), 0..4), replication_lag in lag(),
         digests in prop::collection::vec(digest(), 0..16), ready in any::<bool>(),
+        (oldest_tombstone_ms, stable_lag_ms, divergences) in any::<(u64, u64, u64)>(),
+        (repairs, expired, refused_writes) in any::<(u64, u64, u64)>(), held_back_by in prop::collection::vec(1..=u64::MAX, 0..3),
     ) -> NodeStatus {
         let (node, uptime) = (NodeId(node), Duration::from_millis(uptime_ms));
         NodeStatus {
             node, address, cluster, version, uptime, keys, bytes, tombstones, conflicts, conflicts_dropped,
-            conflicts_inexact, peers, replication_lag, digests, ready,
+            conflicts_inexact, peers, replication_lag, digests, ready, oldest_tombstone_ms, stable_lag_ms, divergences,
+            repairs, expired, refused_writes, held_back_by: held_back_by.into_iter().map(NodeId).collect(),
         }
     }
 }
@@ -109,6 +116,8 @@ fn each_bad_field_is_named() {
         ("address", v1::StatusResponse { address: "h".to_string(), ..good.clone() }),
         ("cluster", v1::StatusResponse { cluster: "c".repeat(65), ..good.clone() }),
         ("peers", v1::StatusResponse { peers: vec![good_peer.clone(); MEMBERS_MAX + 1], ..good.clone() }),
+        ("held_back_by", v1::StatusResponse { held_back_by: vec![0], ..good.clone() }),
+        ("held_back_by", v1::StatusResponse { held_back_by: vec![1; MEMBERS_MAX + 1], ..good.clone() }),
         ("peers.address", with_peer(v1::PeerStatus { address: String::new(), ..good_peer.clone() })),
         ("peers.state", with_peer(v1::PeerStatus { state: 0, ..good_peer.clone() })),
         ("peers.state", with_peer(v1::PeerStatus { state: 9, ..good_peer })),

@@ -80,13 +80,14 @@ fn record() -> impl Strategy<Value = StateRecord> {
 
 fn position() -> impl Strategy<Value = PartitionPosition> {
     let digest = prop::option::of(any::<u64>());
-    (partition(), vector(), sequence(1), timestamp(), digest).prop_map(
-        |(partition, vector, outbox_first, low, digest)| PartitionPosition {
+    (partition(), vector(), sequence(1), timestamp(), digest, timestamp()).prop_map(
+        |(partition, vector, outbox_first, low, digest, floor)| PartitionPosition {
             partition,
             vector,
             outbox_first,
             low,
             digest,
+            floor,
         },
     )
 }

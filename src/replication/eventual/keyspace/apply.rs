@@ -1,7 +1,9 @@
 //! Writes that come from other nodes: pushed by their origin, or as part of a state transfer.
 
 use super::Eventual;
-use crate::types::{Dot, NodeId, PartitionChanges, PartitionId, Record, SeenStep, Sequence, StateEnd, StateRecord};
+use crate::types::{
+    Dot, NodeId, PartitionChanges, PartitionId, Record, SeenStep, Sequence, StateEnd, StateRecord, Timestamp,
+};
 
 /// What became of a stretch of a peer's writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -10,12 +12,21 @@ pub enum Applied {
     UpTo(Sequence),
     /// The stretch begins after a gap and was not applied; the peer's writes are covered up to here.
     Gap(Sequence),
+    /// The write after `position` is stamped too far ahead of this node's clock. It and what follows was not applied.
+    Skewed {
+        /// Up to where the peer's writes are covered.
+        position: Sequence,
+        /// By how much the next one is ahead of the wall clock.
+        ahead_ms: u64,
+    },
 }
 
 impl Eventual {
     /// Merges a stretch of writes that `origin` accepted. Applying it again changes nothing; a stretch that begins after
-    /// a gap is not applied, because the vector speaks of writes without gaps.
+    /// a gap is not applied, because the vector speaks of writes without gaps. Ends before the first write that is stamped
+    /// more than the drift bound ahead of the wall clock.
     pub fn apply_changes(&self, origin: NodeId, stretch: PartitionChanges) -> Applied {
+        let wall_ms = self.now_ms();
         let mut guard = self.partitions.write(stretch.partition);
         let position = guard.sidecar.others.sequence(origin);
         if stretch.first_sequence > position.next() {
@@ -27,9 +38,12 @@ impl Eventual {
             guard.sidecar.seen.note(SeenStep { writer: origin, ..step });
         }
         let mut sequence = position;
-        let mut conflicts = Vec::new();
+        let (mut conflicts, mut refused) = (Vec::new(), None);
         for change in stretch.changes.into_iter().skip(known) {
-            self.hlc.observe(change.timestamp);
+            if let Err(ahead_ms) = self.hlc.observe(change.timestamp, wall_ms, self.max_drift_ms) {
+                refused = Some(ahead_ms);
+                break;
+            }
             sequence = sequence.next();
             let record = Record {
                 value: change.value,
@@ -43,18 +57,33 @@ impl Eventual {
         guard.sidecar.raise(self.me, origin, sequence);
         drop(guard);
         self.record_conflicts(conflicts);
-        Applied::UpTo(sequence)
+        refused.map_or(Applied::UpTo(sequence), |ahead_ms| Applied::Skewed { position: sequence, ahead_ms })
     }
 
-    /// Merges a part of a state transfer. The whole of it, and then its vector, must follow before anything else is
-    /// served from this partition: until then there are records here that the vector does not cover. What their writers
-    /// had seen must be known already ([`Eventual::learn_seen`]).
-    pub fn apply_state(&self, partition: PartitionId, records: Vec<StateRecord>) {
+    /// Lets the clock observe a part of a state transfer, before it is kept: the merge of the whole must not fail half
+    /// way. Whatever is given to [`Eventual::apply_state`] has to pass here before.
+    ///
+    /// # Errors
+    /// By how many milliseconds a stamp is further ahead of the wall clock than the drift bound allows.
+    pub fn admit_state(&self, records: &[StateRecord]) -> Result<(), u64> {
+        let latest = records.iter().map(|StateRecord { record, .. }| record.timestamp).max();
+        self.hlc.observe(latest.unwrap_or(Timestamp::ZERO), self.now_ms(), self.max_drift_ms)
+    }
+
+    /// Merges a part of a state transfer that was admitted. The whole of it, and then its end, must follow before anything
+    /// else is served from this partition: until then there are records here that the vector does not cover. What their
+    /// writers had seen must be known already ([`Eventual::learn_seen`]).
+    ///
+    /// What the vector covers is here, or was replaced, or was dropped after it had been deleted: it is left out, lest
+    /// deleted values come back. A repair takes everything, because then the vector has proved wrong.
+    pub fn apply_state(&self, partition: PartitionId, records: Vec<StateRecord>, repair: bool) {
         let mut guard = self.partitions.write(partition);
         let mut conflicts = Vec::new();
+        guard.sidecar.is_merging = true;
         for StateRecord { key, record } in records {
-            self.hlc.observe(record.timestamp);
-            self.merge_and_judge(&mut guard, key, record, &mut conflicts);
+            if repair || !guard.sidecar.covers(self.me, record.dot) {
+                self.merge_and_judge(&mut guard, key, record, &mut conflicts);
+            }
         }
         drop(guard);
         self.record_conflicts(conflicts);
@@ -67,5 +96,7 @@ impl Eventual {
         for (node, sequence) in end.vector.iter().filter(|&(node, _)| node != self.me) {
             guard.sidecar.raise(self.me, node, sequence);
         }
+        guard.sidecar.dropped.merge(&end.dropped);
+        guard.sidecar.is_merging = false;
     }
 }

@@ -3,7 +3,7 @@
 use crate::{
     replication::eventual::{seen::SeenLog, snapshot::Pins, Outbox},
     storage::{Merged, Partition},
-    types::{Key, NodeId, Record, SeenStep, Sequence, VersionVector},
+    types::{Dot, Key, NodeId, Record, SeenStep, Sequence, Timestamp, VersionVector},
 };
 
 /// What the engine changes together with the records of a partition, under the same lock.
@@ -17,6 +17,12 @@ pub(in crate::replication::eventual) struct Progress {
     pub(in crate::replication::eventual) seen: SeenLog,
     /// Snapshots that are being read.
     pub(in crate::replication::eventual) pins: Pins,
+    /// Covers every tombstone that was dropped.
+    pub(super) dropped: VersionVector,
+    /// The greatest stamp of a tombstone that was dropped.
+    pub(super) dropped_until: Timestamp,
+    /// Fetched state is being merged: the records are ahead of the vector.
+    pub(super) is_merging: bool,
 }
 
 impl Progress {
@@ -34,6 +40,11 @@ impl Progress {
             self.seen.trim_pair(node, me, sequence);
             self.seen.note(SeenStep { writer: me, of: node, from: self.outbox.last().next(), seen: sequence });
         }
+    }
+
+    /// Whether the write named by `dot` was applied, or made, by `me`, the owner of the outbox.
+    pub(super) fn covers(&self, me: NodeId, dot: Dot) -> bool {
+        self.others.covers(dot) || (dot.node == me && dot.sequence <= self.outbox.last())
     }
 }
 

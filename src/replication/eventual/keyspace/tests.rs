@@ -8,7 +8,7 @@ use super::*;
 use crate::{
     env::SimulatedClock,
     replication::eventual::{OutboxBounds, PieceBounds, Snapshot},
-    types::{Change, Key, StateEnd, Value},
+    types::{Change, Key, StateEnd, StateRecord, Value},
 };
 
 fn keyspace(node: u64) -> Arc<Eventual> {
@@ -57,6 +57,11 @@ fn state(keyspace: &Eventual) -> (Vec<PartitionDigest>, Vec<VersionVector>) {
     (keyspace.digests(), keyspace.partition_ids().map(|id| keyspace.vector(id)).collect())
 }
 
+fn apply(to: &Eventual, partition: PartitionId, piece: Vec<StateRecord>) {
+    to.admit_state(&piece).unwrap();
+    to.apply_state(partition, piece, false);
+}
+
 fn copy_state(from: &Arc<Eventual>, to: &Eventual, records_max: usize) {
     for partition in from.partition_ids() {
         let known = to.vector(partition);
@@ -64,7 +69,7 @@ fn copy_state(from: &Arc<Eventual>, to: &Eventual, records_max: usize) {
         to.learn_seen(partition, from.seen_between(partition, &known, snapshot.vector()));
         let bounds = PieceBounds { records_max, visits_max: 3, bytes_target: usize::MAX };
         while !snapshot.is_read() {
-            to.apply_state(partition, snapshot.next_piece(bounds));
+            apply(to, partition, snapshot.next_piece(bounds));
         }
         to.adopt_end(partition, &StateEnd { vector: snapshot.vector().clone(), ..StateEnd::default() });
     }
@@ -132,7 +137,7 @@ proptest! {
         for (partition, mut snapshot) in snapshots {
             let bounds = PieceBounds { records_max, visits_max: 3, bytes_target: usize::MAX };
             while !snapshot.is_read() {
-                to.apply_state(partition, snapshot.next_piece(bounds));
+                apply(&to, partition, snapshot.next_piece(bounds));
                 if let Some((key, value)) = late.next() { write(&from, key, value); }
             }
             to.adopt_end(partition, &StateEnd { vector: snapshot.vector().clone(), ..StateEnd::default() });

@@ -5,13 +5,13 @@ use crate::{
     limits::PARTITIONS,
     replication::eventual::{pull::Piece, Applied},
     types::{
-        Hello, Membership, NodeId, PartitionChanges, PartitionId, PartitionPosition, PeerMessage, Positions, Sequence,
-        StateChunk, Timestamp, VersionVector,
+        Hello, NodeId, PartitionChanges, PartitionId, PartitionPosition, PeerMessage, Positions, Sequence, StateChunk,
+        VersionVector,
     },
 };
 
 /// A peer broke the protocol: this is how.
-type Breach = &'static str;
+pub(super) type Breach = &'static str;
 
 const BAD_PARTITION: Breach = "a message names a partition that there is not";
 
@@ -43,19 +43,19 @@ impl Replica {
     ) -> Result<(), Breach> {
         match message {
             PeerMessage::Hello(_) => Ok(()),
-            PeerMessage::Members(Membership { members, removed: _ }) => {
-                members.iter().for_each(|member| self.peers.hear_of(member));
+            PeerMessage::Members(membership) => {
+                self.hear_of_members(&membership);
                 Ok(())
             }
-            PeerMessage::Positions(positions) => self.handle_positions(now, (id, node), positions.partitions, actions),
-            PeerMessage::Changes(stretches) => self.handle_changes((id, node), stretches, actions),
+            PeerMessage::Positions(positions) => self.handle_positions(now, (id, node), positions, actions),
+            PeerMessage::Changes(stretches) => self.handle_changes(now, (id, node), stretches, actions),
             PeerMessage::Acknowledgements(positions) => {
                 positions.into_iter().try_for_each(|position| self.handle_acknowledgement(now, id, position))
             }
-            PeerMessage::StateRequest { transfer, partition, vector, repair: _ } => {
+            PeerMessage::StateRequest { transfer, partition, vector, repair } => {
                 check(partition)?;
                 let Some(link) = self.link_mut(id) else { return Ok(()) };
-                link.serves.begin(transfer, partition, vector);
+                link.serves.begin(transfer, partition, if repair { VersionVector::new() } else { vector });
                 Ok(())
             }
             PeerMessage::StateChunk(chunk) => self.handle_chunk(now, id, chunk, actions),
@@ -64,7 +64,10 @@ impl Replica {
                 link.serves.confirm(transfer);
                 Ok(())
             }
-            PeerMessage::ClockSkew { partition, .. } => check(partition),
+            PeerMessage::ClockSkew { partition, sequence, ahead_ms } => {
+                check(partition)?;
+                self.handle_clock_skew(now, id, (partition, sequence), ahead_ms)
+            }
             PeerMessage::Gossip(_) | PeerMessage::Leave => Ok(()),
         }
     }
@@ -76,45 +79,49 @@ impl Replica {
             self.has_backlog |= self.push(now, id, actions);
             self.has_backlog |= self.serve(id, actions);
         }
+        self.has_backlog |= self.reissues.work(&self.keyspace) > 0;
         self.check_ready();
     }
 
-    /// Where this node stands in every partition.
-    pub(super) fn positions(&self, now: Now) -> Positions {
-        let partitions = self.keyspace.partition_ids().map(|partition| self.position(partition)).collect();
-        Positions { wall_ms: now.wall_ms, partitions, ..Positions::default() }
-    }
-
     /// Tells every peer where this node stands.
-    pub(super) fn tell_positions(&self, now: Now, actions: &mut Vec<Action>) {
-        let positions = self.positions(now);
-        for (session, _) in self.links() {
-            actions.push(Action::Send { session, message: PeerMessage::Positions(positions.clone()) });
+    pub(super) fn tell_positions(&mut self, now: Now, actions: &mut Vec<Action>) {
+        let positions = self.positions(now, self.keyspace.partition_ids());
+        for (session, link) in self.links() {
+            actions.push(told(session, link, positions.clone()));
         }
     }
 
-    fn position(&self, partition: PartitionId) -> PartitionPosition {
-        let vector = self.keyspace.vector(partition);
-        let outbox_first = self.keyspace.outbox(partition, |outbox| outbox.first());
-        PartitionPosition { partition, vector, outbox_first, low: Timestamp::ZERO, digest: None }
+    /// Tells one peer where this node stands.
+    pub(super) fn tell_positions_to(&mut self, now: Now, id: SessionId, actions: &mut Vec<Action>) {
+        let positions = self.positions(now, self.keyspace.partition_ids());
+        let link = self.sessions.get(&id).and_then(|session| session.link());
+        actions.extend(link.map(|link| told(id, link, positions)));
     }
 
     fn handle_positions(
         &mut self,
         now: Now,
         (id, node): (SessionId, NodeId),
-        positions: Vec<PartitionPosition>,
+        positions: Positions,
         actions: &mut Vec<Action>,
     ) -> Result<(), Breach> {
-        positions.iter().try_for_each(|position| check(position.partition))?;
+        positions.partitions.iter().try_for_each(|position| check(position.partition))?;
         let me = self.me.node;
         let is_ready = self.is_ready;
-        for position in &positions {
+        for position in &positions.partitions {
             self.keyspace.trim_seen(position.partition, node, &position.vector);
             self.handle_acknowledgement(now, id, (position.partition, position.vector.sequence(me)))?;
         }
+        if self.view.counts(node) {
+            self.stability.hear(node, &positions);
+        }
+        self.reissues.hear(&self.keyspace, node, &positions.partitions);
+        self.compare(now, id, &positions.partitions, actions);
+        let offset_ms = i64::try_from(i128::from(positions.wall_ms) - i128::from(now.wall_ms));
+        let positions = positions.partitions;
         if let Some(link) = self.link_mut(id) {
             let stands = |position: &PartitionPosition| (position.partition, position.vector.clone());
+            link.skew.offset_ms = offset_ms.unwrap_or(i64::MAX);
             if link.goal.is_none() && !is_ready {
                 link.goal = Some(positions.iter().map(stands).collect());
             }
@@ -128,6 +135,7 @@ impl Replica {
         check(at.0)?;
         let Some(link) = self.sessions.get_mut(&id).and_then(|session| session.link_mut()) else { return Ok(()) };
         let confirmed = link.push.acknowledge(&self.keyspace, at);
+        link.skew.take_ours(at.0, at.1);
         for stretch in confirmed.ok_or("more is acknowledged than was written")? {
             let (first_ms, last_ms) = stretch.made_ms;
             // What was written while the two were apart says nothing about how fast replication is.
@@ -151,11 +159,13 @@ impl Replica {
 
     fn handle_changes(
         &mut self,
+        now: Now,
         (id, node): (SessionId, NodeId),
         stretches: Vec<PartitionChanges>,
         actions: &mut Vec<Action>,
     ) -> Result<(), Breach> {
         let mut positions = Vec::with_capacity(stretches.len());
+        let mut refused = Vec::new();
         for stretch in stretches {
             let partition = stretch.partition;
             check(partition)?;
@@ -163,11 +173,21 @@ impl Replica {
             if stretch.first_sequence == Sequence::ZERO || end.is_none() {
                 return Err("a stretch of writes has sequences that there are not");
             }
-            // A gap is answered by where we stand; the peer goes back to it.
-            let (Applied::UpTo(position) | Applied::Gap(position)) = self.keyspace.apply_changes(node, stretch);
-            positions.push((partition, position));
+            match self.keyspace.apply_changes(node, stretch) {
+                Applied::UpTo(position) => {
+                    positions.push((partition, position));
+                    self.take(id, partition);
+                }
+                // It is answered by where we stand; the peer goes back to it.
+                Applied::Gap(position) => positions.push((partition, position)),
+                Applied::Skewed { position, ahead_ms } => {
+                    positions.push((partition, position));
+                    refused.push(self.refuse_changes(now, id, (partition, position), ahead_ms));
+                }
+            }
         }
         actions.push(Action::Send { session: id, message: PeerMessage::Acknowledgements(positions) });
+        actions.append(&mut refused);
         Ok(())
     }
 
@@ -179,9 +199,16 @@ impl Replica {
         actions: &mut Vec<Action>,
     ) -> Result<(), Breach> {
         check(chunk.partition)?;
-        let transfer = chunk.transfer;
+        let (transfer, partition, is_last) = (chunk.transfer, chunk.partition, chunk.last.is_some());
+        if let Err(ahead_ms) = self.keyspace.admit_state(&chunk.records) {
+            self.refuse_state(now, id, (transfer, partition), ahead_ms);
+            return Ok(());
+        }
         match self.pulls.handle_chunk(now.monotonic, id, chunk) {
             Piece::Kept => {
+                if is_last {
+                    self.take(id, partition);
+                }
                 let message = PeerMessage::StateChunkReceived { transfer };
                 actions.push(Action::Send { session: id, message });
                 Ok(())
@@ -195,7 +222,8 @@ impl Replica {
     /// now, so that they go on from there. True when there may be more.
     fn merge_fetched(&mut self, now: Now, actions: &mut Vec<Action>) -> bool {
         let Some(merged) = self.pulls.merge_next(&self.keyspace) else { return false };
-        if let Some(partition) = merged {
+        if let Some((partition, is_repair)) = merged {
+            self.counters.repairs += u64::from(is_repair);
             for (session, link) in self.links() {
                 let position = self.keyspace.position(partition, link.peer.node);
                 let message = PeerMessage::Acknowledgements(vec![(partition, position)]);
@@ -209,14 +237,17 @@ impl Replica {
     /// Sends one batch of own writes. True when there is more.
     fn push(&mut self, now: Now, id: SessionId, actions: &mut Vec<Action>) -> bool {
         let Some(link) = self.sessions.get_mut(&id).and_then(|session| session.link_mut()) else { return false };
+        if now.monotonic < link.skew.push_after {
+            return false;
+        }
         let batch = link.push.next_batch(&self.keyspace, &self.bounds.push);
         if !batch.changes.is_empty() {
             actions.push(Action::Send { session: id, message: PeerMessage::Changes(batch.changes) });
         }
         if !batch.fallen_behind.is_empty() {
-            let partitions = batch.fallen_behind.into_iter().map(|partition| self.position(partition)).collect();
-            let positions = Positions { wall_ms: now.wall_ms, partitions, ..Positions::default() };
-            actions.push(Action::Send { session: id, message: PeerMessage::Positions(positions) });
+            let positions = self.positions(now, batch.fallen_behind.into_iter());
+            let link = self.sessions.get(&id).and_then(|session| session.link());
+            actions.extend(link.map(|link| told(id, link, positions)));
         }
         batch.has_more
     }
@@ -241,6 +272,14 @@ impl Replica {
         let has_caught_up = self.links().any(|(_, link)| has_reached(link));
         self.is_ready = has_caught_up || !self.peers.has_configured();
     }
+}
+
+/// Where this node stands, as one peer is to know it: own writes that it may not get by push are state to it.
+fn told(session: SessionId, link: &Link, mut positions: Positions) -> Action {
+    for position in &mut positions.partitions {
+        position.outbox_first = position.outbox_first.max(link.push.begins_at(position.partition));
+    }
+    Action::Send { session, message: PeerMessage::Positions(positions) }
 }
 
 fn check(partition: PartitionId) -> Result<(), Breach> {

@@ -1,10 +1,8 @@
 //! The beginning of a session: who is there, do we fit together, do we have two sessions now; and who else is there.
 
-use std::collections::BTreeSet;
-
 use super::{Action, Link, Now, Phase, Replica, Session, SessionId};
 use crate::{
-    limits::{MEMBERS_MAX, PARTITIONS, PROTOCOL_VERSION},
+    limits::{PARTITIONS, PROTOCOL_VERSION},
     types::{Address, Hello, Member, Membership, NodeId, PeerMessage},
 };
 
@@ -17,7 +15,7 @@ impl Replica {
             cluster: self.cluster.clone(),
             sender: self.me.clone(),
             partitions: PARTITIONS,
-            membership: self.membership(),
+            membership: self.view.membership(),
         };
         actions.push(Action::Send { session: id, message: PeerMessage::Hello(hello) });
     }
@@ -38,39 +36,75 @@ impl Replica {
         }
         self.close_former_incarnation(now, &hello.sender, actions);
         self.peers.meet(&hello.sender, dialled.as_ref().map(|address| (address, id)));
-        hello.membership.members.iter().for_each(|member| self.peers.hear_of(member));
         let node = hello.sender.node;
+        let is_counted = hello.membership.members.iter().any(|member| member.node == self.me.node);
+        if !is_counted {
+            self.reissues.meet(node);
+        }
+        self.count(&hello.sender);
+        self.hear_of_members(&hello.membership);
         if let Some(session) = self.sessions.get_mut(&id) {
-            session.phase = Phase::Linked(Box::new(Link::new(hello.sender, now.wall_ms)));
+            let mut link = Link::new(hello.sender, now.wall_ms);
+            link.push.begin_at(self.begins_at.get(&node).map_or(&[], Vec::as_slice));
+            session.phase = Phase::Linked(Box::new(link));
         }
         self.retention.met(node);
         self.keyspace.partition_ids().for_each(|partition| self.release(partition));
         self.close_duplicates(now, node, actions);
         if self.sessions.contains_key(&id) {
-            actions.push(Action::Send { session: id, message: PeerMessage::Positions(self.positions(now)) });
+            let membership = self.view.membership();
+            if membership == self.told {
+                // It may have changed since our Hello on this session.
+                actions.push(Action::Send { session: id, message: PeerMessage::Members(membership) });
+            }
+            self.tell_positions_to(now, id, actions);
         }
     }
 
-    /// The members that this node is connected with, as many as a message may name.
-    pub(super) fn connected_members(&self) -> BTreeSet<Member> {
-        let members: BTreeSet<Member> = self.links().map(|(_, link)| link.peer.clone()).collect();
-        members.into_iter().take(MEMBERS_MAX).collect()
+    /// Takes note of what a peer tells of the cluster.
+    pub(super) fn hear_of_members(&mut self, membership: &Membership) {
+        for &node in &membership.removed {
+            self.view.remove(node);
+            self.forget(node);
+        }
+        for member in &membership.members {
+            self.peers.hear_of(member);
+            self.count(member);
+        }
     }
 
-    /// Who belongs to the cluster, as told to peers.
-    pub(super) fn membership(&self) -> Membership {
-        Membership { members: self.connected_members().into_iter().collect(), removed: Vec::new() }
-    }
-
-    /// Tells every peer who is connected here, when that has changed.
-    pub(super) fn tell_members(&mut self, actions: &mut Vec<Action>) {
-        let members = self.connected_members();
-        if members == self.told {
+    /// Counts a member from now on, and no longer the one whose place it has taken.
+    fn count(&mut self, member: &Member) {
+        if !self.view.see(member) {
             return;
         }
-        let message = PeerMessage::Members(self.membership());
+        let first = |partition| {
+            let told = self.stability.told(partition);
+            self.keyspace.outbox(partition, |outbox| outbox.first_after(told))
+        };
+        let begins_at = self.keyspace.partition_ids().map(first).collect();
+        self.begins_at.insert(member.node, begins_at);
+        for gone in self.begins_at.keys().copied().filter(|&node| !self.view.counts(node)).collect::<Vec<_>>() {
+            self.forget(gone);
+        }
+    }
+
+    /// A node is no member any more.
+    fn forget(&mut self, node: NodeId) {
+        self.begins_at.remove(&node);
+        self.stability.forget(node);
+        self.reissues.forget(node);
+    }
+
+    /// Tells every peer who belongs to the cluster, when that has changed.
+    pub(super) fn tell_members(&mut self, actions: &mut Vec<Action>) {
+        let membership = self.view.membership();
+        if membership == self.told {
+            return;
+        }
+        let message = PeerMessage::Members(membership.clone());
         actions.extend(self.links().map(|(session, _)| Action::Send { session, message: message.clone() }));
-        self.told = members;
+        self.told = membership;
     }
 
     /// Why the two cannot talk to each other.

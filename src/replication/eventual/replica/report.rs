@@ -20,8 +20,8 @@ impl Replica {
         self.links().all(|(_, link)| link.push.acknowledged() >= written)
     }
 
-    /// How replication goes.
-    pub(in super::super) fn status(&self) -> ReplicationStatus {
+    /// How replication goes, at this time of the wall clock.
+    pub(in super::super) fn status(&self, wall_ms: u64) -> ReplicationStatus {
         let written = self.written();
         let links = self.links_by_node();
         let peers = self.addresses(&links).map(|(address, peer)| {
@@ -34,9 +34,21 @@ impl Replica {
                 unacknowledged: written.saturating_sub(acknowledged),
                 transfers: link.map_or(0, |(id, _)| self.pulls.asked_of(*id) as u32),
                 problem: if link.is_some() { String::new() } else { peer.problem.clone() },
+                clock_offset_ms: link.map_or(0, |(_, link)| link.skew.offset_ms),
+                refuses_ms: link.map_or(0, |(_, link)| link.skew.refuses_ms()),
+                refused_ms: link.map_or(0, |(_, link)| link.skew.refused_ms()),
             }
         });
-        ReplicationStatus { peers: peers.collect(), lag: self.lag.summary(), ready: self.is_ready }
+        ReplicationStatus {
+            peers: peers.collect(),
+            lag: self.lag.summary(),
+            ready: self.is_ready,
+            stable_lag_ms: self.stable_lag_ms(wall_ms),
+            held_back_by: self.counters.held_back_by.clone(),
+            divergences: self.counters.divergences,
+            repairs: self.counters.repairs,
+            refused_writes: self.counters.refused_writes,
+        }
     }
 
     /// The members this node knows, itself first.

@@ -20,7 +20,18 @@ const TICK_MS: u64 = 100;
 const BOUNDS: Bounds = Bounds {
     push: PushBounds { batch_writes_max: 3, batch_bytes_target: 40, window_bytes: 100, window_stretches: 4 },
     piece: PieceBounds { records_max: 2, visits_max: 3, bytes_target: 30 },
+    sweep_grace: Duration::from_millis(200),
+    tombstone_grace: Duration::from_millis(1500),
 };
+
+/// What every wall clock begins with.
+const WALL_MS: u64 = 1_000_000;
+
+/// How far ahead a stamp may be.
+const MAX_DRIFT: Duration = Duration::from_secs(2);
+
+/// How far a bad clock is off.
+const BAD_OFFSET_MS: i64 = 4000;
 
 pub(super) struct Simulation {
     pub(super) rng: StdRng,
@@ -34,6 +45,9 @@ pub(super) struct Simulation {
     now_ms: u64,
     wires: Vec<Wire>,
     outbox_writes_max: usize,
+    bounds: Bounds,
+    /// How far the wall clock of each port is off. By port, because of two incarnations the one born later stands.
+    pub(super) offsets_ms: BTreeMap<u16, i64>,
     /// How often each rare path was taken: a test that never took one proves nothing about it.
     pub(super) counts: BTreeMap<&'static str, u64>,
 }
@@ -71,6 +85,14 @@ impl Simulation {
     pub(super) fn new(seed: u64) -> Simulation {
         let mut rng = StdRng::seed_from_u64(seed);
         let outbox_writes_max = [2, 5, 1000][rng.random_range(0..3)];
+        let mut offsets_ms: BTreeMap<u16, i64> = (1..=4).map(|port| (port, rng.random_range(-500..500))).collect();
+        let mut bounds = BOUNDS;
+        if rng.random_bool(0.3) {
+            let bad = if rng.random_bool(0.5) { BAD_OFFSET_MS } else { -BAD_OFFSET_MS };
+            offsets_ms.insert(rng.random_range(1..=4), bad);
+            // The grace has to exceed what clocks differ by.
+            bounds.tombstone_grace = Duration::from_secs(6);
+        }
         Simulation {
             rng,
             nodes: BTreeMap::new(),
@@ -81,26 +103,30 @@ impl Simulation {
             now_ms: 0,
             wires: Vec::new(),
             outbox_writes_max,
+            bounds,
+            offsets_ms,
             counts: BTreeMap::new(),
         }
     }
 
-    /// A new incarnation at this port, whose clock is off by up to half a second.
+    /// A new incarnation at this port.
     pub(super) fn start(&mut self, port: u16, peers: &[u16]) {
         let id = NodeId(self.rng.random_range(1..u64::MAX));
-        let clock = Arc::new(SimulatedClock::new(1_000_000 + self.now_ms + self.rng.random_range(0..1000)));
+        let clock = Arc::new(SimulatedClock::new(0));
         clock.advance(Duration::from_millis(self.now_ms));
+        clock.set_wall_ms(self.wall_ms(port));
         let bounds = OutboxBounds {
             bytes_max: 1000,
             writes_max: self.outbox_writes_max,
             spare_writes: self.outbox_writes_max / 4,
         };
-        let keyspace = Arc::new(Eventual::with_outbox_bounds(id, Arc::clone(&clock) as Arc<dyn Clock>, bounds));
+        let keyspace = Eventual::with_outbox_bounds(id, Arc::clone(&clock) as Arc<dyn Clock>, bounds);
+        let keyspace = Arc::new(keyspace.with_max_drift(MAX_DRIFT));
         let config = ReplicaConfig {
             cluster: "simulated".to_string(),
             advertise: address(port),
             peers: peers.iter().map(|&port| address(port)).collect(),
-            bounds: BOUNDS,
+            bounds: self.bounds,
             seed: self.rng.random(),
         };
         let replica = Replica::new(config, Arc::clone(&keyspace), now_of(&clock));
@@ -146,13 +172,32 @@ impl Simulation {
         }
     }
 
+    /// Sets all clocks right, up to half a second.
+    pub(super) fn correct_clocks(&mut self) {
+        for offset_ms in self.offsets_ms.values_mut() {
+            *offset_ms = (*offset_ms).clamp(-500, 500);
+        }
+        for (port, node) in &self.nodes {
+            node.clock.set_wall_ms(self.wall_ms(*port));
+        }
+    }
+
+    fn wall_ms(&self, port: u16) -> u64 {
+        (WALL_MS + self.now_ms).saturating_add_signed(self.offsets_ms.get(&port).copied().unwrap_or(0))
+    }
+
+    /// What no wall clock has shown yet.
+    pub(super) fn highest_wall_ms(&self) -> u64 {
+        WALL_MS + self.now_ms + BAD_OFFSET_MS as u64
+    }
+
     /// A client's write, acknowledged when this returns.
-    pub(super) fn write(&mut self, port: u16, key: &str, value: Option<&str>) {
+    pub(super) fn write(&mut self, port: u16, key: &str, value: Option<&str>, ttl_ms: Option<u64>) {
         let Some(node) = self.nodes.get_mut(&port) else { return };
         let kind = value.map_or(CommandKind::Delete, |value| CommandKind::Put {
             value: Value::new(value.as_bytes()).unwrap(),
             flags: 0,
-            ttl_ms: None,
+            ttl_ms,
         });
         let key = Key::new(key.as_bytes()).unwrap();
         let partition = partition_of(&key);
@@ -322,19 +367,32 @@ impl Simulation {
         }
     }
 
+    /// Whether a write that no client made may be: the end of a value that had expired, or a value written again.
+    pub(super) fn is_upkeep(&self, key: &Key, value: Option<&Value>, expires: bool) -> bool {
+        let is_same = |(of, record): &(Key, Record)| of == key && value.is_some() && record.value.as_ref() == value;
+        (value.is_none() && expires) || self.written.values().any(is_same)
+    }
+
     /// Only its origin pushes a write, and as it was written.
     fn check_sent(&mut self, from: NodeId, message: &PeerMessage) {
         match message {
             PeerMessage::Changes(stretches) => {
                 for stretch in stretches {
                     for (sequence, change) in (stretch.first_sequence.0..).zip(&stretch.changes) {
-                        let (key, record) = &self.written[&(stretch.partition, from, sequence)];
-                        assert_eq!((key, record.timestamp), (&change.key, change.timestamp));
+                        match self.written.get(&(stretch.partition, from, sequence)) {
+                            Some((key, record)) => {
+                                assert_eq!((key, record.timestamp), (&change.key, change.timestamp));
+                            }
+                            None => {
+                                assert!(self.is_upkeep(&change.key, change.value.as_ref(), change.expires_ms.is_some()))
+                            }
+                        }
                     }
                 }
                 self.count("pushes");
             }
             PeerMessage::StateChunk(chunk) if chunk.last.is_some() => self.count("state transfers"),
+            PeerMessage::ClockSkew { .. } => self.count("refusals"),
             _ => {}
         }
     }

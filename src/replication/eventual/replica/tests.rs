@@ -50,6 +50,7 @@ fn positions(entries: &[(u64, u64)], outbox_first: u64) -> PeerMessage {
         outbox_first: Sequence(outbox_first),
         low: Timestamp::ZERO,
         digest: None,
+        floor: Timestamp::ZERO,
     };
     PeerMessage::Positions(Positions { partitions: vec![position], ..Positions::default() })
 }
@@ -208,7 +209,7 @@ fn another_cluster_is_refused_and_the_status_says_why() {
     let stranger = Hello { cluster: "other".to_string(), ..hello(8, 8) };
     let why = "node:8 belongs to cluster \"other\", this node to \"test\"";
     assert_eq!(closed(&bench.receive(SESSION, PeerMessage::Hello(stranger))), [(1, why)]);
-    let status = bench.replica.status();
+    let status = bench.replica.status(bench.now.wall_ms);
     assert_eq!((status.peers[0].state, status.peers[0].problem.as_str()), (PeerState::Refused, why));
     assert_eq!(bench.after(REDIAL_MAX, Event::Tick), [Action::Dial { address: address(8) }]);
 }
@@ -219,7 +220,7 @@ fn other_protocol_versions_and_partition_counts_are_refused() {
         let mut bench = Bench::new(&[8], 10);
         bench.handle(Event::DialSucceeded { address: address(8), session: SESSION });
         assert_eq!(closed(&bench.receive(SESSION, PeerMessage::Hello(stranger))).len(), 1);
-        assert_eq!(bench.replica.status().peers[0].state, PeerState::Refused);
+        assert_eq!(bench.replica.status(bench.now.wall_ms).peers[0].state, PeerState::Refused);
     }
 }
 

@@ -41,7 +41,11 @@ fn fetch(from: &Arc<Eventual>, to: &Eventual) {
     let vector = snapshot.vector().clone();
     to.learn_seen(partition, from.seen_between(partition, &known, &vector));
     while !snapshot.is_read() {
-        to.apply_state(partition, snapshot.next_piece(PieceBounds { records_max: 1, visits_max: 1, bytes_target: 1 }));
+        to.apply_state(
+            partition,
+            snapshot.next_piece(PieceBounds { records_max: 1, visits_max: 1, bytes_target: 1 }),
+            false,
+        );
     }
     to.adopt_end(partition, &StateEnd { vector, ..StateEnd::default() });
 }
@@ -173,7 +177,7 @@ fn a_repair_brings_back_what_was_judged_long_ago() {
         let dot = Dot { node: NodeId(repairer), sequence: Sequence(1) };
         let timestamp = Timestamp((1 << 40) + repairer);
         let record = Record { value: None, flags: 0, timestamp, dot, expires_ms: None };
-        a.apply_state(partition, vec![StateRecord { key: Key::new(KEY).unwrap(), record }]);
+        a.apply_state(partition, vec![StateRecord { key: Key::new(KEY).unwrap(), record }], true);
     }
     assert_eq!(lost(&a), []);
 }
@@ -188,7 +192,7 @@ fn the_sweep_of_an_expired_key_is_no_write_of_a_client() {
         a.write(Command { key: Key::new(&neighbour).unwrap(), kind: CommandKind::Delete }).unwrap();
         let dot = Dot { node: NodeId(1), sequence: Sequence(1) };
         let record = Record { value: None, flags: 0, timestamp: Timestamp(7), dot, expires_ms };
-        a.apply_state(partition, vec![StateRecord { key: Key::new(KEY).unwrap(), record }]);
+        a.apply_state(partition, vec![StateRecord { key: Key::new(KEY).unwrap(), record }], true);
         put(&b, "b");
         push(&b, &a);
         assert_eq!(lost(&a).len(), expected);

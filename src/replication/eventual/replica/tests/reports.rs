@@ -23,6 +23,6 @@ fn lag_is_the_time_from_a_write_to_its_acknowledgement() {
     bench.handle(Event::News);
     let all = PeerMessage::Acknowledgements(vec![(partition_of(b"k"), Sequence(1))]);
     bench.after(Duration::from_millis(7), Event::Received { session: SESSION, message: all });
-    let lag = bench.replica.status().lag;
+    let lag = bench.replica.status(bench.now.wall_ms).lag;
     assert_eq!((lag.samples, lag.p50_ms, lag.max_ms), (1, 7.0, 7.0));
 }
