@@ -16,8 +16,8 @@ use kvstore::{
     replication::eventual::{Applied, Eventual, PieceBounds, Snapshot},
     storage::partition_of,
     types::{
-        Change, Command, CommandKind, Key, KeyRange, NodeId, PageRequest, PartitionChanges, PartitionId, Record,
-        Sequence, StateRecord, Timestamp, Value, VersionVector,
+        Change, Command, CommandKind, ConflictQuery, Key, KeyRange, NodeId, PageRequest, PartitionChanges, PartitionId,
+        Record, Sequence, StateEnd, StateRecord, Timestamp, Value, VersionVector,
     },
 };
 use shuttle::{future::block_on, thread};
@@ -97,7 +97,7 @@ fn stretch(first: usize, last: usize) -> PartitionChanges {
     PartitionChanges {
         partition: partition(),
         first_sequence: Sequence(first as u64),
-        seen: Sequence::ZERO,
+        seen: Vec::new(),
         changes: peer_changes()[first - 1..last].to_vec(),
     }
 }
@@ -219,11 +219,32 @@ fn pages_and_state_show_whole_records_in_order_while_others_write() {
                 let receiver = Eventual::new(NodeId(3), Arc::new(SimulatedClock::new(NOW_MS)));
                 receiver.admit_state(&state).expect("all clocks agree");
                 receiver.apply_state(partition(), state, false);
-                receiver.adopt_vector(partition(), &vector);
+                receiver.adopt_end(partition(), &StateEnd { vector: vector.clone(), ..StateEnd::default() });
                 assert!(receiver.read(&key(2)).is_some(), "covered by {vector:?}");
                 assert_vector_is_honest(&receiver);
             }),
         ]);
+    });
+}
+
+#[test]
+fn a_lost_write_is_recorded_once_and_one_that_wins_is_not() {
+    explore("a writer, a peer that has not seen it, and a reader of conflicts", || {
+        let store = keyspace();
+        let (writer, peer, reader) = (store.clone(), store.clone(), store.clone());
+        join(vec![
+            thread::spawn(move || {
+                writer.write(put(key(0), 1)).unwrap();
+            }),
+            thread::spawn(move || {
+                peer.apply_changes(PEER, stretch(1, 3));
+            }),
+            thread::spawn(move || assert!(reader.conflicts(&ConflictQuery::default()).len() <= 1)),
+        ]);
+        let has_lost = store.read(&key(0)).is_some_and(|record| record.dot.node == PEER);
+        let recorded = store.conflicts(&ConflictQuery::default());
+        assert_eq!(recorded.len(), usize::from(has_lost), "{recorded:?}");
+        assert_eq!(store.conflict_counts().recorded, u64::from(has_lost));
     });
 }
 

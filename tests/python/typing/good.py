@@ -22,6 +22,8 @@ assert_type(texts["k"], str)
 assert_type(texts.get_many(["k", b"l"]), Dict[str, str])
 assert_type([entry.value for entry in texts.scan("p:")], List[str])
 assert_type(list(texts.keys()), List[str])
+assert_type(list(texts.conflicts(since=dt.datetime.now(dt.timezone.utc))), List[kv.Conflict[str]])
+assert_type([texts.restore(conflict) for conflict in texts.conflicts("p:")], List[int])
 
 with kv.Node(7001, ["h:1", 7002, ("h", 3)], cluster="demo") as node:
     assert_type(node.start(wait="ready"), kv.Node)
@@ -35,6 +37,7 @@ async def main() -> None:
         assert_type(await store.get("k"), Optional[bytes])
         assert_type(await store.delete("k"), bool)
         assert_type([entry.value async for entry in store.scan()], List[bytes])
+        assert_type([conflict.lost async for conflict in store.conflicts()], List[Optional[kv.Entry[bytes]]])
 
 
 def takes_any_store(store: kv.Store[Any]) -> int:

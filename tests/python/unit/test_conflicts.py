@@ -129,6 +129,8 @@ def test_asyncio_has_the_same(pair: Pair) -> None:
 
 def test_bad_arguments_are_refused_by_name(node: kvstore.Node) -> None:
     assert not list(node.conflicts())
+    with pytest.raises(kvstore.ClosedError):
+        list(kvstore.Node().conflicts())
     with pytest.raises(kvstore.InvalidArgumentError, match="since"):
         node.conflicts(since=dt.datetime(2026, 1, 1))  # noqa: DTZ001
     with pytest.raises(TypeError):
