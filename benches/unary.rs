@@ -125,7 +125,7 @@ async fn prepare(address: &Address) -> Result<v1::GetResponse, Failure> {
     let get = Operation::Get { key, metadata_only: false };
     let mut answers = client(address)?.call(vec![put, get], Some(Duration::from_secs(5))).await?;
     let answer = answers.pop().ok_or("the get was not answered")??;
-    let response = kvstore::wire::kv::get_response(answer)?;
+    let response = kvstore::wire::kv::get_response(answer, &kvstore::types::Seen::Nothing)?;
     assert_eq!(
         response.entry.as_ref().map(|entry| entry.value.clone()),
         Some(Bytes::from_static(&[b'v'; VALUE_BYTES]))

@@ -11,7 +11,7 @@ use crate::{
     env::Env,
     error::Result,
     limits::CLOSE_GRACE,
-    replication::eventual::{Eventual, PeerStream, Replication, ReplicationConfig},
+    replication::eventual::{Eventual, PeerStream, Reach, Replication, ReplicationConfig},
     rpc::{Accepting, Host, RpcDialer, Server},
     types::{Address, MemberStatus, NodeId, NodeStatus},
     VERSION,
@@ -117,6 +117,10 @@ impl Running {
 impl Host for Inside {
     fn keyspace(&self) -> &Arc<Eventual> {
         &self.keyspace
+    }
+
+    fn reach(&self) -> &dyn Reach {
+        &self.replication
     }
 
     fn status(&self, digests: bool) -> NodeStatus {

@@ -10,6 +10,7 @@
 
 mod admin_client;
 mod admin_service;
+mod catch_up;
 mod channel;
 mod connection;
 mod dialer;

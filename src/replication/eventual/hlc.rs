@@ -33,6 +33,11 @@ impl Hlc {
         }
     }
 
+    /// The greatest timestamp drawn or observed so far.
+    pub fn latest(&self) -> Timestamp {
+        Timestamp(self.latest.load(Ordering::Relaxed))
+    }
+
     /// Takes note of a remote timestamp: later ticks are greater.
     pub fn observe(&self, remote: Timestamp) {
         self.latest.fetch_max(remote.0, Ordering::Relaxed);

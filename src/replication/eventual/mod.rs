@@ -5,9 +5,11 @@
 //! * [`Hlc`] is the hybrid logical clock.
 //! * [`Outbox`] keeps a partition's recent own writes for streaming to peers.
 //! * [`Snapshot`] is the state of a partition at one moment, for peers that the outbox no longer serves.
+//! * [`catch_up`] waits until this node has what a session has seen elsewhere.
 //! * `Replica` is the core of replication: `handle(now, event)` and out come actions. Start reading there.
 //! * [`Replication`] is the thin tokio shell around it.
 
+mod cover;
 mod driver;
 mod hlc;
 mod keyspace;
@@ -24,6 +26,7 @@ mod session;
 mod shell;
 mod snapshot;
 
+pub use cover::{catch_up, cover, lost_error, Reach, Reaching};
 pub use driver::{Replication, ReplicationConfig, ReplicationStatus};
 pub use hlc::Hlc;
 pub use keyspace::{Applied, Eventual};

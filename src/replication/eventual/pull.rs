@@ -143,6 +143,9 @@ impl Pulls {
     /// nothing to merge. `Some(Some(partition))`: this partition is complete.
     pub(super) fn merge_next(&mut self, keyspace: &Eventual) -> Option<Option<PartitionId>> {
         let (&transfer, pull) = self.active.iter_mut().find(|(_, pull)| pull.end.is_some())?;
+        if let Some(end) = &pull.end {
+            keyspace.expect_end(pull.partition, end);
+        }
         if let Some(records) = pull.pieces.pop_front() {
             keyspace.apply_state(pull.partition, records);
         }

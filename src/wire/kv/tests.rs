@@ -11,7 +11,7 @@ use crate::{
     error::{Error, ErrorCode, ErrorKind, Result},
     limits,
     types::{
-        Answer, Command, CommandKind, Entry, EntryPage, Key, KeyRange, Operation, PageRequest, Timestamp, Written,
+        Answer, Command, CommandKind, Entry, EntryPage, Key, KeyRange, Operation, PageRequest, Seen, Timestamp, Written,
     },
 };
 
@@ -102,10 +102,10 @@ proptest! {
 
     #[test]
     fn an_answer_comes_back_as_it_went_in(id: u64, (kind, answer) in answer()) {
-        let bytes = encode_result(id, kind, Ok(answer.clone())).encode_to_vec();
+        let bytes = encode_result(id, kind, Ok((answer.clone(), Seen::Nothing))).encode_to_vec();
         let message = v1::OperationResult::decode(bytes.as_slice()).unwrap();
         prop_assert_eq!(message.id, id);
-        prop_assert_eq!(decode_result(message), Ok(answer));
+        prop_assert_eq!(decode_result(message), Ok((answer, Seen::Nothing)));
     }
 
     #[test]

@@ -4,7 +4,7 @@ use super::{progress::merge, Eventual};
 use crate::{
     storage::Merged,
     sync::Ordering,
-    types::{Dot, NodeId, PartitionChanges, PartitionId, Record, SeenStep, Sequence, StateEnd, StateRecord},
+    types::{Dot, NodeId, PartitionChanges, PartitionId, Record, SeenStep, Sequence, StateEnd, StateRecord, VersionVector},
 };
 
 /// What became of a stretch of a peer's writes.
@@ -43,7 +43,14 @@ impl Eventual {
             }
         }
         guard.sidecar.others.raise(origin, sequence);
+        drop(guard);
+        self.announce_arrival();
         Applied::UpTo(sequence)
+    }
+
+    /// A state transfer is about to be merged that ends like this: from here on readers may see what only the end covers.
+    pub fn expect_end(&self, partition: PartitionId, end: &StateEnd) {
+        self.partitions.write(partition).sidecar.incoming.merge(&end.vector);
     }
 
     /// Merges a part of a state transfer. The whole of it, and then its vector, must follow before anything else is
@@ -63,6 +70,9 @@ impl Eventual {
         for (node, sequence) in end.vector.iter().filter(|&(node, _)| node != self.me) {
             guard.sidecar.others.raise(node, sequence);
         }
+        guard.sidecar.incoming = VersionVector::new();
+        drop(guard);
+        self.announce_arrival();
     }
 }
 

@@ -13,6 +13,8 @@ pub(in crate::replication::eventual) struct Progress {
     pub(in crate::replication::eventual) outbox: Outbox,
     /// What was applied of the *other* nodes' writes; the outbox knows the own ones.
     pub(super) others: VersionVector,
+    /// What the state transfer covers that is being merged: until its end the records are ahead of the vector.
+    pub(super) incoming: VersionVector,
     /// Snapshots that are being read.
     pub(in crate::replication::eventual) pins: Pins,
 }
