@@ -77,7 +77,7 @@ impl Started {
         let task = match call {
             Call::Operations(operations) => {
                 let done = Box::new(|answers: Result<Vec<_>>| done(answers.map(Outcome::Answers)));
-                let call = client.submit(operations, timeout, done);
+                let call = client.submit(operations, read, timeout, done);
                 return Ok(Started::Operations(client, call));
             }
             Call::Status { digests } => runtime::handle()?.spawn(async move {

@@ -16,17 +16,28 @@ use tokio::{io::AsyncReadExt, runtime::Runtime};
 use super::*;
 use crate::{
     env::{Listener, SimulatedNetwork, SystemClock, TcpTransport, Transport},
-    replication::eventual::{Eventual, PeerStream},
+    replication::eventual::{Eventual, PeerStream, Reach, Reaching},
     rpc::{spawn_mute, Accepting, Host, Server},
-    types::{Command, CommandKind, Key, NodeId, ReplicationLag, Value},
+    types::{Command, CommandKind, Dot, Key, NodeId, PartitionId, ReplicationLag, Value},
 };
 
 /// A node as far as clients see it: real data, the real server, no peers.
 struct Data(Arc<Eventual>);
 
+/// Nobody can bring it anything.
+impl Reach for Data {
+    fn out_of_reach(&self, wanted: Vec<(PartitionId, Dot)>) -> Reaching<'_> {
+        Box::pin(std::future::ready(wanted))
+    }
+}
+
 impl Host for Data {
     fn keyspace(&self) -> &Arc<Eventual> {
         &self.0
+    }
+
+    fn reach(&self) -> &dyn Reach {
+        self
     }
 
     fn status(&self, _digests: bool) -> NodeStatus {

@@ -72,9 +72,7 @@ pub fn encode_result(id: u64, kind: AnswerKind, result: Result<(Answer, Seen)>) 
 /// `INTERNAL` for the answer to something else than a get.
 pub fn get_response(answer: Answer, seen: &Seen) -> Result<v1::GetResponse> {
     match answer {
-        Answer::Entry(entry) => {
-            Ok(v1::GetResponse { entry: entry.map(encode_entry), mark: encode_mark(seen) })
-        },
+        Answer::Entry(entry) => Ok(v1::GetResponse { entry: entry.map(encode_entry), mark: encode_mark(seen) }),
         other => Err(mismatch("get", &other)),
     }
 }

@@ -6,7 +6,7 @@ use super::{bad, operations::check_keyspace, v1};
 use crate::{
     error::Result,
     limits::{PARTITIONS, SESSION_WAIT_MAX, VECTOR_ENTRIES_MAX},
-    types::{Dot, LostWrites, Mark, PartitionId, Seen, SeenPartitions, Timestamp, VersionVector},
+    types::{Dot, LostWrites, Mark, PartitionId, Seen, SeenPartitions, VersionVector},
     wire::{
         convert::{check_count, to_node, to_partition, to_sequence, to_timestamp, Converted},
         ConvertError,
@@ -151,7 +151,7 @@ mod tests {
     use prost::Message;
 
     use super::*;
-    use crate::types::{NodeId, Sequence};
+    use crate::types::{NodeId, Sequence, Timestamp};
 
     fn seen_partitions() -> impl Strategy<Value = SeenPartitions> {
         let entry = (1..u64::MAX, 1..1u64 << 40).prop_map(|(node, sequence)| (NodeId(node), Sequence(sequence)));

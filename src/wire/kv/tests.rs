@@ -167,7 +167,8 @@ fn each_limit_is_checked_and_its_field_is_named() {
     assert_eq!(code(decode_put(put(b"k", limits::VALUE_BYTES_MAX + 1, None))), Some(ErrorCode::ValueTooLarge));
     assert_eq!(code(decode_put(put(b"k", 0, Some(0)))), Some(ErrorCode::BadTtl));
     let range = v1::Range { start: Some(vec![0; limits::RANGE_BOUND_BYTES_MAX + 1].into()), ..v1::Range::default() };
-    let error = decode_count(v1::CountRequest { keyspace: String::new(), range: Some(range) }).unwrap_err();
+    let error =
+        decode_count(v1::CountRequest { keyspace: String::new(), range: Some(range), with_seen: false }).unwrap_err();
     assert!(error.message().starts_with("range.start:"), "{error}");
 }
 

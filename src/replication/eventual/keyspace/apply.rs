@@ -4,7 +4,9 @@ use super::{progress::merge, Eventual};
 use crate::{
     storage::Merged,
     sync::Ordering,
-    types::{Dot, NodeId, PartitionChanges, PartitionId, Record, SeenStep, Sequence, StateEnd, StateRecord, VersionVector},
+    types::{
+        Dot, NodeId, PartitionChanges, PartitionId, Record, SeenStep, Sequence, StateEnd, StateRecord, VersionVector,
+    },
 };
 
 /// What became of a stretch of a peer's writes.
