@@ -1,6 +1,7 @@
 //! The client against the real server, over TCP and over the simulated network.
 
 mod failures;
+mod sessions;
 mod traffic;
 
 use std::{
@@ -96,8 +97,13 @@ impl World {
 
     /// A node; all nodes of a world serve the same data.
     pub(super) async fn node(&self) -> (Server, Address) {
+        self.node_of(&self.data).await
+    }
+
+    /// A node that serves these data.
+    async fn node_of(&self, data: &Arc<Eventual>) -> (Server, Address) {
         let (listener, address) = self.listen().await;
-        (Server::spawn(listener, Arc::new(Data(self.data.clone()))).await, address)
+        (Server::spawn(listener, Arc::new(Data(data.clone()))).await, address)
     }
 
     pub(super) fn client(&self, targets: &[&Address]) -> Client {

@@ -5,6 +5,7 @@ mod hostile;
 mod lifecycle;
 mod peers;
 mod pipeline;
+mod sessions;
 
 use std::{sync::Arc, time::Duration};
 
