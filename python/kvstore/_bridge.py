@@ -11,7 +11,7 @@ from kvstore import _core, _fork
 from kvstore.errors import ForkedError
 
 if TYPE_CHECKING:
-    from kvstore._options import Timeout
+    from kvstore._options import Read, Timeout
 
 _queues: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _core.Completions] = weakref.WeakKeyDictionary()
 
@@ -34,11 +34,11 @@ class AsyncChannel:
         self._bound: Optional[Tuple[asyncio.AbstractEventLoop, _core.Completions]] = None
         self._open = False
 
-    async def run(self, request: _core.Request, timeout: Timeout) -> Any:
+    async def run(self, request: _core.Request, timeout: Timeout, read: Optional[Read]) -> Any:
         """Do what was asked; a cancelled task gives the call up, and an answer that still comes is dropped."""
         queue, loop = self._here()
         future = loop.create_future()
-        call = queue.submit(self._client, request, timeout, future)
+        call = queue.submit(self._client, request, timeout, read, future)
         try:
             return await future
         finally:
@@ -77,9 +77,9 @@ class LocalChannel:
     def __init__(self, node: _core.Node) -> None:
         self._node = node
 
-    async def run(self, request: _core.Request, timeout: Timeout) -> Any:  # noqa: ARG002  # it never waits
+    async def run(self, request: _core.Request, timeout: Timeout, read: Optional[Read]) -> Any:
         """Do what was asked, now."""
-        return self._node._run(request)  # noqa: SLF001
+        return self._node._run(request, timeout, read)  # noqa: SLF001
 
     def close(self) -> None:
         """The node goes on."""
