@@ -246,7 +246,13 @@ class Store(Generic[V]):
 class View(Store[V]):
     """A store seen with other defaults; made by with_options()."""
 
-    def __init__(self, origin: Store[Any], codec: Optional[Codec[V]], timeout: Timeout, read: Optional[Read]) -> None:
+    def __init__(
+        self,
+        origin: Store[Any],
+        codec: Optional[Codec[V]],
+        timeout: Timeout,
+        read: Optional[Read],
+    ) -> None:
         self._origin = origin
         self._codec = codec
         self._timeout = timeout

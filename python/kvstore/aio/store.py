@@ -226,7 +226,13 @@ class AsyncStore(Generic[V]):
 class AsyncView(AsyncStore[V]):
     """A store seen with other defaults; made by with_options()."""
 
-    def __init__(self, origin: AsyncStore[Any], codec: Optional[Codec[V]], timeout: Timeout, read: Optional[Read]) -> None:
+    def __init__(
+        self,
+        origin: AsyncStore[Any],
+        codec: Optional[Codec[V]],
+        timeout: Timeout,
+        read: Optional[Read],
+    ) -> None:
         self._origin = origin
         self._codec = codec
         self._timeout = timeout

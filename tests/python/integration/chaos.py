@@ -5,13 +5,15 @@ from __future__ import annotations
 import random
 import threading
 import time
-from typing import Any, Callable, Dict, List, Set, Tuple
+from typing import TYPE_CHECKING, Any, Callable, Dict, List, Set, Tuple
 
 import kvstore
 
 from .churn import CALL_SECONDS, Gate
-from .harness import Cluster
 from .network import NetworkedCluster
+
+if TYPE_CHECKING:
+    from .harness import Cluster
 
 PAUSE_SECONDS_MAX = 8.0
 
@@ -84,7 +86,7 @@ class Faults:
         ends = time.monotonic() + seconds
         kinds: List[Callable[[float], Tuple[float, Callable[[], None]]]] = [self._kill, self._pause]
         if isinstance(self._cluster, NetworkedCluster):
-            kinds += [self._isolate, self._cut_one_way, self._cut_pair]
+            kinds += [self._isolate, self._isolate_and_kill, self._cut_one_way, self._cut_pair]
         while time.monotonic() < ends:
             if len(self._active) < _FAULTS_MAX:
                 left = ends - time.monotonic()
@@ -137,10 +139,25 @@ class Faults:
         return self._random.uniform(0.2, max(0.3, min(PAUSE_SECONDS_MAX, left))), resume
 
     def _isolate(self, left: float) -> Tuple[float, Callable[[], None]]:
-        index = self._random.randrange(len(self._cluster.nodes))
+        return self._cut("isolations", self._links_of(self._random.randrange(len(self._cluster.nodes))), left)
+
+    def _isolate_and_kill(self, left: float) -> Tuple[float, Callable[[], None]]:
+        """What it acknowledges in the meantime is lost."""
+        index = self._take()
+        lasts, heal = self._cut("lonely deaths", self._links_of(index), min(left, 2.0))
+
+        def replace() -> None:
+            self.killed.add(self._cluster.nodes[index].node)
+            self._cluster.kill(index)
+            heal()
+            self._cluster.restart(index)
+            self._busy.discard(index)
+
+        return lasts, replace
+
+    def _links_of(self, index: int) -> List[Tuple[int, int]]:
         others = [other for other in range(len(self._cluster.nodes)) if other != index]
-        pairs = [(index, other) for other in others] + [(other, index) for other in others]
-        return self._cut("isolations", pairs, left)
+        return [(index, other) for other in others] + [(other, index) for other in others]
 
     def _cut_one_way(self, left: float) -> Tuple[float, Callable[[], None]]:
         sender, receiver = self._random.sample(range(len(self._cluster.nodes)), 2)

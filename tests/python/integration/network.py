@@ -1,7 +1,7 @@
 """A network of its own for the nodes of a test, in which links can be cut one way: Linux, root and iproute2.
 
-Each node lives in a network namespace, all of them on one bridge. A cut from A to B is a wrong hardware address for B in A's
-table of neighbours: what A sends to B gets lost without a word, as in a broken network, while B still reaches A.
+Each node lives in a network namespace, all of them on one bridge. A cut from A to B is a wrong hardware address of B in
+A's table of neighbours: what A sends to B gets lost without a word, as in a broken network, while B still reaches A.
 """
 
 from __future__ import annotations
@@ -13,11 +13,14 @@ import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from typing import Iterator, List, Sequence
+from typing import TYPE_CHECKING, Iterator, Sequence
 
 from kvstore.cli.processes import NodeProcess
 
 from .harness import Cluster
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 _NEW_NET = 0x40000000
 _NOWHERE = "02:00:00:00:00:01"
@@ -54,7 +57,7 @@ class Network:
         # A net that is meant for tests (RFC 2544), another one for each process that runs them.
         self._net = f"198.{18 + os.getpid() // 256 % 2}.{os.getpid() % 256}"
 
-    def __enter__(self) -> Network:
+    def __enter__(self) -> Self:
         """Build it."""
         try:
             self._build()
@@ -122,7 +125,6 @@ class NetworkedCluster(Cluster):
     def __init__(self, network: Network) -> None:
         super().__init__()
         self.network = network
-        self.cuts: List[Sequence[int]] = []
 
     def _launch(self, index: int, port: int, peers: Sequence[str], options: Sequence[str] = ()) -> NodeProcess:
         options = ["--host", self.network.host(index), "--insecure", *options]
