@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import os
 import random
-from typing import Iterator, List
+from typing import Any, Iterator, List, Set, Tuple
 
 import pytest
+
+import kvstore
 
 from .chaos import Faults, Session
 from .churn import CALL_SECONDS, Gate, Writer
@@ -88,8 +90,24 @@ class Chaos:
                 wrong += [problem] if problem else []
         assert not wrong, wrong[:5]
         assert not shown, "keys that nobody wrote"
+        self._check_journals()
         self.faults.killed.clear()
         self.gate.open()
+
+    def _check_journals(self) -> None:
+        """A write that lost a race is in one journal only, that of the node which had acknowledged it."""
+        if not hasattr(kvstore.Client, "conflicts"):
+            return
+        found: Set[Tuple[str, int]] = set()
+        for index, node in enumerate(self.cluster.nodes):
+            with self.cluster.client(index) as client:
+                conflicts: List[Any] = list(client.conflicts())
+            for conflict in conflicts:
+                assert conflict.where == node.node, conflict
+                if conflict.lost is not None:
+                    name = (conflict.key, conflict.lost.version)
+                    assert name not in found, conflict
+                    found.add(name)
 
     def end(self) -> None:
         """Send everybody home."""
