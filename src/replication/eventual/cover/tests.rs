@@ -3,13 +3,15 @@
 use std::{sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
+use proptest::prelude::*;
 
 use super::*;
 use crate::{
     env::SimulatedClock,
     limits::SESSION_WAITERS_MAX,
+    replication::eventual::{PieceBounds, Snapshot},
     storage::partition_of,
-    types::{Command, CommandKind, Key, Seen, Sequence, Timestamp, Value},
+    types::{Command, CommandKind, Key, Seen, Sequence, SessionToken, StateEnd, Timestamp, Value},
 };
 
 /// What is out of reach, as the test says.
@@ -169,11 +171,142 @@ fn while_state_is_merged_readers_may_have_seen_all_of_it() {
     let (from, to) = (keyspace(1), keyspace(2));
     put(&from, "a");
     let partition = partition_of(b"a");
-    let end = crate::types::StateEnd { vector: from.vector(partition), ..Default::default() };
+    let end = StateEnd { vector: from.vector(partition), ..StateEnd::default() };
     assert!(to.seen().vectors.is_empty());
     to.expect_end(partition, &end);
     assert_eq!(to.seen().vectors, [(partition, from.vector(partition))]);
     assert!(to.vector(partition).is_empty());
     to.adopt_end(partition, &end);
     assert_eq!(to.seen().vectors, [(partition, from.vector(partition))]);
+}
+
+/// Something that happens among three nodes and a session.
+#[derive(Clone, Debug)]
+enum Step {
+    /// Somebody else writes.
+    Write {
+        at: usize,
+        key: u8,
+        is_delete: bool,
+    },
+    /// One node gets what another wrote itself.
+    Push {
+        from: usize,
+        to: usize,
+    },
+    /// One node gets all that another has; meanwhile the session may scan it.
+    State {
+        from: usize,
+        to: usize,
+        is_watched: bool,
+    },
+    /// The session writes, whatever the node has.
+    Put {
+        at: usize,
+        key: u8,
+    },
+    /// The session reads, if the node has what it has seen.
+    Get {
+        at: usize,
+        key: u8,
+    },
+    Scan {
+        at: usize,
+    },
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let (node, key) = (|| 0..3usize, || 0..4u8);
+    prop_oneof![
+        (node(), key(), any::<bool>()).prop_map(|(at, key, is_delete)| Step::Write { at, key, is_delete }),
+        (node(), node()).prop_map(|(from, to)| Step::Push { from, to }),
+        (node(), node(), any::<bool>()).prop_map(|(from, to, is_watched)| Step::State { from, to, is_watched }),
+        (node(), key()).prop_map(|(at, key)| Step::Put { at, key }),
+        (node(), key()).prop_map(|(at, key)| Step::Get { at, key }),
+        node().prop_map(|at| Step::Scan { at }),
+    ]
+}
+
+/// A session that moves at will, and what it may not fall below.
+struct Traveller {
+    nodes: Vec<Arc<Eventual>>,
+    token: SessionToken,
+    floors: [Timestamp; 4],
+}
+
+impl Traveller {
+    fn write(&self, at: usize, key: u8, is_delete: bool) -> Seen {
+        let put = CommandKind::Put { value: Value::new(b"v").unwrap(), flags: 0, ttl_ms: None };
+        let kind = if is_delete { CommandKind::Delete } else { put };
+        self.nodes[at].write_seen(Command { key: Key::new(&[key]).unwrap(), kind }).unwrap().1
+    }
+
+    fn may_read(&self, at: usize) -> bool {
+        self.token.wanted().vectors.iter().flat_map(dots).all(|(partition, dot)| self.nodes[at].covers(partition, dot))
+    }
+
+    fn look(&mut self, at: usize, key: u8) -> Seen {
+        let (_, seen) = self.nodes[at].read_seen(&[key]);
+        let version = if let Seen::Write(mark) = &seen { mark.version } else { Timestamp::ZERO };
+        let floor = &mut self.floors[usize::from(key)];
+        assert!(version >= *floor, "key {key} shows {version} after {floor}");
+        *floor = version;
+        seen
+    }
+
+    fn scan(&mut self, at: usize) {
+        (0..4).for_each(|key| drop(self.look(at, key)));
+        self.token.raise(&Seen::Partitions(self.nodes[at].seen()));
+    }
+
+    fn transfer(&mut self, from: usize, to: usize, is_watched: bool) {
+        let bounds = PieceBounds { records_max: 1, visits_max: 3, bytes_target: usize::MAX };
+        for partition in self.nodes[from].partition_ids() {
+            let mut snapshot = Snapshot::take(&self.nodes[from], partition, self.nodes[to].vector(partition));
+            let end = StateEnd { vector: snapshot.vector().clone(), ..StateEnd::default() };
+            self.nodes[to].expect_end(partition, &end);
+            while !snapshot.is_read() {
+                self.nodes[to].apply_state(partition, snapshot.next_piece(bounds));
+            }
+            if is_watched && self.may_read(to) {
+                self.scan(to);
+            }
+            self.nodes[to].adopt_end(partition, &end);
+        }
+    }
+
+    fn take(&mut self, step: Step) {
+        match step {
+            Step::Write { at, key, is_delete } => drop(self.write(at, key, is_delete)),
+            Step::Push { from, to } if from != to => push(&self.nodes[from], &self.nodes[to]),
+            Step::State { from, to, is_watched } if from != to => self.transfer(from, to, is_watched),
+            Step::Push { .. } | Step::State { .. } => {}
+            Step::Put { at, key } => {
+                self.nodes[at].observe_session(self.token.wanted().clock).unwrap();
+                let seen = self.write(at, key, false);
+                let Seen::Write(mark) = &seen else { panic!("a put is seen") };
+                assert!(self.floors.iter().all(|floor| mark.version > *floor), "{mark:?} after {:?}", self.floors);
+                self.floors[usize::from(key)] = mark.version;
+                self.token.raise(&seen);
+            }
+            Step::Get { at, key } if self.may_read(at) => {
+                let seen = self.look(at, key);
+                self.token.raise(&seen);
+            }
+            Step::Scan { at } if self.may_read(at) => self.scan(at),
+            Step::Get { .. } | Step::Scan { .. } => {}
+        }
+    }
+}
+
+proptest! {
+    /// Read your writes, monotonic reads, and the order of monotonic writes and of writes that follow reads, for a
+    /// session that reads only where its token is covered.
+    #[test]
+    fn a_session_never_goes_back_wherever_it_goes(steps in prop::collection::vec(step(), 1..60)) {
+        let clock = |node| Arc::new(SimulatedClock::new(1_700_000_000_000 + 3_000 * node));
+        let nodes = (1..=3).map(|node| Arc::new(Eventual::new(NodeId(node), clock(node)))).collect();
+        let mut session = Traveller { nodes, token: SessionToken::default(), floors: [Timestamp::ZERO; 4] };
+        steps.into_iter().for_each(|step| session.take(step));
+    }
 }
