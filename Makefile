@@ -8,7 +8,7 @@ WHEEL_DIR := target/wheels
 PYTHONS ?= 3.8 3.11 3.13
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-rust test-python test-concurrency churn verify fix bench bench-paired bench-store wheel clean
+.PHONY: help demo test test-rust test-python test-concurrency churn chaos verify fix bench bench-paired bench-store wheel clean
 
 help:            ## list the targets
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 20
@@ -34,6 +34,9 @@ test-python: $(VENV)/.maturin ## one wheel, the pytest suite on each Python
 
 churn: ## ten minutes of puts and deletes while nodes are killed and restarted
 	KVSTORE_CHURN_SECONDS=600 $(MAKE) test-python PYTHONS=3.11 PYTEST_ARGS='-k churn --timeout 900'
+
+chaos: ## ten minutes of kills, pauses and network cuts; as root, with namespaces, it cuts for real
+	KVSTORE_CHAOS_SECONDS=600 $(MAKE) test-python PYTHONS=3.11 PYTEST_ARGS='-k chaos -s --timeout 900'
 
 verify: $(VENV)/.lint ## everything that can be checked without running it; writes nothing to the tree
 	cargo fmt --check

@@ -18,7 +18,9 @@ use kvstore::{
     config::NodeConfig,
     env::Env,
     node::Node,
-    types::{Address, Command, CommandKind, Key, Operation, Value},
+    types::{
+        Address, Answer, Command, CommandKind, Dot, Key, Mark, NodeId, Operation, PartitionId, Seen, Sequence, Value,
+    },
     wire::v1::{
         self,
         kv_server::{Kv, KvServer},
@@ -59,6 +61,9 @@ impl Kv for Empty {
         empty()
     }
     async fn delete(&self, _: Request<v1::DeleteRequest>) -> Answered<v1::DeleteResponse> {
+        empty()
+    }
+    async fn catch_up(&self, _: Request<v1::CatchUpRequest>) -> Answered<v1::CatchUpResponse> {
         empty()
     }
     async fn touch(&self, _: Request<v1::TouchRequest>) -> Answered<v1::TouchResponse> {
@@ -129,7 +134,11 @@ async fn prepare(address: &Address) -> Result<v1::GetResponse, Failure> {
     let get = Operation::Get { key, metadata_only: false };
     let mut answers = client(address)?.call(vec![put, get], Some(Duration::from_secs(5))).await?;
     let answer = answers.pop().ok_or("the get was not answered")??;
-    let response = kvstore::wire::kv::get_response(answer)?;
+    let Answer::Entry(Some(entry)) = &answer else { return Err("the get found nothing".into()) };
+    // The response of a node has a mark; any of its size will do.
+    let dot = Dot { node: NodeId(u64::MAX), sequence: Sequence(1) };
+    let seen = Seen::Write(Mark { partition: PartitionId(1), dot, version: entry.version });
+    let response = kvstore::wire::kv::get_response(answer, &seen)?;
     assert_eq!(
         response.entry.as_ref().map(|entry| entry.value.clone()),
         Some(Bytes::from_static(&[b'v'; VALUE_BYTES]))

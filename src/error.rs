@@ -125,10 +125,16 @@ error_codes! {
     ConnectionLost => "CONNECTION_LOST", Unavailable;
     /// A bound on work in flight was reached.
     Overloaded => "OVERLOADED", Unavailable;
+    /// The clocks of two nodes are too far apart.
+    ClockSkew => "CLOCK_SKEW", Unavailable;
+    /// Acknowledged writes that this session has made or seen went with a node; told once, the session goes on without them.
+    SessionLost => "SESSION_LOST", Unavailable;
     /// The peer belongs to another cluster, or speaks another protocol version.
     WrongCluster => "WRONG_CLUSTER", Unavailable;
     /// The deadline passed.
     DeadlineExceeded => "DEADLINE_EXCEEDED", Timeout;
+    /// The deadline passed before the node had everything that this session has made or seen.
+    SessionBehind => "SESSION_BEHIND", Timeout;
     /// The credentials do not allow this.
     Denied => "DENIED", Denied;
     /// The node was not started, or was stopped.

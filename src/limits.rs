@@ -27,6 +27,24 @@ pub const MESSAGE_BYTES_MAX: usize = BATCH_BYTES_MAX + BATCH_OPERATIONS_MAX * 12
 /// The longest time to live, 100 years: keeps every expiry far below the range of a timestamp.
 pub const TTL_MS_MAX: u64 = 100 * 366 * 24 * 3600 * 1000;
 
+/// Nodes that a session remembers for each partition. Beyond it a session does not wait for writes of further nodes;
+/// larger makes the message larger that moves a session (16 bytes an entry and partition).
+pub const SESSION_ENTRIES_MAX: usize = 2048;
+
+/// How long a node waits for what a session has seen before it says that it is behind. Below [`REQUEST_TIMEOUT`], so that
+/// the answer says so; shorter costs another question for each session that waits longer.
+pub const SESSION_WAIT_MAX: Duration = Duration::from_secs(20);
+
+/// Sessions that wait at one node: each looks at its partitions whenever something arrives.
+pub const SESSION_WAITERS_MAX: usize = 1024;
+
+/// How long writes have to be out of everybody's reach before a session is told that they are lost. Shorter takes a
+/// connection that is about to come back for a node that is gone; longer keeps reads waiting beyond their deadlines.
+pub const SESSION_LOST_AFTER: Duration = Duration::from_secs(3);
+
+/// How often a session that waits asks who has what it waits for.
+pub const SESSION_LOOK_INTERVAL: Duration = Duration::from_millis(250);
+
 /// Keys in a page of a scan. Larger pages take memory and time by the millisecond, smaller ones cost a call each.
 pub const PAGE_KEYS_MAX: usize = 1000;
 

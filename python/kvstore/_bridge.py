@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import warnings
 import weakref
 from typing import TYPE_CHECKING, Any, List, Optional, Tuple
@@ -11,7 +12,7 @@ from kvstore import _core, _fork
 from kvstore.errors import ForkedError
 
 if TYPE_CHECKING:
-    from kvstore._options import Timeout
+    from kvstore._options import Read, Timeout
 
 _queues: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _core.Completions] = weakref.WeakKeyDictionary()
 
@@ -34,11 +35,11 @@ class AsyncChannel:
         self._bound: Optional[Tuple[asyncio.AbstractEventLoop, _core.Completions]] = None
         self._open = False
 
-    async def run(self, request: _core.Request, timeout: Timeout) -> Any:
+    async def run(self, request: _core.Request, timeout: Timeout, read: Optional[Read]) -> Any:
         """Do what was asked; a cancelled task gives the call up, and an answer that still comes is dropped."""
         queue, loop = self._here()
         future = loop.create_future()
-        call = queue.submit(self._client, request, timeout, future)
+        call = queue.submit(self._client, request, timeout, read, future)
         try:
             return await future
         finally:
@@ -77,11 +78,12 @@ class LocalChannel:
     def __init__(self, node: _core.Node) -> None:
         self._node = node
 
-    async def run(self, request: _core.Request, timeout: Timeout) -> Any:  # noqa: ARG002  # it has its own
+    async def run(self, request: _core.Request, timeout: Timeout, read: Optional[Read]) -> Any:
         """Do what was asked, now; what other nodes are asked for must not block the loop."""
         if request.waits:
-            return await asyncio.get_running_loop().run_in_executor(None, self._node._run, request)  # noqa: SLF001
-        return self._node._run(request)  # noqa: SLF001
+            run = functools.partial(self._node._run, request, timeout, read)  # noqa: SLF001
+            return await asyncio.get_running_loop().run_in_executor(None, run)
+        return self._node._run(request, timeout, read)  # noqa: SLF001
 
     def close(self) -> None:
         """The node goes on."""

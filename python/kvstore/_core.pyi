@@ -213,7 +213,7 @@ class Node:
     def _start(self) -> None: ...
     def _wait_ready(self, timeout: Timeout) -> None: ...
     def _stop(self, timeout: Timeout) -> None: ...
-    def _run(self, request: Request, timeout: Timeout = None) -> Any:
+    def _run(self, request: Request, timeout: Timeout = None, read: Optional[Read] = None) -> Any:
         """Do what was asked, now; the GIL is released meanwhile."""
     @overload
     def get(self, key: Key, *, read: Read = ..., timeout: Timeout = ...) -> Any: ...
@@ -260,8 +260,11 @@ class Client:
     """
 
     def __new__(cls, targets: List[str], /) -> Client: ...
-    def run(self, request: Request, timeout: Timeout, /) -> Any:
-        """Do what was asked and wait for the answer, with the GIL released; Ctrl-C gives the call up."""
+    def run(self, request: Request, timeout: Timeout, read: Optional[Read], /) -> Any:
+        """Do what was asked and wait for the answer, with the GIL released; Ctrl-C gives the call up.
+
+        All calls are one session: `read` of "session", `...` or None shows at least what it has written or read before.
+        """
     def close(self) -> None:
         """Idempotent; calls in flight raise ClosedError."""
 
@@ -272,7 +275,15 @@ class Completions:
     def __new__(cls) -> Completions: ...
     def fileno(self) -> int:
         """Readable when there are answers."""
-    def submit(self, client: Client, request: Request, timeout: Timeout, future: asyncio.Future[Any], /) -> int:
+    def submit(
+        self,
+        client: Client,
+        request: Request,
+        timeout: Timeout,
+        read: Optional[Read],
+        future: asyncio.Future[Any],
+        /,
+    ) -> int:
         """Start a call whose answer `future` gets; the result names it.
 
         Raises:

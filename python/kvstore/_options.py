@@ -40,7 +40,7 @@ class ReadLevel(str, enum.Enum):
     LOCAL = "local"
     """What the contacted node has now: may be stale, fastest."""
     SESSION = "session"
-    """At least this client's own writes and earlier reads."""
+    """At least this client's own writes and earlier reads, whichever node answers; the default."""
     LINEARIZABLE = "linearizable"
     """Every acknowledged write."""
 

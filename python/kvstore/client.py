@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self, Unpack
 
-    from kvstore._options import Target, Timeout
+    from kvstore._options import Read, Target, Timeout
     from kvstore.codecs import Codec
 
 __all__ = ["Client"]
@@ -36,12 +36,16 @@ class Client(Store[V]):
 
     Picklable (as configuration) and usable after fork(). One per process is enough.
 
+    A client is one session, whatever thread calls: reads show at least what it has written or read before, also when it
+    has to turn to another node, which then waits until it has all of that. A copy of it is a session of its own.
+
     Args:
         target: "host:port", several of them in a sequence or with commas between, or
             "kv://h1:p,h2:p/keyspace?timeout=2".
         keyspace: Only "default" so far.
         codec: How values become bytes and back; default: AUTO.
-        **options: `timeout` (of a whole call, retries included; default 5 seconds; None: no limit) and `read`.
+        **options: `timeout` (of a whole call, retries included; default 5 seconds; None: no limit) and `read`
+            ("session", the default, or "local": whatever the contacted node has now, without waiting).
 
     Raises:
         InvalidArgumentError: It names the option.
@@ -73,7 +77,8 @@ class Client(Store[V]):
             options.setdefault("timeout", parse_timeout(parsed.options["timeout"], "timeout"))
         options.setdefault("read", parsed.options.get("read"))
         _check_keyspace(parsed.keyspace or keyspace)
-        check_read(options["read"])
+        self._read: Optional[Read] = options["read"]
+        check_read(self._read)
         self._timeout: Timeout = options.get("timeout", _TIMEOUT)
         check_timeout(self._timeout)
         self._codec = native(codec)
@@ -124,8 +129,9 @@ class Client(Store[V]):
         """As configuration: the copy connects by itself."""
         return _remake, (type(self), *self._made_with)
 
-    def _run(self, request: Request, timeout: Timeout = DEFAULT) -> Any:
-        return self._channel.run(request, self._timeout if timeout is DEFAULT else timeout)
+    def _run(self, request: Request, timeout: Timeout = DEFAULT, read: Optional[Read] = DEFAULT) -> Any:
+        timeout = self._timeout if timeout is DEFAULT else timeout
+        return self._channel.run(request, timeout, self._read if read is DEFAULT else read)
 
 
 def _check_keyspace(keyspace: str) -> None:

@@ -58,7 +58,7 @@ class Store(Generic[V]):
 
     _codec: Optional[Codec[V]] = None  # None stands for AUTO, which the native module does itself.
 
-    def _run(self, request: Request, timeout: Timeout = DEFAULT) -> Any:
+    def _run(self, request: Request, timeout: Timeout = DEFAULT, read: Optional[Read] = DEFAULT) -> Any:
         """Do what was asked, and give the converted answer."""
         raise NotImplementedError
 
@@ -68,13 +68,11 @@ class Store(Generic[V]):
     def get(self, key: Key, default: D, *, read: Read = ..., timeout: Timeout = ...) -> Union[V, D]: ...
     def get(self, key: Key, default: Any = None, *, read: Read = DEFAULT, timeout: Timeout = DEFAULT) -> Any:
         """The value, or `default` when the key is missing or expired."""
-        check_read(read)
-        return self._run(Request.get(key, default, self._codec), timeout)
+        return self._run(Request.get(key, default, self._codec), timeout, read)
 
     def entry(self, key: Key, *, read: Read = DEFAULT, timeout: Timeout = DEFAULT) -> Optional[Entry[V]]:
         """Value, version and expiry in one read; tells a stored None from a missing key."""
-        check_read(read)
-        return cast("Optional[Entry[V]]", self._run(Request.entry(key, self._codec), timeout))
+        return cast("Optional[Entry[V]]", self._run(Request.entry(key, self._codec), timeout, read))
 
     def get_many(self, keys: Iterable[Key], *, read: Read = DEFAULT, timeout: Timeout = DEFAULT) -> Dict[str, V]:
         """One round trip; missing keys are left out.
@@ -82,18 +80,15 @@ class Store(Generic[V]):
         Raises:
             LimitError: More than 4096 keys.
         """
-        check_read(read)
-        return cast("Dict[str, V]", self._run(Request.get_many(keys, self._codec), timeout))
+        return cast("Dict[str, V]", self._run(Request.get_many(keys, self._codec), timeout, read))
 
     def exists(self, key: Key, *, read: Read = DEFAULT) -> bool:
         """Without fetching the value."""
-        check_read(read)
-        return cast("bool", self._run(Request.exists(key)))
+        return cast("bool", self._run(Request.exists(key), read=read))
 
     def count(self, prefix: Key = "", *, read: Read = DEFAULT) -> int:
         """Keys under a prefix, counted on the server."""
-        check_read(read)
-        return cast("int", self._run(Request.count(prefix)))
+        return cast("int", self._run(Request.count(prefix), read=read))
 
     def scan(
         self,
@@ -115,13 +110,13 @@ class Store(Generic[V]):
             ...     print(entry.key, entry.value)
         """
         check_read(read)
-        return self._entries(Page(prefix, start, end, reverse, None, page_size), check_page(limit, page_size))
+        return self._entries(Page(prefix, start, end, reverse, None, page_size), check_page(limit, page_size), read)
 
-    def _entries(self, page: Page, left: int) -> Iterator[Entry[V]]:
+    def _entries(self, page: Page, left: int, read: Read) -> Iterator[Entry[V]]:
         more = left > 0
         while more:
             request = Request.page(page._replace(size=min(left, page.size)), self._codec)
-            entries, more = cast("Tuple[List[Entry[V]], bool]", self._run(request))
+            entries, more = cast("Tuple[List[Entry[V]], bool]", self._run(request, read=read))
             for entry in entries:  # noqa: UP028  # the asyncio twin cannot `yield from`
                 yield entry
             left -= len(entries)
@@ -141,13 +136,13 @@ class Store(Generic[V]):
         """scan() without the values."""
         check_read(read)
         page_size = 1000
-        return self._keys(Page(prefix, start, end, reverse, None, page_size), check_page(limit, page_size))
+        return self._keys(Page(prefix, start, end, reverse, None, page_size), check_page(limit, page_size), read)
 
-    def _keys(self, page: Page, left: int) -> Iterator[str]:
+    def _keys(self, page: Page, left: int, read: Read) -> Iterator[str]:
         more = left > 0
         while more:
             request = Request.key_page(page._replace(size=min(left, page.size)))
-            keys, more = cast("Tuple[List[bytes], bool]", self._run(request))
+            keys, more = cast("Tuple[List[bytes], bool]", self._run(request, read=read))
             for key in keys:
                 yield key.decode("utf-8", "surrogateescape")
             left -= len(keys)
@@ -260,7 +255,7 @@ class Store(Generic[V]):
     def with_options(self, *, codec: Any = DEFAULT, read: Read = DEFAULT, timeout: Timeout = DEFAULT) -> View[Any]:
         """A view with other defaults; it shares the connection and closes nothing."""
         check_read(read)
-        return View(self, self._codec if codec is DEFAULT else native(codec), timeout)
+        return View(self, self._codec if codec is DEFAULT else native(codec), timeout, read)
 
     def __getitem__(self, key: Key) -> V:
         """The value; KeyNotFoundError when missing."""
@@ -286,13 +281,21 @@ class Store(Generic[V]):
 class View(Store[V]):
     """A store seen with other defaults; made by with_options()."""
 
-    def __init__(self, origin: Store[Any], codec: Optional[Codec[V]], timeout: Timeout) -> None:
+    def __init__(
+        self,
+        origin: Store[Any],
+        codec: Optional[Codec[V]],
+        timeout: Timeout,
+        read: Optional[Read],
+    ) -> None:
         self._origin = origin
         self._codec = codec
         self._timeout = timeout
+        self._read = read
 
     def __repr__(self) -> str:
         return f"<view of {self._origin!r}>"
 
-    def _run(self, request: Request, timeout: Timeout = DEFAULT) -> Any:
-        return self._origin._run(request, self._timeout if timeout is DEFAULT else timeout)  # noqa: SLF001
+    def _run(self, request: Request, timeout: Timeout = DEFAULT, read: Optional[Read] = DEFAULT) -> Any:
+        timeout = self._timeout if timeout is DEFAULT else timeout
+        return self._origin._run(request, timeout, self._read if read is DEFAULT else read)  # noqa: SLF001

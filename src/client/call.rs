@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::Completion;
 use crate::{
     error::{Error, ErrorCode, Result},
-    types::{Answer, Operation},
+    types::{Answer, Operation, ReadLevel},
     wire::{
         kv,
         v1::{self, operation::Operation as Body},
@@ -35,6 +35,8 @@ pub(super) struct Slot {
     pub(super) bytes: usize,
     pub(super) name: &'static str,
     pub(super) is_write: bool,
+    /// Whether it reads what the session has seen at least. A touch does: it writes the value that it finds.
+    pub(super) is_session_read: bool,
     pub(super) state: State,
 }
 
@@ -46,10 +48,22 @@ pub(super) enum State {
 }
 
 impl Slot {
-    pub(super) fn new(operation: &Operation) -> Slot {
-        let body = kv::encode_body(operation);
+    pub(super) fn new(operation: &Operation, read: ReadLevel) -> Slot {
+        let is_session = read == ReadLevel::Session;
+        let body = if is_session { kv::encode_session_body(operation) } else { kv::encode_body(operation) };
         let (name, is_write) = (operation.name(), operation.is_write());
-        Slot { bytes: bytes_of(&body), body, name, is_write, state: State::Waiting }
+        let is_session_read = is_session && operation.is_read();
+        Slot { bytes: bytes_of(&body), body, name, is_write, is_session_read, state: State::Waiting }
+    }
+
+    /// Whether the session has to remember what its answer shows.
+    pub(super) fn is_of_session(&self) -> bool {
+        self.is_write || self.is_session_read
+    }
+
+    /// Whether it is a session read that is still to be sent.
+    pub(super) fn waits_for_session(&self) -> bool {
+        self.is_session_read && matches!(self.state, State::Waiting)
     }
 
     /// Whether it is a write that a node has applied, or may have.
@@ -71,7 +85,7 @@ fn bytes_of(body: &Body) -> usize {
         Body::Touch(request) => request.key.len(),
         Body::Count(request) => request.range.as_ref().map_or(0, bytes_of_range),
         Body::Scan(request) => request.range.as_ref().map_or(0, bytes_of_range),
-        Body::Ping(_) => 0,
+        Body::Ping(_) | Body::CatchUp(_) => 0,
     }
 }
 
@@ -101,6 +115,16 @@ impl Call {
     pub(super) fn waiting(&self) -> (usize, usize) {
         let waiting = self.slots.iter().filter(|slot| matches!(slot.state, State::Waiting));
         waiting.fold((0, 0), |(count, bytes), slot| (count + 1, bytes + slot.bytes))
+    }
+
+    /// As [`Call::fail`], with an error that a node gave.
+    pub(super) fn fail_with(self, error: &Error) -> Finished {
+        self.fail(error.code(), error.message())
+    }
+
+    /// Whether it waits with a session read.
+    pub(super) fn waits_for_session(&self) -> bool {
+        self.slots.iter().any(Slot::waits_for_session)
     }
 
     /// Its end without all answers. The error is for the whole call: a write of it that a node has applied, or may

@@ -9,6 +9,8 @@
 //!   write may have been applied.
 //! * A node that is stopping refuses operations without having done anything: they wait for another node, while
 //!   those it had taken before are still answered.
+//! * A session read leaves the queue for `held` while the node has not said that it has what the session has seen
+//!   ([`super::session`]), and comes back in front of it; nothing else waits for that.
 //! * A call is in the map until its completion is taken out together with its outcome, so none is called twice.
 //!
 //! Completions are handed back, not called: whoever holds the lock around this calls them after letting go of it.
@@ -22,6 +24,7 @@ use std::{
 
 use super::{
     call::{Call, Finished, Slot, State},
+    session::{Session, Verdict},
     CallId, Completion,
 };
 use crate::{
@@ -30,7 +33,7 @@ use crate::{
         CLIENT_BATCH_BYTES_TARGET, CLIENT_BATCH_OPERATIONS_MAX, CLIENT_IN_FLIGHT_MAX, CLIENT_QUEUE_BYTES_MAX,
         CLIENT_QUEUE_OPERATIONS_MAX, CLIENT_SENDS_MAX,
     },
-    types::Answer,
+    types::{Answer, LostWrites, Seen},
     wire::v1,
 };
 
@@ -52,9 +55,12 @@ pub(super) struct Calls {
     calls: BTreeMap<u64, Call>,
     /// Operations to send, in order; among them some of calls that are gone.
     queue: VecDeque<u64>,
-    /// How many of the queue are of calls that are gone.
+    /// Session reads that were next in the queue while the node had not caught up with the session.
+    held: VecDeque<u64>,
+    session: Session,
+    /// How many of the queue and the held ones are of calls that are gone.
     queue_gone: usize,
-    /// Bytes of the operations in the queue, those of calls that are gone left out.
+    /// Bytes of the operations in the queue and the held ones, those of calls that are gone left out.
     queue_bytes: usize,
     next_id: u64,
     /// Operations that the present connection was given and has not answered, those of calls that are gone included:
@@ -75,6 +81,8 @@ impl Calls {
         Calls {
             calls: BTreeMap::new(),
             queue: VecDeque::new(),
+            held: VecDeque::new(),
+            session: Session::default(),
             queue_gone: 0,
             queue_bytes: 0,
             next_id: 1,
@@ -99,6 +107,11 @@ impl Calls {
         if let Err(error) = self.check_room(slots.len(), bytes) {
             return Err(Finished { done, outcome: Err(error) });
         }
+        if slots.iter().any(|slot| slot.is_session_read) {
+            if let Some(loss) = self.session.take_loss() {
+                return Err(Finished { done, outcome: Err(loss) });
+            }
+        }
         let first = self.next_id;
         self.next_id += slots.len() as u64;
         self.queue.extend(first..self.next_id);
@@ -114,7 +127,7 @@ impl Calls {
         if self.is_closed {
             return Err(Error::new(ErrorCode::ClientClosed, "the client is closed; make a new one"));
         }
-        let waiting = self.queue.len() - self.queue_gone;
+        let waiting = self.queue.len() + self.held.len() - self.queue_gone;
         if waiting + operations > CLIENT_QUEUE_OPERATIONS_MAX || self.queue_bytes + bytes > CLIENT_QUEUE_BYTES_MAX {
             let text = format!(
                 "{waiting} operations of {} bytes wait already, the limits are {CLIENT_QUEUE_OPERATIONS_MAX} operations \
@@ -139,7 +152,7 @@ impl Calls {
 
     /// Whether a connection would have something to send.
     pub(super) fn has_waiting(&self) -> bool {
-        self.queue.len() > self.queue_gone
+        self.queue.len() + self.held.len() > self.queue_gone
     }
 
     /// Whether there is no connection.
@@ -149,7 +162,8 @@ impl Calls {
 
     /// Whether a batch could be sent now.
     pub(super) fn can_send(&self) -> bool {
-        self.link == Link::Up && self.in_flight < CLIENT_IN_FLIGHT_MAX && self.has_waiting()
+        let has_something = !self.queue.is_empty() || self.session.has_question();
+        self.link == Link::Up && self.in_flight < CLIENT_IN_FLIGHT_MAX && has_something && self.has_waiting()
     }
 
     /// The next message for the stream; from here on its operations may have been applied.
@@ -158,26 +172,32 @@ impl Calls {
             return None;
         }
         let room = (CLIENT_IN_FLIGHT_MAX - self.in_flight).min(CLIENT_BATCH_OPERATIONS_MAX);
-        let mut operations = Vec::with_capacity(room.min(self.queue.len()));
-        let mut batch_bytes = 0;
-        while operations.len() < room && batch_bytes < CLIENT_BATCH_BYTES_TARGET {
+        let mut operations = Vec::with_capacity(room.min(self.queue.len()) + 1);
+        operations.extend(self.session.question());
+        let (mut sent, mut batch_bytes) = (0, 0);
+        while sent < room && batch_bytes < CLIENT_BATCH_BYTES_TARGET {
             let Some(id) = self.queue.pop_front() else { break };
             let Some((first, call)) = call_of(&mut self.calls, id) else {
                 self.queue_gone -= 1;
                 continue;
             };
             let slot = &mut call.slots[(id - first) as usize];
+            if slot.is_session_read && !self.session.may_read() {
+                self.held.push_back(id);
+                continue;
+            }
             slot.state = State::Sent;
+            sent += 1;
             batch_bytes += slot.bytes;
             self.queue_bytes -= slot.bytes;
             operations.push(v1::Operation { id, operation: Some(slot.body.clone()) });
         }
-        self.in_flight += operations.len();
+        self.in_flight += sent;
         (!operations.is_empty()).then_some(v1::PipelineRequest { operations })
     }
 
     /// Takes answers in; gives the calls that have all of theirs.
-    pub(super) fn answer(&mut self, answers: Vec<(u64, Result<Answer>)>) -> Vec<Finished> {
+    pub(super) fn answer(&mut self, answers: Vec<(u64, Result<(Answer, Seen)>)>) -> Vec<Finished> {
         let mut finished = Vec::new();
         for (id, answer) in answers {
             self.in_flight = self.in_flight.saturating_sub(1);
@@ -194,13 +214,42 @@ impl Calls {
                 self.queue.push_back(id);
                 continue;
             }
-            slot.state = State::Answered(answer);
+            if let (true, Ok((_, seen))) = (slot.is_of_session(), &answer) {
+                self.session.raise(seen);
+            }
+            slot.state = State::Answered(answer.map(|(answer, _)| answer));
             call.unanswered -= 1;
             if call.unanswered == 0 {
                 finished.extend(self.calls.remove(&first).map(Call::finish));
             }
         }
         finished
+    }
+
+    /// Takes in whether the node has what the session has seen; gives the calls that fail for it.
+    pub(super) fn handle_caught_up(&mut self, answer: Result<Vec<LostWrites>>) -> Vec<Finished> {
+        let mut failed = Vec::new();
+        match self.session.handle_answer(answer) {
+            Verdict::Go => {}
+            Verdict::Wait => return failed,
+            Verdict::Leave => self.link = Link::Leaving,
+            Verdict::Fail(error) => {
+                let waiting = self.calls.iter().filter(|(_, call)| call.waits_for_session()).map(|(&id, _)| id);
+                let waiting: Vec<u64> = waiting.collect();
+                failed = waiting.into_iter().filter_map(|id| self.remove(id)).map(|c| c.fail_with(&error)).collect();
+                if failed.is_empty() {
+                    self.session.keep_loss(error);
+                }
+            }
+        }
+        self.release_held();
+        failed
+    }
+
+    /// Session reads that were held come before what is in the queue.
+    fn release_held(&mut self) {
+        self.held.append(&mut self.queue);
+        std::mem::swap(&mut self.held, &mut self.queue);
     }
 
     /// Gives the next connection its number; the one before it is over.
@@ -218,6 +267,7 @@ impl Calls {
     pub(super) fn connection_opened(&mut self) {
         assert_eq!(self.in_flight, 0, "a connection starts with nothing in flight");
         self.link = Link::Up;
+        self.session.connected();
     }
 
     /// Whether the connection has answered everything and will be given nothing more.
@@ -229,6 +279,7 @@ impl Calls {
     pub(super) fn connection_lost(&mut self, now: Duration, why: &str) -> Vec<Finished> {
         self.link = Link::Down { since: Some(now) };
         self.in_flight = 0;
+        self.release_held();
         self.problem = why.to_string();
         let mut failed = Vec::new();
         let mut again = VecDeque::new();
@@ -285,6 +336,10 @@ impl Calls {
             Link::Up | Link::Leaving => true,
             Link::Down { since } => since.is_some_and(|since| since >= call.submitted),
         };
+        if self.link == Link::Up && !self.session.may_read() && call.waits_for_session() {
+            let text = format!("{name}: the node had not caught up with this session within {timeout:.3} s");
+            return call.fail(ErrorCode::SessionBehind, &text);
+        }
         if was_connected {
             return call.fail(ErrorCode::DeadlineExceeded, &format!("{name} got no answer within {timeout:.3} s"));
         }
@@ -300,6 +355,7 @@ impl Calls {
     pub(super) fn close(&mut self) -> Vec<Finished> {
         self.is_closed = true;
         self.queue.clear();
+        self.held.clear();
         (self.queue_gone, self.queue_bytes, self.earliest) = (0, 0, None);
         let calls = std::mem::take(&mut self.calls).into_values();
         calls.map(|call| call.fail(ErrorCode::ClientClosed, "the client was closed during the call")).collect()
@@ -315,9 +371,10 @@ impl Calls {
         let (waiting, bytes) = call.waiting();
         self.queue_gone += waiting;
         self.queue_bytes -= bytes;
-        if self.queue_gone > self.queue.len() / 2 {
+        if self.queue_gone > (self.queue.len() + self.held.len()) / 2 {
             let calls = &mut self.calls;
             self.queue.retain(|&id| call_of(calls, id).is_some());
+            self.held.retain(|&id| call_of(calls, id).is_some());
             self.queue_gone = 0;
         }
         Some(call)
@@ -330,7 +387,7 @@ fn call_of(calls: &mut BTreeMap<u64, Call>, id: u64) -> Option<(u64, &mut Call)>
     (id - first < call.slots.len() as u64).then_some((first, call))
 }
 
-fn is_refusal_of_a_stopping_node(answer: &Result<Answer>) -> bool {
+fn is_refusal_of_a_stopping_node<T>(answer: &Result<T>) -> bool {
     answer.as_ref().is_err_and(|error| error.code() == ErrorCode::NotRunning && !error.is_maybe_applied())
 }
 

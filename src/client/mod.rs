@@ -3,7 +3,7 @@
 //! All calls of a client, from however many threads and tasks, share one connection and on it one `Pipeline` stream:
 //! calls that come together travel together, each answer finds its call by id. `calls` is the state machine that
 //! keeps the promises about outcomes, `pipeline` the task that drives it over a connection, `endpoints` decides
-//! which node is tried next.
+//! which node is tried next, and `session` keeps reads from going back when it is another one.
 //!
 //! | what happens | a read | a write |
 //! | --- | --- | --- |
@@ -13,6 +13,8 @@
 //! | the deadline passes, the call was sent | `DEADLINE_EXCEEDED` | `DEADLINE_EXCEEDED`, maybe applied |
 //! | the deadline passes, the call was not sent | `DEADLINE_EXCEEDED` | the same, nothing was changed |
 //! | the node is being stopped | tried on another node | the same |
+//! | the node has not caught up with the session when the deadline passes | `SESSION_BEHIND` | not waited for |
+//! | writes that the session has seen went with a node | `SESSION_LOST`, once | not waited for |
 //! | the client is closed | `CLIENT_CLOSED` | the same; maybe applied if it was sent |
 
 mod call;
@@ -20,6 +22,7 @@ mod calls;
 mod endpoints;
 pub mod load;
 mod pipeline;
+mod session;
 mod shared;
 
 use std::{future::Future, sync::Arc, time::Duration};
@@ -31,7 +34,7 @@ use crate::{
     error::{Error, ErrorCode, Result},
     limits,
     rpc::{all_conflicts, node_members, node_status, Channel},
-    types::{Address, Answer, ConflictQuery, Conflicts, MemberStatus, NodeStatus, Operation},
+    types::{Address, Answer, ConflictQuery, Conflicts, MemberStatus, NodeStatus, Operation, ReadLevel},
 };
 use call::Slot;
 use shared::Shared;
@@ -89,10 +92,19 @@ impl Client {
     /// Sends operations together; `done` gets the outcome once, at the latest when the timeout has passed. `None`: no
     /// limit. Never blocks.
     ///
+    /// The clones of a client are one session: with [`ReadLevel::Session`] a read shows at least what any call of it has
+    /// written or read before, whichever node answers.
+    ///
     /// An error of the call as a whole is `BATCH_TOO_LARGE`, `OVERLOADED`, or one of those in the table of this module;
     /// what the node refused is the error of the one operation.
-    pub fn submit(&self, operations: Vec<Operation>, timeout: Option<Duration>, done: Completion) -> CallId {
-        let slots: Vec<Slot> = operations.iter().map(Slot::new).collect();
+    pub fn submit(
+        &self,
+        operations: Vec<Operation>,
+        read: ReadLevel,
+        timeout: Option<Duration>,
+        done: Completion,
+    ) -> CallId {
+        let slots: Vec<Slot> = operations.iter().map(|operation| Slot::new(operation, read)).collect();
         let checked = limits::check_batch(slots.len(), slots.iter().map(|slot| slot.bytes).sum());
         if checked.is_err() || slots.is_empty() {
             done(checked.map(|()| Vec::new()));
@@ -102,15 +114,28 @@ impl Client {
         self.handle.shared.submit(slots, timeout, done).unwrap_or(NO_CALL)
     }
 
-    /// As [`Client::submit`], for Rust callers: dropping the future gives the call up.
+    /// As [`Client::call_at`], with session reads.
     ///
     /// # Errors
     /// Those of [`Client::submit`].
     pub async fn call(&self, operations: Vec<Operation>, timeout: Option<Duration>) -> Result<Vec<Result<Answer>>> {
+        self.call_at(operations, ReadLevel::Session, timeout).await
+    }
+
+    /// As [`Client::submit`], for Rust callers: dropping the future gives the call up.
+    ///
+    /// # Errors
+    /// Those of [`Client::submit`].
+    pub async fn call_at(
+        &self,
+        operations: Vec<Operation>,
+        read: ReadLevel,
+        timeout: Option<Duration>,
+    ) -> Result<Vec<Result<Answer>>> {
         let (sender, answers) = oneshot::channel();
         // A caller that is gone gave the call up, and nobody wants its answers.
         let done: Completion = Box::new(|outcome| drop(sender.send(outcome)));
-        let _guard = CancelOnDrop { client: self, call: self.submit(operations, timeout, done) };
+        let _guard = CancelOnDrop { client: self, call: self.submit(operations, read, timeout, done) };
         answers.await.unwrap_or_else(|_| Err(closed()))
     }
 

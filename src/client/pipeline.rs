@@ -12,13 +12,16 @@ use std::{
 
 use tokio_stream::Stream;
 
-use super::{endpoints::Endpoints, shared::Shared};
+use super::{endpoints::Endpoints, session::QUESTION_ID, shared::Shared};
 use crate::{
     error::{Error, ErrorCode, Result},
     limits::CLIENT_CONNECT_TIMEOUT,
     rpc::{connect, open_pipeline, Channel, PipelineAnswers},
-    types::Address,
-    wire::{kv::decode_result, v1},
+    types::{Address, LostWrites},
+    wire::{
+        kv::{decode_caught_up, decode_failure, decode_result},
+        v1::{self, operation_result::Result as Body},
+    },
 };
 
 /// Closes the client when its task ends for whatever reason, the end of the runtime included: nobody may wait for an
@@ -109,16 +112,29 @@ async fn run(shared: &Shared, channel: Channel, mut answers: PipelineAnswers) ->
     shared.connection_opened(channel);
     let mut has_answered = false;
     loop {
-        let results = match answers.next().await {
+        let mut results = match answers.next().await {
             Ok(Some(response)) => response.results,
             Ok(None) => return ("the node ended the stream".to_string(), has_answered),
             Err(error) => return (error.message().to_string(), has_answered),
         };
         has_answered = true;
-        let is_drained = shared.answer(results.into_iter().map(|result| (result.id, decode_result(result))).collect());
+        let mut is_drained = false;
+        if let Some(place) = results.iter().position(|result| result.id == QUESTION_ID) {
+            is_drained = shared.handle_caught_up(caught_up(results.swap_remove(place)));
+        }
+        is_drained |= shared.answer(results.into_iter().map(|result| (result.id, decode_result(result))).collect());
         if is_drained {
             return ("the node is being stopped".to_string(), has_answered);
         }
+    }
+}
+
+/// What the node says to the question whether it has what the session has seen.
+fn caught_up(answer: v1::OperationResult) -> Result<Vec<LostWrites>> {
+    match answer.result {
+        Some(Body::CatchUp(response)) => decode_caught_up(response),
+        Some(Body::Failure(failure)) => Err(decode_failure(failure)),
+        _ => Err(Error::new(ErrorCode::MalformedMessage, "result: is not the answer to catch_up")),
     }
 }
 

@@ -21,7 +21,7 @@ use crate::{
     env::Env,
     error::{Error, ErrorCode, Result},
     rpc::Channel,
-    types::{Address, Answer},
+    types::{Address, Answer, LostWrites, Seen},
 };
 
 /// Shared by the clones of a client and its task.
@@ -117,7 +117,7 @@ impl Shared {
     }
 
     /// Takes answers in and completes the calls that have all of theirs. True when the connection is of no more use.
-    pub(super) fn answer(&self, answers: Vec<(u64, Result<Answer>)>) -> bool {
+    pub(super) fn answer(&self, answers: Vec<(u64, Result<(Answer, Seen)>)>) -> bool {
         let mut inner = self.inner.lock();
         let finished = inner.calls.answer(answers);
         let writer = inner.writer_to_wake();
@@ -127,6 +127,20 @@ impl Shared {
             writer.wake();
         }
         complete(finished);
+        is_drained
+    }
+
+    /// Takes in whether the node has what the session has seen. True when the connection is of no more use.
+    pub(super) fn handle_caught_up(&self, answer: Result<Vec<LostWrites>>) -> bool {
+        let mut inner = self.inner.lock();
+        let failed = inner.calls.handle_caught_up(answer);
+        let writer = inner.writer_to_wake();
+        let is_drained = inner.calls.is_drained();
+        drop(inner);
+        if let Some(writer) = writer {
+            writer.wake();
+        }
+        complete(failed);
         is_drained
     }
 

@@ -11,7 +11,7 @@ use crate::{
     env::Env,
     error::Result,
     limits::CLOSE_GRACE,
-    replication::eventual::{Eventual, PeerStream, Replication, ReplicationConfig},
+    replication::eventual::{Eventual, PeerStream, Reach, Replication, ReplicationConfig},
     rpc::{gather_conflicts, Accepting, Host, RpcDialer, Server},
     types::{Address, ConflictQuery, Conflicts, LostWrite, MemberStatus, NodeId, NodeStatus},
     VERSION,
@@ -123,6 +123,10 @@ impl Running {
 impl Host for Inside {
     fn keyspace(&self) -> &Arc<Eventual> {
         &self.keyspace
+    }
+
+    fn reach(&self) -> &dyn Reach {
+        &self.replication
     }
 
     fn status(&self, digests: bool) -> NodeStatus {

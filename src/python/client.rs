@@ -7,7 +7,7 @@ use pyo3::prelude::*;
 
 use super::{
     answer::Outcome,
-    convert::Timeout,
+    convert::{read_level, Timeout},
     request::{Call, Request},
     runtime::{self, ProcessBound},
     slot::Slot,
@@ -17,7 +17,7 @@ use crate::{
     env::Env,
     error::{Error, ErrorCode, Result},
     limits::SIGNAL_CHECK_INTERVAL,
-    types::Address,
+    types::{Address, ReadLevel},
 };
 
 /// See `_core.pyi`.
@@ -70,14 +70,14 @@ impl Started {
     pub(super) fn new(
         client: Client,
         call: Call,
-        timeout: Option<Duration>,
+        (read, timeout): (ReadLevel, Option<Duration>),
         done: impl FnOnce(Result<Outcome>) + Send + 'static,
     ) -> Result<Started> {
         let asking = client.clone();
         let task = match call {
             Call::Operations(operations) => {
                 let done = Box::new(|answers: Result<Vec<_>>| done(answers.map(Outcome::Answers)));
-                let call = client.submit(operations, timeout, done);
+                let call = client.submit(operations, read, timeout, done);
                 return Ok(Started::Operations(client, call));
             }
             Call::Status { digests } => runtime::handle()?.spawn(async move {
@@ -125,8 +125,15 @@ impl PyClient {
         Ok(PyClient { config: ClientConfig { targets }, state: Mutex::new(State::Idle) })
     }
 
-    #[pyo3(signature = (request, timeout, /))]
-    fn run<'py>(&self, py: Python<'py>, request: &Request, timeout: Timeout) -> PyResult<Bound<'py, PyAny>> {
+    #[pyo3(signature = (request, timeout, read, /))]
+    fn run<'py>(
+        &self,
+        py: Python<'py>,
+        request: &Request,
+        timeout: Timeout,
+        read: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let read = read_level(read)?;
         let client = self.connection()?;
         let (call, conversion) = request.take()?;
         let slot = Arc::new(Slot::new());
@@ -134,7 +141,7 @@ impl PyClient {
             let slot = Arc::clone(&slot);
             move |outcome| slot.fill(outcome)
         };
-        let started = Started::new(client, call, timeout.0, done)?;
+        let started = Started::new(client, call, (read, timeout.0), done)?;
         conversion.to_python(py, wait(py, &slot, started)?)
     }
 

@@ -24,7 +24,7 @@ use pyo3::{intern, prelude::*};
 use super::{
     answer::{Conversion, Outcome},
     client::{PyClient, Started},
-    convert::Timeout,
+    convert::{read_level, Timeout},
     request::Request,
     runtime::{forked, ProcessBound},
 };
@@ -129,8 +129,16 @@ impl Completions {
         self.reader.as_raw_fd()
     }
 
-    #[pyo3(signature = (client, request, timeout, future, /))]
-    fn submit(&self, client: &PyClient, request: &Request, timeout: Timeout, future: Py<PyAny>) -> PyResult<u64> {
+    #[pyo3(signature = (client, request, timeout, read, future, /))]
+    fn submit(
+        &self,
+        client: &PyClient,
+        request: &Request,
+        timeout: Timeout,
+        read: Option<&Bound<'_, PyAny>>,
+        future: Py<PyAny>,
+    ) -> PyResult<u64> {
+        let read = read_level(read)?;
         let queue = Arc::clone(self.queue()?);
         let client = client.connection()?;
         let (call, conversion) = request.take()?;
@@ -141,7 +149,7 @@ impl Completions {
             calls.waiting.insert(id, Waiting { future, conversion, started: None });
             id
         };
-        match Started::new(client, call, timeout.0, move |outcome| queue.push(id, outcome)) {
+        match Started::new(client, call, (read, timeout.0), move |outcome| queue.push(id, outcome)) {
             Ok(started) => {
                 // Only a thread with the GIL takes it out, so it is still there.
                 if let Some(waiting) = self.calls.lock().waiting.get_mut(&id) {

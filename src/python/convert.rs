@@ -10,7 +10,11 @@ use pyo3::{
 };
 
 use super::errors;
-use crate::{error::Result, limits, types::Key};
+use crate::{
+    error::Result,
+    limits,
+    types::{Key, ReadLevel},
+};
 
 static MOMENT: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
 
@@ -138,20 +142,21 @@ pub(super) fn py_check_timeout(timeout: Timeout) {
     let Timeout(_) = timeout;
 }
 
-/// Refuses the read levels that an eventual keyspace does not promise. The default (`...` or None) and "local" pass.
-pub(super) fn check_read(read: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
-    let Some(read) = read.filter(|read| !read.is(read.py().Ellipsis())) else { return Ok(()) };
-    // ReadLevel is a str, too.
+/// How fresh a read has to be; the default (`...` or None) is "session". Refuses what an eventual keyspace does not
+/// promise.
+pub(super) fn read_level(read: Option<&Bound<'_, PyAny>>) -> PyResult<ReadLevel> {
+    let Some(read) = read.filter(|read| !read.is(read.py().Ellipsis())) else { return Ok(ReadLevel::default()) };
+    // Python's ReadLevel is a str, too.
     match read.cast::<PyString>().map(|level| level.to_cow()) {
-        Ok(level) => check_level(&level?),
+        Ok(level) => level_of(&level?),
         Err(_) => Err(PyTypeError::new_err(format!("read is a str, not {}", type_name(read)))),
     }
 }
 
-fn check_level(level: &str) -> PyResult<()> {
+fn level_of(level: &str) -> PyResult<ReadLevel> {
     match level {
-        "local" => Ok(()),
-        "session" => Err(errors::unsupported("read: \"session\" is not there yet; use \"local\" or the default")),
+        "local" => Ok(ReadLevel::Local),
+        "session" => Ok(ReadLevel::Session),
         "linearizable" => Err(errors::unsupported("read: an eventual keyspace has no linearizable reads")),
         other => Err(errors::invalid(format!("read: {other:?} is not \"local\", \"session\" or \"linearizable\""))),
     }
@@ -167,11 +172,11 @@ pub(super) fn refuse_conditions(if_absent: bool, if_version: Option<&Bound<'_, P
     Err(errors::unsupported(format!("{name}: an eventual keyspace takes writes without conditions only")))
 }
 
-/// [`check_read`] for Python.
+/// [`read_level`] for Python: the conversion is the check.
 #[pyfunction(name = "check_read")]
 #[pyo3(signature = (read, /))]
 pub(super) fn py_check_read(read: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
-    check_read(read)
+    read_level(read).map(drop)
 }
 
 /// [`refuse_conditions`] for Python.

@@ -181,14 +181,16 @@ impl PyNode {
     }
 
     /// Batches and scans take long enough to let other threads run meanwhile.
-    #[pyo3(signature = (request, timeout=None))]
+    #[pyo3(signature = (request, timeout=None, read=None))]
     fn _run<'py>(
         &self,
         py: Python<'py>,
         request: &Request,
         timeout: Option<&Bound<'py, PyAny>>,
+        read: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let _ = timeout;
+        // What a caller wrote or read here is here: a session has nothing to wait for.
+        let _ = (timeout, convert::read_level(read)?);
         let (call, conversion): (Call, Conversion) = request.take()?;
         let outcome = py.detach(|| self.answer(call))?;
         conversion.to_python(py, outcome)
@@ -207,9 +209,8 @@ impl PyNode {
         read: Option<&Bound<'py, PyAny>>,
         timeout: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        convert::check_read(read)?;
-        // Memory answers at once.
-        let _ = timeout;
+        // Memory answers at once, and a session has nothing to wait for in it.
+        let _ = (timeout, convert::read_level(read)?);
         let value = self.read(py, &key)?;
         Ok(value.or(default).unwrap_or_else(|| py.None().into_bound(py)))
     }

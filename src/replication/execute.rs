@@ -3,7 +3,7 @@
 use super::eventual::Eventual;
 use crate::{
     error::Result,
-    types::{Answer, Entry, EntryPage, Operation},
+    types::{Answer, Entry, EntryPage, Key, Operation, Seen},
 };
 
 /// Does what was asked, now, from this node's memory. Never waits for another node.
@@ -11,18 +11,34 @@ use crate::{
 /// # Errors
 /// Those of [`Eventual::write`].
 pub fn execute(keyspace: &Eventual, operation: Operation) -> Result<Answer> {
+    execute_seen(keyspace, operation, false).map(|(answer, _)| answer)
+}
+
+/// As [`execute`]; also says what the caller has seen by it. For reads of many keys, where that is a vector for each
+/// partition, only when `of_many` asks for it.
+///
+/// # Errors
+/// Those of [`Eventual::write`].
+pub fn execute_seen(keyspace: &Eventual, operation: Operation, of_many: bool) -> Result<(Answer, Seen)> {
+    // Taken after the read, so that nothing can have been read that it does not cover.
+    let seen_of_many = || if of_many { Seen::Partitions(keyspace.seen()) } else { Seen::Nothing };
     Ok(match operation {
         Operation::Get { key, metadata_only } => {
-            let record = keyspace.read(&key);
-            Answer::Entry(record.map(|record| Entry::new(key.to_bytes(), &record, metadata_only)))
+            let (record, seen) = keyspace.read_seen(&key);
+            let entry = record.map(|record| Entry::new(key.to_bytes(), &record, metadata_only));
+            (Answer::Entry(entry), seen)
         }
-        Operation::Write(command) => Answer::Written(keyspace.write(command)?),
-        Operation::Count(range) => Answer::Count(keyspace.count(&range)),
+        Operation::Write(command) => {
+            let (written, seen) = keyspace.write_seen(command)?;
+            (Answer::Written(written), seen)
+        }
+        Operation::Count(range) => (Answer::Count(keyspace.count(&range)), seen_of_many()),
         Operation::Scan { page, keys_only } => {
             let found = keyspace.page(&page);
-            let entry = |(key, record): &(_, _)| Entry::new(crate::types::Key::to_bytes(key), record, keys_only);
-            Answer::Page(EntryPage { entries: found.entries.iter().map(entry).collect(), more: found.more })
+            let entry = |(key, record): &(_, _)| Entry::new(Key::to_bytes(key), record, keys_only);
+            let page = EntryPage { entries: found.entries.iter().map(entry).collect(), more: found.more };
+            (Answer::Page(page), seen_of_many())
         }
-        Operation::Ping => Answer::Pong,
+        Operation::Ping => (Answer::Pong, Seen::Nothing),
     })
 }

@@ -3,4 +3,4 @@
 pub mod eventual;
 mod execute;
 
-pub use execute::execute;
+pub use execute::{execute, execute_seen};

@@ -4,7 +4,7 @@ use std::{future::Future, pin::Pin, sync::Arc};
 
 use crate::{
     error::Result,
-    replication::eventual::{Eventual, PeerStream},
+    replication::eventual::{Eventual, PeerStream, Reach},
     types::{MemberStatus, NodeStatus},
 };
 
@@ -15,6 +15,9 @@ pub type Accepting<'a> = Pin<Box<dyn Future<Output = Result<()>> + Send + 'a>>;
 pub trait Host: Send + Sync + 'static {
     /// The data.
     fn keyspace(&self) -> &Arc<Eventual>;
+
+    /// Whom it can get writes from.
+    fn reach(&self) -> &dyn Reach;
 
     /// How the node is, without I/O. `digests` reads every record.
     fn status(&self, digests: bool) -> NodeStatus;

@@ -6,15 +6,17 @@ use tokio_stream::Stream;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::{
+    catch_up::begin,
     conflicts::conflict_pages,
+    host::Host,
     phase::{Phase, PhaseWatch},
     pipeline::{answers, until},
 };
 use crate::{
     error::{Error, Result},
     limits::BATCH_BYTES_MAX,
-    replication::{eventual::Eventual, execute},
-    types::{Answer, Operation},
+    replication::{eventual::Eventual, execute_seen},
+    types::{Answer, Operation, Seen},
     wire::{
         kv::{self, ScanPlan},
         v1::{self, kv_server::Kv},
@@ -26,19 +28,20 @@ type BoxStream<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 pub(super) struct KvService {
     pub(super) keyspace: Arc<Eventual>,
+    pub(super) host: Arc<dyn Host>,
     pub(super) phase: PhaseWatch,
 }
 
 impl KvService {
-    fn execute(&self, operation: Operation) -> Result<Answer> {
+    fn execute(&self, operation: Operation, with_seen: bool) -> Result<(Answer, Seen)> {
         self.phase.check_serving()?;
-        execute(&self.keyspace, operation)
+        execute_seen(&self.keyspace, operation, with_seen)
     }
 
     /// Executes checked writes, in order. One that fails leaves those before it applied, and says so.
-    fn execute_all(&self, writes: Vec<Operation>) -> Result<Vec<Answer>> {
+    fn execute_all(&self, writes: Vec<Operation>) -> Result<Vec<(Answer, Seen)>> {
         self.phase.check_serving()?;
-        let write = |operation| execute(&self.keyspace, operation).map_err(Error::maybe_applied);
+        let write = |operation| execute_seen(&self.keyspace, operation, false).map_err(Error::maybe_applied);
         writes.into_iter().map(write).collect()
     }
 }
@@ -50,28 +53,30 @@ impl Kv for KvService {
     type ConflictsStream = BoxStream<v1::ConflictsPage>;
 
     async fn get(&self, request: Request<v1::GetRequest>) -> Answered<v1::GetResponse> {
-        let answer = self.execute(kv::decode_get(request.into_inner())?)?;
-        Ok(Response::new(kv::get_response(answer)?))
+        let (answer, seen) = self.execute(kv::decode_get(request.into_inner())?, false)?;
+        Ok(Response::new(kv::get_response(answer, &seen)?))
     }
 
     async fn put(&self, request: Request<v1::PutRequest>) -> Answered<v1::PutResponse> {
-        let answer = self.execute(kv::decode_put(request.into_inner())?)?;
-        Ok(Response::new(kv::put_response(answer)?))
+        let (answer, seen) = self.execute(kv::decode_put(request.into_inner())?, false)?;
+        Ok(Response::new(kv::put_response(answer, &seen)?))
     }
 
     async fn delete(&self, request: Request<v1::DeleteRequest>) -> Answered<v1::DeleteResponse> {
-        let answer = self.execute(kv::decode_delete(request.into_inner())?)?;
-        Ok(Response::new(kv::delete_response(answer)?))
+        let (answer, seen) = self.execute(kv::decode_delete(request.into_inner())?, false)?;
+        Ok(Response::new(kv::delete_response(answer, &seen)?))
     }
 
     async fn touch(&self, request: Request<v1::TouchRequest>) -> Answered<v1::TouchResponse> {
-        let answer = self.execute(kv::decode_touch(request.into_inner())?)?;
-        Ok(Response::new(kv::touch_response(answer)?))
+        let (answer, seen) = self.execute(kv::decode_touch(request.into_inner())?, false)?;
+        Ok(Response::new(kv::touch_response(answer, &seen)?))
     }
 
     async fn count(&self, request: Request<v1::CountRequest>) -> Answered<v1::CountResponse> {
-        let answer = self.execute(kv::decode_count(request.into_inner())?)?;
-        Ok(Response::new(kv::count_response(answer)?))
+        let request = request.into_inner();
+        let with_seen = request.with_seen;
+        let (answer, seen) = self.execute(kv::decode_count(request)?, with_seen)?;
+        Ok(Response::new(kv::count_response(answer, seen)?))
     }
 
     async fn batch_get(&self, request: Request<v1::BatchGetRequest>) -> Answered<v1::BatchGetResponse> {
@@ -79,12 +84,14 @@ impl Kv for KvService {
         let mut bytes = 0;
         self.phase.check_serving()?;
         for operation in kv::decode_batch_get(request.into_inner())? {
-            let entry = kv::get_response(execute(&self.keyspace, operation)?)?.entry;
+            let (answer, seen) = execute_seen(&self.keyspace, operation, false)?;
+            let v1::GetResponse { entry, mark } = kv::get_response(answer, &seen)?;
             bytes += entry.as_ref().map_or(0, |entry| entry.key.len() + entry.value.len());
             if bytes > BATCH_BYTES_MAX {
                 break;
             }
             response.entries.extend(entry);
+            response.marks.extend(mark);
             response.answered += 1;
         }
         Ok(Response::new(response))
@@ -92,29 +99,37 @@ impl Kv for KvService {
 
     async fn batch_put(&self, request: Request<v1::BatchPutRequest>) -> Answered<v1::BatchPutResponse> {
         let operations = kv::decode_batch_put(request.into_inner())?;
-        let put = |answer| Ok(kv::put_response(answer)?.version);
-        let versions = self.execute_all(operations)?.into_iter().map(put).collect::<Result<_>>()?;
-        Ok(Response::new(v1::BatchPutResponse { versions }))
+        let mut response = v1::BatchPutResponse::default();
+        for (answer, seen) in self.execute_all(operations)? {
+            let v1::PutResponse { version, mark } = kv::put_response(answer, &seen)?;
+            response.versions.push(version);
+            response.marks.extend(mark);
+        }
+        Ok(Response::new(response))
     }
 
     async fn batch_delete(&self, request: Request<v1::BatchDeleteRequest>) -> Answered<v1::BatchDeleteResponse> {
         let operations = kv::decode_batch_delete(request.into_inner())?;
-        let mut existed = 0;
-        for answer in self.execute_all(operations)? {
-            existed += u32::from(kv::delete_response(answer)?.existed);
+        let mut response = v1::BatchDeleteResponse::default();
+        for (answer, seen) in self.execute_all(operations)? {
+            let v1::DeleteResponse { existed, mark, .. } = kv::delete_response(answer, &seen)?;
+            response.existed += u32::from(existed);
+            response.marks.extend(mark);
         }
-        Ok(Response::new(v1::BatchDeleteResponse { existed }))
+        Ok(Response::new(response))
     }
 
     async fn scan(&self, request: Request<v1::ScanRequest>) -> Answered<Self::ScanStream> {
         self.phase.check_serving()?;
-        let plan = kv::decode_scan(request.into_inner())?;
-        let pages = tokio_stream::iter(ScanPages { keyspace: self.keyspace.clone(), plan: Some(plan) });
+        let request = request.into_inner();
+        let with_seen = request.with_seen;
+        let plan = Some(kv::decode_scan(request)?);
+        let pages = tokio_stream::iter(ScanPages { keyspace: self.keyspace.clone(), plan, with_seen });
         Ok(Response::new(Box::pin(until(self.phase.clone().reached(Phase::Closing), pages))))
     }
 
     async fn pipeline(&self, request: Request<Streaming<v1::PipelineRequest>>) -> Answered<Self::PipelineStream> {
-        let answers = answers(self.keyspace.clone(), self.phase.clone(), request.into_inner());
+        let answers = answers(self.host.clone(), self.phase.clone(), request.into_inner());
         Ok(Response::new(Box::pin(answers)))
     }
 
@@ -124,6 +139,11 @@ impl Kv for KvService {
         let pages = tokio_stream::iter(conflict_pages(self.keyspace.conflicts(&query)).map(Ok));
         Ok(Response::new(Box::pin(until(self.phase.clone().reached(Phase::Closing), pages))))
     }
+
+    async fn catch_up(&self, request: Request<v1::CatchUpRequest>) -> Answered<v1::CatchUpResponse> {
+        self.phase.check_serving()?;
+        Ok(Response::new(begin(self.host.clone(), request.into_inner())?.await?))
+    }
 }
 
 /// The pages of a scan, each read when the one before it is on its way.
@@ -131,12 +151,14 @@ struct ScanPages {
     keyspace: Arc<Eventual>,
     /// What is still to be read; `None`: nothing.
     plan: Option<ScanPlan>,
+    with_seen: bool,
 }
 
 impl ScanPages {
     fn read(&mut self, plan: ScanPlan) -> Result<v1::ScanPage> {
         let operation = Operation::Scan { page: plan.page.clone(), keys_only: plan.keys_only };
-        let page = kv::scan_page(execute(&self.keyspace, operation)?)?;
+        let (answer, seen) = execute_seen(&self.keyspace, operation, self.with_seen)?;
+        let page = kv::scan_page(answer, seen)?;
         self.plan = rest(plan, &page);
         Ok(page)
     }

@@ -11,6 +11,7 @@
 
 mod admin_client;
 mod admin_service;
+mod catch_up;
 mod channel;
 mod conflicts;
 mod connection;

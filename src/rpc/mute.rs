@@ -70,6 +70,9 @@ impl Kv for Mute {
     async fn delete(&self, _: Request<v1::DeleteRequest>) -> Answered<v1::DeleteResponse> {
         none()
     }
+    async fn catch_up(&self, _: Request<v1::CatchUpRequest>) -> Answered<v1::CatchUpResponse> {
+        none()
+    }
     async fn touch(&self, _: Request<v1::TouchRequest>) -> Answered<v1::TouchResponse> {
         none()
     }

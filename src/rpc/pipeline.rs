@@ -15,37 +15,46 @@ use prost::Message;
 use tokio_stream::Stream;
 use tonic::{Status, Streaming};
 
-use super::phase::{Phase, PhaseWatch};
+use super::{
+    catch_up::{begin, CatchingUp},
+    host::Host,
+    phase::{Phase, PhaseWatch},
+};
 use crate::{
-    error::Result,
+    error::{Error, ErrorCode, Result},
     limits::{check_batch, PIPELINE_ANSWER_BYTES_TARGET},
-    replication::{eventual::Eventual, execute},
-    types::{Answer, Operation},
+    replication::execute_seen,
+    types::{Answer, Operation, Seen},
     wire::{
-        kv::{decode_operation, encode_result, AnswerKind},
-        v1,
+        kv::{decode_operation, encode_failure, encode_result, wants_seen, AnswerKind},
+        v1::{self, operation::Operation as Body, operation_result::Result as ResultBody},
     },
 };
 
 /// The state of one stream.
 struct Pipeline {
-    keyspace: Arc<Eventual>,
+    host: Arc<dyn Host>,
     phase: PhaseWatch,
     inbound: Streaming<v1::PipelineRequest>,
     /// Of the last message, those that are not executed yet.
     waiting: vec::IntoIter<v1::Operation>,
     /// Whether the last message as a whole may be executed.
     verdict: Result<()>,
+    /// The catch-up that is under way, and the id of its operation. The other operations go on meanwhile.
+    catching_up: Option<(u64, CatchingUp)>,
+    /// The client sends nothing more.
+    is_ended: bool,
 }
 
 /// The answers to the operations of `inbound`, until it ends or the server closes.
 pub(super) fn answers(
-    keyspace: Arc<Eventual>,
+    host: Arc<dyn Host>,
     phase: PhaseWatch,
     inbound: Streaming<v1::PipelineRequest>,
 ) -> impl Stream<Item = Result<v1::PipelineResponse, Status>> + Send {
     let closing = phase.clone().reached(Phase::Closing);
-    until(closing, Pipeline { keyspace, phase, inbound, waiting: Vec::new().into_iter(), verdict: Ok(()) })
+    let waiting = Vec::new().into_iter();
+    until(closing, Pipeline { host, phase, inbound, waiting, verdict: Ok(()), catching_up: None, is_ended: false })
 }
 
 impl Pipeline {
@@ -55,26 +64,52 @@ impl Pipeline {
         let mut bytes = 0;
         while bytes < PIPELINE_ANSWER_BYTES_TARGET {
             let Some(operation) = self.waiting.next() else { break };
-            let result = self.result(operation);
+            let Some(result) = self.result(operation) else { continue };
             bytes += result.encoded_len();
             results.push(result);
         }
         (!results.is_empty()).then_some(v1::PipelineResponse { results })
     }
 
-    fn result(&self, operation: v1::Operation) -> v1::OperationResult {
-        let id = operation.id;
-        let checked = self.verdict.clone().and_then(|()| decode_operation(operation));
-        match checked {
-            Ok(operation) => encode_result(id, AnswerKind::of(&operation), self.execute(operation)),
-            // A failure looks the same whatever was asked for.
-            Err(error) => encode_result(id, AnswerKind::Ping, Err(error)),
+    /// `None`: the answer comes later.
+    fn result(&mut self, operation: v1::Operation) -> Option<v1::OperationResult> {
+        let (id, with_seen) = (operation.id, wants_seen(&operation));
+        if let Some(Body::CatchUp(request)) = operation.operation {
+            return self.catch_up(id, request).err().map(|error| failure(id, &error));
         }
+        let checked = self.verdict.clone().and_then(|()| decode_operation(operation));
+        Some(match checked {
+            Ok(operation) => encode_result(id, AnswerKind::of(&operation), self.execute(operation, with_seen)),
+            Err(error) => failure(id, &error),
+        })
     }
 
-    fn execute(&self, operation: Operation) -> Result<Answer> {
+    fn execute(&self, operation: Operation, with_seen: bool) -> Result<(Answer, Seen)> {
         self.phase.check_serving()?;
-        execute(&self.keyspace, operation)
+        execute_seen(self.host.keyspace(), operation, with_seen)
+    }
+
+    /// Begins to catch up; the clock counts at once, for what follows on the stream.
+    fn catch_up(&mut self, id: u64, request: v1::CatchUpRequest) -> Result<()> {
+        self.verdict.clone()?;
+        self.phase.check_serving()?;
+        if self.catching_up.is_some() {
+            return Err(Error::new(ErrorCode::Overloaded, "catch_up: one at a time; wait for the answer"));
+        }
+        self.catching_up = Some((id, begin(self.host.clone(), request)?));
+        Ok(())
+    }
+
+    /// The answer to the catch-up, when it is there.
+    fn poll_caught_up(&mut self, cx: &mut Context<'_>) -> Option<v1::PipelineResponse> {
+        let (id, catching_up) = self.catching_up.as_mut()?;
+        let (id, Poll::Ready(outcome)) = (*id, catching_up.as_mut().poll(cx)) else { return None };
+        self.catching_up = None;
+        let result = match outcome {
+            Ok(response) => v1::OperationResult { id, result: Some(ResultBody::CatchUp(response)) },
+            Err(error) => failure(id, &error),
+        };
+        Some(v1::PipelineResponse { results: vec![result] })
     }
 
     fn take(&mut self, request: v1::PipelineRequest) {
@@ -92,13 +127,23 @@ impl Stream for Pipeline {
             if let Some(response) = self.answer() {
                 return Poll::Ready(Some(Ok(response)));
             }
+            if let Some(response) = self.poll_caught_up(cx) {
+                return Poll::Ready(Some(Ok(response)));
+            }
+            if self.is_ended {
+                return if self.catching_up.is_some() { Poll::Pending } else { Poll::Ready(None) };
+            }
             match ready!(Pin::new(&mut self.inbound).poll_next(cx)) {
                 Some(Ok(request)) => self.take(request),
                 Some(Err(status)) => return Poll::Ready(Some(Err(status))),
-                None => return Poll::Ready(None),
+                None => self.is_ended = true,
             }
         }
     }
+}
+
+fn failure(id: u64, error: &Error) -> v1::OperationResult {
+    v1::OperationResult { id, result: Some(ResultBody::Failure(encode_failure(error))) }
 }
 
 /// `stream` until `end` returns, also while the stream has more.

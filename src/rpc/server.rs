@@ -100,7 +100,7 @@ impl Drop for Server {
 
 /// Every service, each with its bounds on messages.
 fn routes(host: Arc<dyn Host>, health: HealthServer<impl Health>, phase: &PhaseWatch) -> Routes {
-    let kv = KvService { keyspace: host.keyspace().clone(), phase: phase.clone() };
+    let kv = KvService { keyspace: host.keyspace().clone(), host: host.clone(), phase: phase.clone() };
     let peer = PeerService { host: host.clone(), phase: phase.clone() };
     let kv = KvServer::new(kv)
         .max_decoding_message_size(limits::MESSAGE_BYTES_MAX)

@@ -8,6 +8,7 @@
 //! | [`Record`] | value or tombstone with its stamp, dot and expiry |
 //! | [`VersionVector`] | node -> highest sequence applied without a gap |
 //! | [`Command`], [`Written`] | what a client asks to change, and what came of it |
+//! | [`Mark`], [`SessionToken`] | a write that a session has seen, and all of them |
 //! | [`PeerMessage`] | what replicas tell each other |
 
 mod address;
@@ -21,6 +22,7 @@ mod range;
 mod record;
 mod status;
 mod timestamp;
+mod token;
 mod value;
 mod vector;
 
@@ -38,5 +40,6 @@ pub use range::{KeyRange, OwnedBounds, Page, PageRequest};
 pub use record::Record;
 pub use status::{MemberStatus, NodeStatus, PartitionDigest, PeerState, PeerStatus, ReplicationLag};
 pub use timestamp::Timestamp;
+pub use token::{LostWrites, Mark, ReadLevel, Seen, SeenPartitions, SessionToken};
 pub use value::Value;
 pub use vector::VersionVector;

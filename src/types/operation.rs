@@ -40,6 +40,16 @@ impl Operation {
         }
     }
 
+    /// Whether what it gives or does depends on what is stored. A touch writes the value that it finds; a delete writes
+    /// its tombstone whatever it finds, and whether the key was there is the answering node's view.
+    pub fn is_read(&self) -> bool {
+        match self {
+            Operation::Write(command) => matches!(command.kind, super::CommandKind::Touch { .. }),
+            Operation::Get { .. } | Operation::Count(_) | Operation::Scan { .. } => true,
+            Operation::Ping => false,
+        }
+    }
+
     /// The name users know it by.
     pub fn name(&self) -> &'static str {
         use super::CommandKind;

@@ -2,7 +2,7 @@
 
 use std::num::NonZeroU64;
 
-use super::{Dot, NodeId, Timestamp, Value};
+use super::{Dot, Mark, NodeId, PartitionId, Seen, Timestamp, Value};
 use crate::faults;
 
 /// One version of a key: a value or a tombstone, when it was written, by which write, and when it ends.
@@ -47,6 +47,11 @@ impl Record {
     /// Whether the time to live has passed.
     pub fn is_expired(&self, now_ms: u64) -> bool {
         self.expires_ms.is_some_and(|expires_ms| expires_ms.get() <= now_ms)
+    }
+
+    /// What a reader of this record in its partition has seen.
+    pub fn seen_in(&self, partition: PartitionId) -> Seen {
+        Seen::Write(Mark { partition, dot: self.dot, version: self.timestamp })
     }
 
     /// Bytes of the value; 0 for a tombstone.

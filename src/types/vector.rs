@@ -38,6 +38,15 @@ impl VersionVector {
         }
     }
 
+    /// Takes the position of `node` back to this one; a higher one changes nothing.
+    pub fn lower(&mut self, node: NodeId, sequence: Sequence) {
+        if sequence == Sequence::ZERO {
+            self.0.remove(&node);
+        } else if let Some(entry) = self.0.get_mut(&node) {
+            *entry = (*entry).min(sequence);
+        }
+    }
+
     /// Raises every position to that of `other`.
     pub fn merge(&mut self, other: &VersionVector) {
         for (node, sequence) in other.iter() {

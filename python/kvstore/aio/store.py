@@ -58,7 +58,7 @@ class AsyncStore(Generic[V]):
 
     _codec: Optional[Codec[V]] = None  # None stands for AUTO, which the native module does itself.
 
-    async def _run(self, request: Request, timeout: Timeout = DEFAULT) -> Any:
+    async def _run(self, request: Request, timeout: Timeout = DEFAULT, read: Optional[Read] = DEFAULT) -> Any:
         """Do what was asked, and give the converted answer."""
         raise NotImplementedError
 
@@ -68,13 +68,11 @@ class AsyncStore(Generic[V]):
     async def get(self, key: Key, default: D, *, read: Read = ..., timeout: Timeout = ...) -> Union[V, D]: ...
     async def get(self, key: Key, default: Any = None, *, read: Read = DEFAULT, timeout: Timeout = DEFAULT) -> Any:
         """The value, or `default` when the key is missing or expired."""
-        check_read(read)
-        return await self._run(Request.get(key, default, self._codec), timeout)
+        return await self._run(Request.get(key, default, self._codec), timeout, read)
 
     async def entry(self, key: Key, *, read: Read = DEFAULT, timeout: Timeout = DEFAULT) -> Optional[Entry[V]]:
         """Value, version and expiry in one read; tells a stored None from a missing key."""
-        check_read(read)
-        return cast("Optional[Entry[V]]", await self._run(Request.entry(key, self._codec), timeout))
+        return cast("Optional[Entry[V]]", await self._run(Request.entry(key, self._codec), timeout, read))
 
     async def get_many(self, keys: Iterable[Key], *, read: Read = DEFAULT, timeout: Timeout = DEFAULT) -> Dict[str, V]:
         """One round trip; missing keys are left out.
@@ -82,18 +80,15 @@ class AsyncStore(Generic[V]):
         Raises:
             LimitError: More than 4096 keys.
         """
-        check_read(read)
-        return cast("Dict[str, V]", await self._run(Request.get_many(keys, self._codec), timeout))
+        return cast("Dict[str, V]", await self._run(Request.get_many(keys, self._codec), timeout, read))
 
     async def exists(self, key: Key, *, read: Read = DEFAULT) -> bool:
         """Without fetching the value."""
-        check_read(read)
-        return cast("bool", await self._run(Request.exists(key)))
+        return cast("bool", await self._run(Request.exists(key), read=read))
 
     async def count(self, prefix: Key = "", *, read: Read = DEFAULT) -> int:
         """Keys under a prefix, counted on the server."""
-        check_read(read)
-        return cast("int", await self._run(Request.count(prefix)))
+        return cast("int", await self._run(Request.count(prefix), read=read))
 
     def scan(
         self,
@@ -115,13 +110,13 @@ class AsyncStore(Generic[V]):
             ...     print(entry.key, entry.value)
         """
         check_read(read)
-        return self._entries(Page(prefix, start, end, reverse, None, page_size), check_page(limit, page_size))
+        return self._entries(Page(prefix, start, end, reverse, None, page_size), check_page(limit, page_size), read)
 
-    async def _entries(self, page: Page, left: int) -> AsyncIterator[Entry[V]]:
+    async def _entries(self, page: Page, left: int, read: Read) -> AsyncIterator[Entry[V]]:
         more = left > 0
         while more:
             request = Request.page(page._replace(size=min(left, page.size)), self._codec)
-            entries, more = cast("Tuple[List[Entry[V]], bool]", await self._run(request))
+            entries, more = cast("Tuple[List[Entry[V]], bool]", await self._run(request, read=read))
             for entry in entries:  # noqa: UP028  # the asyncio twin cannot `yield from`
                 yield entry
             left -= len(entries)
@@ -141,13 +136,13 @@ class AsyncStore(Generic[V]):
         """scan() without the values."""
         check_read(read)
         page_size = 1000
-        return self._keys(Page(prefix, start, end, reverse, None, page_size), check_page(limit, page_size))
+        return self._keys(Page(prefix, start, end, reverse, None, page_size), check_page(limit, page_size), read)
 
-    async def _keys(self, page: Page, left: int) -> AsyncIterator[str]:
+    async def _keys(self, page: Page, left: int, read: Read) -> AsyncIterator[str]:
         more = left > 0
         while more:
             request = Request.key_page(page._replace(size=min(left, page.size)))
-            keys, more = cast("Tuple[List[bytes], bool]", await self._run(request))
+            keys, more = cast("Tuple[List[bytes], bool]", await self._run(request, read=read))
             for key in keys:
                 yield key.decode("utf-8", "surrogateescape")
             left -= len(keys)
@@ -260,19 +255,27 @@ class AsyncStore(Generic[V]):
     def with_options(self, *, codec: Any = DEFAULT, read: Read = DEFAULT, timeout: Timeout = DEFAULT) -> AsyncView[Any]:
         """A view with other defaults; it shares the connection and closes nothing."""
         check_read(read)
-        return AsyncView(self, self._codec if codec is DEFAULT else native(codec), timeout)
+        return AsyncView(self, self._codec if codec is DEFAULT else native(codec), timeout, read)
 
 
 class AsyncView(AsyncStore[V]):
     """A store seen with other defaults; made by with_options()."""
 
-    def __init__(self, origin: AsyncStore[Any], codec: Optional[Codec[V]], timeout: Timeout) -> None:
+    def __init__(
+        self,
+        origin: AsyncStore[Any],
+        codec: Optional[Codec[V]],
+        timeout: Timeout,
+        read: Optional[Read],
+    ) -> None:
         self._origin = origin
         self._codec = codec
         self._timeout = timeout
+        self._read = read
 
     def __repr__(self) -> str:
         return f"<view of {self._origin!r}>"
 
-    async def _run(self, request: Request, timeout: Timeout = DEFAULT) -> Any:
-        return await self._origin._run(request, self._timeout if timeout is DEFAULT else timeout)  # noqa: SLF001
+    async def _run(self, request: Request, timeout: Timeout = DEFAULT, read: Optional[Read] = DEFAULT) -> Any:
+        timeout = self._timeout if timeout is DEFAULT else timeout
+        return await self._origin._run(request, timeout, self._read if read is DEFAULT else read)  # noqa: SLF001

@@ -5,8 +5,10 @@ use std::{collections::BTreeMap, sync::Arc};
 use parking_lot::Mutex;
 use proptest::prelude::*;
 
+mod sessions;
+
 use super::*;
-use crate::types::{Command, CommandKind, Key, Operation, Timestamp, Value, Written};
+use crate::types::{Command, CommandKind, Key, Operation, ReadLevel, Timestamp, Value, Written};
 
 type Outcome = Result<Vec<Result<Answer>>>;
 
@@ -40,10 +42,20 @@ impl Desk {
 
     /// Submits; gives the number under which the outcome is noted, and the id of the call.
     fn submit(&mut self, now_ms: u64, operations: &[Operation], timeout_ms: Option<u64>) -> (u64, CallId) {
+        self.submit_at(now_ms, operations, ReadLevel::Session, timeout_ms)
+    }
+
+    fn submit_at(
+        &mut self,
+        now_ms: u64,
+        operations: &[Operation],
+        read: ReadLevel,
+        timeout_ms: Option<u64>,
+    ) -> (u64, CallId) {
         self.submitted += 1;
         let (number, outcomes) = (self.submitted, self.outcomes.clone());
         let done: Completion = Box::new(move |outcome| outcomes.lock().entry(number).or_default().push(outcome));
-        let slots = operations.iter().map(Slot::new).collect();
+        let slots = operations.iter().map(|operation| Slot::new(operation, read)).collect();
         let timeout = timeout_ms.map(Duration::from_millis);
         match self.calls.submit(Duration::from_millis(now_ms), slots, timeout, done) {
             Ok(call) => (number, call),
@@ -65,7 +77,7 @@ impl Desk {
     }
 
     fn answer(&mut self, ids: &[u64]) {
-        let answers = ids.iter().map(|&id| (id, Ok(Answer::Count(id)))).collect();
+        let answers = ids.iter().map(|&id| (id, Ok((Answer::Count(id), Seen::Nothing)))).collect();
         let finished = self.calls.answer(answers);
         self.complete(finished);
     }
@@ -144,7 +156,7 @@ fn a_batch_of_which_a_write_was_answered_is_unknown_as_a_whole_when_it_fails() {
     let (batch, _) = desk.submit(0, &[put("a", 1), get("b")], Some(10));
     desk.send();
     let written = Answer::Written(Written { version: Timestamp(1), existed: false });
-    let finished = desk.calls.answer(vec![(1, Ok(written))]);
+    let finished = desk.calls.answer(vec![(1, Ok((written, Seen::Nothing)))]);
     desk.complete(finished);
     desk.expire(10);
     assert_eq!(desk.error(batch), (ErrorCode::DeadlineExceeded, true));
@@ -354,7 +366,7 @@ proptest! {
             }
             let waiting: usize = desk.calls.calls.values().map(|call| call.waiting().0).sum();
             let waiting_bytes: usize = desk.calls.calls.values().map(|call| call.waiting().1).sum();
-            prop_assert_eq!(desk.calls.queue.len() - desk.calls.queue_gone, waiting);
+            prop_assert_eq!(desk.calls.queue.len() + desk.calls.held.len() - desk.calls.queue_gone, waiting);
             prop_assert_eq!(desk.calls.queue_bytes, waiting_bytes);
         }
         let finished = desk.calls.close();

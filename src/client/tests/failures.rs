@@ -48,7 +48,7 @@ fn a_write_that_never_found_a_place_in_flight_is_definite() {
         let client = world.client(&[&address]);
         let batch = limits::BATCH_OPERATIONS_MAX;
         for _ in 0..limits::CLIENT_IN_FLIGHT_MAX / batch {
-            client.submit(vec![get("a"); batch], None, Box::new(|_| ()));
+            client.submit(vec![get("a"); batch], ReadLevel::Session, None, Box::new(|_| ()));
         }
         received.acquire_many(limits::CLIENT_IN_FLIGHT_MAX as u32).await.unwrap().forget();
         let error = deadline_of(&client, put("a", b"1")).await;
@@ -157,7 +157,7 @@ fn dropping_the_last_clone_ends_the_connection_and_the_task() {
     over_both(|world| async move {
         let (mut listener, address) = world.listen().await;
         let client = world.client(&[&address]);
-        client.submit(vec![get("a")], None, Box::new(|_| ()));
+        client.submit(vec![get("a")], ReadLevel::Session, None, Box::new(|_| ()));
         let (mut connection, _) = listener.accept().await.unwrap();
         drop(client);
         let mut rest = Vec::new();
@@ -174,7 +174,7 @@ fn a_runtime_that_ends_fails_what_is_under_way() {
     let config = ClientConfig { targets: vec![address] };
     let client = Client::new(config, world.env.clone(), runtime.handle().clone()).unwrap();
     let (sender, outcome) = std::sync::mpsc::channel();
-    client.submit(vec![get("a")], None, Box::new(move |outcome| sender.send(outcome).unwrap()));
+    client.submit(vec![get("a")], ReadLevel::Session, None, Box::new(move |outcome| sender.send(outcome).unwrap()));
     drop(runtime);
     let error = outcome.recv_timeout(Duration::from_secs(10)).unwrap().unwrap_err();
     assert_eq!(error.code(), ErrorCode::ClientClosed);

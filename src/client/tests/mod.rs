@@ -1,6 +1,7 @@
 //! The client against the real server, over TCP and over the simulated network.
 
 mod failures;
+mod sessions;
 mod traffic;
 
 use std::{
@@ -16,17 +17,28 @@ use tokio::{io::AsyncReadExt, runtime::Runtime};
 use super::*;
 use crate::{
     env::{Listener, SimulatedNetwork, SystemClock, TcpTransport, Transport},
-    replication::eventual::{Eventual, PeerStream},
+    replication::eventual::{Eventual, PeerStream, Reach, Reaching},
     rpc::{spawn_mute, Accepting, Host, Server},
-    types::{Command, CommandKind, Key, NodeId, ReplicationLag, Value},
+    types::{Command, CommandKind, Dot, Key, NodeId, PartitionId, ReplicationLag, Value},
 };
 
 /// A node as far as clients see it: real data, the real server, no peers.
 struct Data(Arc<Eventual>);
 
+/// Nobody can bring it anything.
+impl Reach for Data {
+    fn out_of_reach(&self, wanted: Vec<(PartitionId, Dot)>) -> Reaching<'_> {
+        Box::pin(std::future::ready(wanted))
+    }
+}
+
 impl Host for Data {
     fn keyspace(&self) -> &Arc<Eventual> {
         &self.0
+    }
+
+    fn reach(&self) -> &dyn Reach {
+        self
     }
 
     fn status(&self, _digests: bool) -> NodeStatus {
@@ -94,8 +106,13 @@ impl World {
 
     /// A node; all nodes of a world serve the same data.
     pub(super) async fn node(&self) -> (Server, Address) {
+        self.node_of(&self.data).await
+    }
+
+    /// A node that serves these data.
+    async fn node_of(&self, data: &Arc<Eventual>) -> (Server, Address) {
         let (listener, address) = self.listen().await;
-        (Server::spawn(listener, Arc::new(Data(self.data.clone()))).await, address)
+        (Server::spawn(listener, Arc::new(Data(data.clone()))).await, address)
     }
 
     pub(super) fn client(&self, targets: &[&Address]) -> Client {

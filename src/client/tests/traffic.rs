@@ -15,7 +15,7 @@ fn each_of_256_concurrent_calls_gets_its_own_answer_also_when_others_are_given_u
                     let (name, text) = (format!("k{task}"), format!("{task}/{round}"));
                     store(&client, &name, text.as_bytes()).await.unwrap();
                     if (task + round) % 3 == 0 {
-                        let given_up = client.submit(vec![get("k0")], SECONDS, Box::new(|_| ()));
+                        let given_up = client.submit(vec![get("k0")], ReadLevel::Session, SECONDS, Box::new(|_| ()));
                         tokio::task::yield_now().await;
                         client.cancel(given_up);
                     }
@@ -45,7 +45,7 @@ fn a_client_opens_nothing_before_its_first_call() {
         let client = world.client(&[&address]);
         assert_eq!(tokio::runtime::Handle::current().metrics().num_alive_tasks(), tasks_before);
         assert_eq!(accepted.load(Ordering::SeqCst), 0);
-        client.submit(vec![get("a")], None, Box::new(|_| ()));
+        client.submit(vec![get("a")], ReadLevel::Session, None, Box::new(|_| ()));
         saw.await.unwrap();
     });
 }

@@ -11,13 +11,13 @@ use tokio::{
 use super::{
     replica::{Bounds, ReplicaConfig},
     shell::Shell,
-    Dialer, Eventual, PeerStream,
+    Dialer, Eventual, PeerStream, Reach, Reaching,
 };
 use crate::{
     env::Env,
     error::{Error, ErrorCode, Result},
     limits::REPLICA_QUEUE_EVENTS_MAX,
-    types::{Address, MemberStatus, NodeId, PeerStatus, ReplicationLag},
+    types::{Address, Dot, MemberStatus, NodeId, PartitionId, PeerStatus, ReplicationLag},
 };
 
 /// What a replica is started with.
@@ -61,6 +61,11 @@ pub(super) struct Shown {
 /// What the world asks of the replica's task.
 pub(super) enum Request {
     Accept(PeerStream),
+    /// Answered with those of the writes that nobody here can be asked for.
+    Reach {
+        wanted: Vec<(PartitionId, Dot)>,
+        answer: oneshot::Sender<Vec<(PartitionId, Dot)>>,
+    },
     /// Answered with whether all connected peers have everything.
     Shutdown {
         patience: Duration,
@@ -135,6 +140,19 @@ impl Replication {
         }
         // The task answers after its streams and tasks have ended; one that is gone without an answer has ended too.
         answer.await.unwrap_or(false)
+    }
+}
+
+impl Reach for Replication {
+    fn out_of_reach(&self, wanted: Vec<(PartitionId, Dot)>) -> Reaching<'_> {
+        Box::pin(async move {
+            let (answer, answered) = oneshot::channel();
+            // Without a replica nothing can be said: nothing is given up.
+            if self.requests.send(Request::Reach { wanted, answer }).await.is_err() {
+                return Vec::new();
+            }
+            answered.await.unwrap_or_default()
+        })
     }
 }
 

@@ -35,6 +35,11 @@ impl Hlc {
         }
     }
 
+    /// The greatest timestamp drawn or observed so far.
+    pub fn latest(&self) -> Timestamp {
+        Timestamp(self.latest.load(Ordering::Relaxed))
+    }
+
     /// Takes note of a remote timestamp: later ticks are greater. One that is more than `max_drift_ms` ahead of the wall
     /// clock is refused and changes nothing, so that one bad clock does not become everybody's: the physical part of
     /// every stamp drawn here stays within the bound of the highest wall clock reading.

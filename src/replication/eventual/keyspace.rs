@@ -3,6 +3,7 @@
 mod apply;
 mod conflicts;
 mod progress;
+mod seen_by;
 mod upkeep;
 
 use std::{num::NonZeroU64, sync::Arc, time::Duration};
@@ -23,7 +24,7 @@ use crate::{
     sync::{AtomicBool, AtomicU64, Ordering},
     types::{
         Change, Command, CommandKind, Dot, KeyRange, NodeId, Page, PageRequest, PartitionChanges, PartitionDigest,
-        PartitionId, Record, Sequence, Timestamp, VersionVector, Written,
+        PartitionId, Record, Seen, Sequence, Timestamp, VersionVector, Written,
     },
 };
 
@@ -42,6 +43,10 @@ pub struct Eventual {
     /// There are own writes that the replica has not been told of.
     has_news: AtomicBool,
     news: Notify,
+    /// Told of everything that arrives, while somebody waits for it.
+    arrivals: Notify,
+    /// How many wait.
+    waiters: AtomicU64,
 }
 
 impl Eventual {
@@ -62,6 +67,8 @@ impl Eventual {
             expired: AtomicU64::new(0),
             has_news: AtomicBool::new(false),
             news: Notify::new(),
+            arrivals: Notify::new(),
+            waiters: AtomicU64::new(0),
         }
     }
 
@@ -96,18 +103,30 @@ impl Eventual {
     /// # Errors
     /// `INTERNAL` when the clock has reached the end of time.
     pub fn write(&self, command: Command) -> Result<Written> {
+        self.write_seen(command).map(|(written, _)| written)
+    }
+
+    /// As [`Eventual::write`]; also says which write that was, or which one a touch without effect saw.
+    ///
+    /// # Errors
+    /// Those of [`Eventual::write`].
+    pub fn write_seen(&self, command: Command) -> Result<(Written, Seen)> {
         let now_ms = self.now_ms();
         let Command { key, kind } = command;
-        let mut guard = self.partitions.write(partition_of(&key));
+        let partition = partition_of(&key);
+        let mut guard = self.partitions.write(partition);
         let sequence = guard.sidecar.outbox.last().next();
-        let (mut existed, mut next) = (false, None);
+        let (mut existed, mut next, mut seen) = (false, None, Seen::Nothing);
         let merged = merge_with(&mut guard, key.clone(), |previous| {
             let visible = previous.filter(|record| record.is_visible(now_ms));
             existed = visible.is_some();
             next = self.next_record(kind, visible, sequence, now_ms);
+            if let Some(shown) = next.as_ref().or(previous) {
+                seen = shown.seen_in(partition);
+            }
             next.clone()
         });
-        let Some(record) = next else { return Ok(Written { version: Timestamp::ZERO, existed }) };
+        let Some(record) = next else { return Ok((Written { version: Timestamp::ZERO, existed }, seen)) };
         if merged == Some(Merged::Kept) {
             return Err(Error::new(ErrorCode::Internal, "the clock has reached the end of time"));
         }
@@ -115,7 +134,7 @@ impl Eventual {
         guard.sidecar.outbox.push(key, record);
         drop(guard);
         self.announce();
-        Ok(Written { version, existed })
+        Ok((Written { version, existed }, seen))
     }
 
     /// The record that a command makes of the visible one; `None`: there is nothing to write.

@@ -6,9 +6,11 @@
 //! * [`Outbox`] keeps a partition's recent own writes for streaming to peers.
 //! * `SeenLog` knows what each writer had seen of the others, `Journal` keeps own writes that lost unseen.
 //! * [`Snapshot`] is the state of a partition at one moment, for peers that the outbox no longer serves.
+//! * [`catch_up`] waits until this node has what a session has seen elsewhere.
 //! * `Replica` is the core of replication: `handle(now, event)` and out come actions. Start reading there.
 //! * [`Replication`] is the thin tokio shell around it.
 
+mod cover;
 mod driver;
 mod hlc;
 mod journal;
@@ -31,6 +33,7 @@ mod snapshot;
 mod stability;
 mod view;
 
+pub use cover::{catch_up, cover, lost_error, Reach, Reaching};
 pub use driver::{Replication, ReplicationConfig, ReplicationStatus};
 pub use hlc::Hlc;
 pub use keyspace::{Applied, Eventual, Standing};

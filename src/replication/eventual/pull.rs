@@ -181,6 +181,7 @@ impl Pulls {
     pub(super) fn merge_next(&mut self, keyspace: &Eventual) -> Option<Option<(PartitionId, bool)>> {
         let (&transfer, pull) = self.active.iter_mut().find(|(_, pull)| pull.end.is_some())?;
         if let Some(end) = &mut pull.end {
+            keyspace.expect_end(pull.partition, end);
             // What is merged is judged by these.
             keyspace.learn_seen(pull.partition, std::mem::take(&mut end.seen));
         }

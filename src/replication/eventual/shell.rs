@@ -128,6 +128,10 @@ impl Shell {
                     let deadline = Instant::now().checked_add(patience);
                     self.farewell.get_or_insert(Farewell { deadline, done });
                 }
+                Wake::Request(Some(Request::Reach { wanted, answer })) => {
+                    // An error says that who asked has stopped waiting.
+                    let _ = answer.send(self.replica.out_of_reach(&wanted));
+                }
                 Wake::Request(None) => break,
                 Wake::Tick => self.handle_tick(),
                 Wake::News => self.handle(Event::News),

@@ -6,6 +6,7 @@ mod hostile;
 mod lifecycle;
 mod peers;
 mod pipeline;
+mod sessions;
 
 use std::{sync::Arc, time::Duration};
 
@@ -19,8 +20,8 @@ use crate::{
     env::{SimulatedClock, SimulatedNetwork, TcpTransport, Transport},
     error::{Error, ErrorCode},
     limits::{MEMBERS_MAX, MESSAGE_BYTES_MAX},
-    replication::eventual::{Eventual, PeerStream},
-    types::{Address, MemberStatus, NodeId, NodeStatus, PeerState, PeerStatus, ReplicationLag},
+    replication::eventual::{Eventual, PeerStream, Reach, Reaching},
+    types::{Address, Dot, MemberStatus, NodeId, NodeStatus, PartitionId, PeerState, PeerStatus, ReplicationLag},
     wire::v1::kv_client::KvClient,
 };
 
@@ -34,9 +35,20 @@ struct FakeHost {
     refusal: Option<Error>,
 }
 
+/// Nobody can bring it anything.
+impl Reach for FakeHost {
+    fn out_of_reach(&self, wanted: Vec<(PartitionId, Dot)>) -> Reaching<'_> {
+        Box::pin(std::future::ready(wanted))
+    }
+}
+
 impl Host for FakeHost {
     fn keyspace(&self) -> &Arc<Eventual> {
         &self.keyspace
+    }
+
+    fn reach(&self) -> &dyn Reach {
+        self
     }
 
     fn status(&self, digests: bool) -> NodeStatus {

@@ -51,7 +51,7 @@ async fn a_thousand_operations_in_one_message_are_each_answered_once() {
         let answers = run(&fixture, vec![puts.chain(gets).collect()]).await;
         assert_eq!(answers.len(), 1000);
         for i in 0..500 {
-            let Outcome::Get(v1::GetResponse { entry: Some(entry) }) = &answers[&(500 + i)] else { panic!("{i}") };
+            let Outcome::Get(v1::GetResponse { entry: Some(entry), .. }) = &answers[&(500 + i)] else { panic!("{i}") };
             assert_eq!(entry.value, format!("v{i}"));
         }
     }
@@ -67,7 +67,7 @@ async fn large_values_are_spread_over_several_answers() {
     assert_eq!(answers.len(), 20);
     for outcome in answers.values() {
         assert!(
-            matches!(outcome, Outcome::Get(v1::GetResponse { entry: Some(e) }) if e.value.len() == VALUE_BYTES_MAX)
+            matches!(outcome, Outcome::Get(v1::GetResponse { entry: Some(e), .. }) if e.value.len() == VALUE_BYTES_MAX)
         );
     }
 }
@@ -84,7 +84,7 @@ async fn a_bad_operation_fails_alone_and_the_stream_goes_on() {
     assert_eq!(failure_code(&answers[&2]), "KEY_EMPTY");
     assert_eq!(failure_code(&answers[&3]), "UNKNOWN_KEYSPACE");
     assert!(matches!(answers[&4], Outcome::Put(_)));
-    assert!(matches!(&answers[&5], Outcome::Get(v1::GetResponse { entry: Some(_) })));
+    assert!(matches!(&answers[&5], Outcome::Get(v1::GetResponse { entry: Some(_), .. })));
 }
 
 #[tokio::test]

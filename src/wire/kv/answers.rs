@@ -2,11 +2,15 @@
 
 use std::num::NonZeroU64;
 
-use super::{bad, v1};
+use super::{
+    bad,
+    session::{decode_mark, decode_seen, encode_mark, encode_seen},
+    v1,
+};
 use crate::{
     error::{Error, ErrorCode, ErrorKind, Result},
     limits,
-    types::{Answer, Command, CommandKind, Entry, EntryPage, Operation, Timestamp, Written},
+    types::{Answer, Command, CommandKind, Entry, EntryPage, Operation, Seen, Timestamp, Written},
     wire::ConvertError,
 };
 
@@ -45,16 +49,16 @@ impl AnswerKind {
 }
 
 /// The pipeline message that answers operation `id`, of the kind `AnswerKind::of` gave for it.
-pub fn encode_result(id: u64, kind: AnswerKind, result: Result<Answer>) -> v1::OperationResult {
+pub fn encode_result(id: u64, kind: AnswerKind, result: Result<(Answer, Seen)>) -> v1::OperationResult {
     use v1::operation_result::Result as Body;
-    let body = result.and_then(|answer| {
+    let body = result.and_then(|(answer, seen)| {
         Ok(match kind {
-            AnswerKind::Get => Body::Get(get_response(answer)?),
-            AnswerKind::Put => Body::Put(put_response(answer)?),
-            AnswerKind::Delete => Body::Delete(delete_response(answer)?),
-            AnswerKind::Touch => Body::Touch(touch_response(answer)?),
-            AnswerKind::Count => Body::Count(count_response(answer)?),
-            AnswerKind::Scan => Body::Scan(scan_page(answer)?),
+            AnswerKind::Get => Body::Get(get_response(answer, &seen)?),
+            AnswerKind::Put => Body::Put(put_response(answer, &seen)?),
+            AnswerKind::Delete => Body::Delete(delete_response(answer, &seen)?),
+            AnswerKind::Touch => Body::Touch(touch_response(answer, &seen)?),
+            AnswerKind::Count => Body::Count(count_response(answer, seen)?),
+            AnswerKind::Scan => Body::Scan(scan_page(answer, seen)?),
             AnswerKind::Ping => Body::Ping(v1::PingResponse {}),
         })
     });
@@ -66,9 +70,9 @@ pub fn encode_result(id: u64, kind: AnswerKind, result: Result<Answer>) -> v1::O
 ///
 /// # Errors
 /// `INTERNAL` for the answer to something else than a get.
-pub fn get_response(answer: Answer) -> Result<v1::GetResponse> {
+pub fn get_response(answer: Answer, seen: &Seen) -> Result<v1::GetResponse> {
     match answer {
-        Answer::Entry(entry) => Ok(v1::GetResponse { entry: entry.map(encode_entry) }),
+        Answer::Entry(entry) => Ok(v1::GetResponse { entry: entry.map(encode_entry), mark: encode_mark(seen) }),
         other => Err(mismatch("get", &other)),
     }
 }
@@ -77,33 +81,36 @@ pub fn get_response(answer: Answer) -> Result<v1::GetResponse> {
 ///
 /// # Errors
 /// `INTERNAL` for the answer to something else than a write.
-pub fn put_response(answer: Answer) -> Result<v1::PutResponse> {
-    written("put", answer).map(|Written { version, .. }| v1::PutResponse { version: version.0 })
+pub fn put_response(answer: Answer, seen: &Seen) -> Result<v1::PutResponse> {
+    let Written { version, .. } = written("put", answer)?;
+    Ok(v1::PutResponse { version: version.0, mark: encode_mark(seen) })
 }
 
 /// The answer to a delete.
 ///
 /// # Errors
 /// `INTERNAL` for the answer to something else than a write.
-pub fn delete_response(answer: Answer) -> Result<v1::DeleteResponse> {
-    written("delete", answer).map(|Written { version, existed }| v1::DeleteResponse { existed, version: version.0 })
+pub fn delete_response(answer: Answer, seen: &Seen) -> Result<v1::DeleteResponse> {
+    let Written { version, existed } = written("delete", answer)?;
+    Ok(v1::DeleteResponse { existed, version: version.0, mark: encode_mark(seen) })
 }
 
 /// The answer to a touch.
 ///
 /// # Errors
 /// `INTERNAL` for the answer to something else than a write.
-pub fn touch_response(answer: Answer) -> Result<v1::TouchResponse> {
-    written("touch", answer).map(|Written { existed, .. }| v1::TouchResponse { existed })
+pub fn touch_response(answer: Answer, seen: &Seen) -> Result<v1::TouchResponse> {
+    let Written { existed, .. } = written("touch", answer)?;
+    Ok(v1::TouchResponse { existed, mark: encode_mark(seen) })
 }
 
 /// The answer to a count.
 ///
 /// # Errors
 /// `INTERNAL` for the answer to something else than a count.
-pub fn count_response(answer: Answer) -> Result<v1::CountResponse> {
+pub fn count_response(answer: Answer, seen: Seen) -> Result<v1::CountResponse> {
     match answer {
-        Answer::Count(count) => Ok(v1::CountResponse { count }),
+        Answer::Count(count) => Ok(v1::CountResponse { count, seen: encode_seen(seen) }),
         other => Err(mismatch("count", &other)),
     }
 }
@@ -112,10 +119,11 @@ pub fn count_response(answer: Answer) -> Result<v1::CountResponse> {
 ///
 /// # Errors
 /// `INTERNAL` for the answer to something else than a scan.
-pub fn scan_page(answer: Answer) -> Result<v1::ScanPage> {
+pub fn scan_page(answer: Answer, seen: Seen) -> Result<v1::ScanPage> {
     match answer {
         Answer::Page(EntryPage { entries, more }) => {
-            Ok(v1::ScanPage { entries: entries.into_iter().map(encode_entry).collect(), more })
+            let entries = entries.into_iter().map(encode_entry).collect();
+            Ok(v1::ScanPage { entries, more, seen: encode_seen(seen) })
         }
         other => Err(mismatch("scan", &other)),
     }
@@ -172,20 +180,29 @@ pub fn encode_failure(error: &Error) -> v1::Failure {
     }
 }
 
-/// What a pipeline message answers: the outcome of the operation it names.
+/// What a pipeline message answers: the outcome of the operation it names, and what it has shown.
 ///
 /// # Errors
 /// The operation's own failure, or `MALFORMED_MESSAGE`.
-pub fn decode_result(result: v1::OperationResult) -> Result<Answer> {
+pub fn decode_result(result: v1::OperationResult) -> Result<(Answer, Seen)> {
     use v1::operation_result::Result as Body;
     match result.result {
-        Some(Body::Get(response)) => decode_get_response(response),
-        Some(Body::Put(response)) => Ok(decode_put_response(&response)),
-        Some(Body::Delete(response)) => Ok(answer_written(response.version, response.existed)),
-        Some(Body::Touch(response)) => Ok(answer_written(0, response.existed)),
-        Some(Body::Count(response)) => Ok(Answer::Count(response.count)),
-        Some(Body::Scan(page)) => decode_page(page).map(Answer::Page),
-        Some(Body::Ping(v1::PingResponse {})) => Ok(Answer::Pong),
+        Some(Body::Get(mut response)) => {
+            let seen = decode_mark(response.mark.take())?;
+            Ok((decode_get_response(response)?, seen))
+        }
+        Some(Body::Put(response)) => Ok((decode_put_response(&response), decode_mark(response.mark)?)),
+        Some(Body::Delete(response)) => {
+            Ok((answer_written(response.version, response.existed), decode_mark(response.mark)?))
+        }
+        Some(Body::Touch(response)) => Ok((answer_written(0, response.existed), decode_mark(response.mark)?)),
+        Some(Body::Count(response)) => Ok((Answer::Count(response.count), decode_seen(response.seen)?)),
+        Some(Body::Scan(mut page)) => {
+            let seen = decode_seen(page.seen.take())?;
+            Ok((Answer::Page(decode_page(page)?), seen))
+        }
+        Some(Body::Ping(v1::PingResponse {})) => Ok((Answer::Pong, Seen::Nothing)),
+        Some(Body::CatchUp(_)) => Err(bad("result", "is of a kind that was not asked for").into()),
         Some(Body::Failure(failure)) => Err(decode_failure(failure)),
         None => Err(bad("result", "is absent or of a kind this version does not know").into()),
     }

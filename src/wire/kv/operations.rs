@@ -42,6 +42,7 @@ pub fn decode_operation(operation: v1::Operation) -> Result<Operation> {
             Operation::Scan { page, keys_only }
         }),
         Some(Body::Ping(v1::PingRequest {})) => Ok(Operation::Ping),
+        Some(Body::CatchUp(_)) => Err(bad("operation.catch_up", "asks for no data").into()),
         None => Err(bad("operation", "is absent or of a kind this version does not know").into()),
     }
 }
@@ -186,6 +187,28 @@ pub fn encode_operation(id: u64, operation: &Operation) -> v1::Operation {
     v1::Operation { id, operation: Some(encode_body(operation)) }
 }
 
+/// Whether the answer to a read of many keys is to say what it has seen.
+pub fn wants_seen(operation: &v1::Operation) -> bool {
+    use v1::operation::Operation as Body;
+    match &operation.operation {
+        Some(Body::Count(request)) => request.with_seen,
+        Some(Body::Scan(request)) => request.with_seen,
+        _ => false,
+    }
+}
+
+/// The part of a pipeline message that says what to do, for a session: the answer is to say what it has seen.
+pub fn encode_session_body(operation: &Operation) -> v1::operation::Operation {
+    use v1::operation::Operation as Body;
+    let mut body = encode_body(operation);
+    match &mut body {
+        Body::Count(request) => request.with_seen = true,
+        Body::Scan(request) => request.with_seen = true,
+        _ => {}
+    }
+    body
+}
+
 /// The part of a pipeline message that says what to do. A scan's `bytes_target` is the server's choice and not sent.
 pub fn encode_body(operation: &Operation) -> v1::operation::Operation {
     use v1::operation::Operation as Body;
@@ -208,7 +231,7 @@ pub fn encode_body(operation: &Operation) -> v1::operation::Operation {
             }
         },
         Operation::Count(range) => {
-            Body::Count(v1::CountRequest { keyspace: keyspace(), range: Some(encode_range(range)) })
+            Body::Count(v1::CountRequest { keyspace: keyspace(), range: Some(encode_range(range)), with_seen: false })
         }
         Operation::Scan { page, keys_only } => Body::Scan(v1::ScanRequest {
             keyspace: keyspace(),
@@ -217,6 +240,7 @@ pub fn encode_body(operation: &Operation) -> v1::operation::Operation {
             keys_only: *keys_only,
             limit: 0,
             page_size: u32::try_from(page.keys_max).unwrap_or(u32::MAX),
+            with_seen: false,
         }),
         Operation::Ping => Body::Ping(v1::PingRequest {}),
     }

@@ -12,7 +12,7 @@ use crate::{
     limits,
     types::{
         Answer, Command, CommandKind, Conflict, ConflictQuery, Dot, Entry, EntryPage, Key, KeyRange, LostWrite, NodeId,
-        Operation, PageRequest, Record, Sequence, Timestamp, Written,
+        Operation, PageRequest, Record, Seen, Sequence, Timestamp, Written,
     },
 };
 
@@ -103,10 +103,10 @@ proptest! {
 
     #[test]
     fn an_answer_comes_back_as_it_went_in(id: u64, (kind, answer) in answer()) {
-        let bytes = encode_result(id, kind, Ok(answer.clone())).encode_to_vec();
+        let bytes = encode_result(id, kind, Ok((answer.clone(), Seen::Nothing))).encode_to_vec();
         let message = v1::OperationResult::decode(bytes.as_slice()).unwrap();
         prop_assert_eq!(message.id, id);
-        prop_assert_eq!(decode_result(message), Ok(answer));
+        prop_assert_eq!(decode_result(message), Ok((answer, Seen::Nothing)));
     }
 
     #[test]
@@ -213,7 +213,8 @@ fn each_limit_is_checked_and_its_field_is_named() {
     assert_eq!(code(decode_put(put(b"k", limits::VALUE_BYTES_MAX + 1, None))), Some(ErrorCode::ValueTooLarge));
     assert_eq!(code(decode_put(put(b"k", 0, Some(0)))), Some(ErrorCode::BadTtl));
     let range = v1::Range { start: Some(vec![0; limits::RANGE_BOUND_BYTES_MAX + 1].into()), ..v1::Range::default() };
-    let error = decode_count(v1::CountRequest { keyspace: String::new(), range: Some(range) }).unwrap_err();
+    let error =
+        decode_count(v1::CountRequest { keyspace: String::new(), range: Some(range), with_seen: false }).unwrap_err();
     assert!(error.message().starts_with("range.start:"), "{error}");
 }
 

@@ -6,6 +6,8 @@ its `Write`s. After the nodes have become equal a key may show any write from it
 * safe: acknowledged by a node that was not killed since the nodes were last seen equal;
 * possibly lost: acknowledged by a node that was killed since (memory dies with its process, and an acknowledgement does
   not wait for peers), or never answered;
+* possibly late, when nodes are paused too: one that was never answered may be applied when its node goes on, after, and
+  so above, writes that were acknowledged by others in the meantime;
 * a write that failed for certain must never be seen, nor one older than the last safe write: no deleted key comes back.
 """
 
@@ -49,13 +51,14 @@ class Model:
         """A write that was, or may have been, applied."""
         self.writes.setdefault(key, []).append(write)
 
-    def settle(self, key: str, shown: Optional[int], killed: Set[str]) -> Optional[str]:
+    def settle(self, key: str, shown: Optional[int], killed: Set[str], *, paused: bool = False) -> Optional[str]:
         """Check what equal nodes show of a key, and take it as the safe truth from here on.
 
         Args:
             key: The key.
             shown: The number of the write that they show; None: they have no such key.
             killed: Nodes killed since the last time.
+            paused: Whether nodes were paused since.
 
         Returns:
             What is wrong, or None.
@@ -64,6 +67,8 @@ class Model:
         safe = [place for place, write in enumerate(writes) if write.acknowledged_by not in killed | {None}]
         # Without a safe write, the key may also look as if none of them had happened.
         candidates = writes[safe[-1] :] if safe else [NOTHING_WRITTEN, *writes]
+        if paused and safe:
+            candidates = candidates + [write for write in writes[: safe[-1]] if write.acknowledged_by is None]
         for write in candidates:
             if (shown is None and write.is_delete) or (write.number == shown and not write.is_delete):
                 self.writes[key] = [Write(write.number, write.is_delete, "")]

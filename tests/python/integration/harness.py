@@ -55,9 +55,13 @@ class Cluster:
 
     def add(self, peers: Sequence[str] = (), options: Sequence[str] = ()) -> NodeProcess:
         """Add one node that begins with these peers."""
-        node = NodeProcess.start(0, peers, options)
+        node = self._launch(len(self.nodes), 0, peers, options)
         self.nodes.append(node)
         return node
+
+    def _launch(self, index: int, port: int, peers: Sequence[str], options: Sequence[str] = ()) -> NodeProcess:
+        """Start the process of a node."""
+        return NodeProcess.start(port, peers, options)
 
     def kill(self, index: int) -> None:
         """SIGKILL."""
@@ -66,7 +70,7 @@ class Cluster:
     def restart(self, index: int) -> NodeProcess:
         """Start a killed node on its old port; it knows the others."""
         others = [node.address for node in self.nodes if node is not self.nodes[index]]
-        self.nodes[index] = NodeProcess.start(self.nodes[index].port, others)
+        self.nodes[index] = self._launch(index, self.nodes[index].port, others)
         return self.nodes[index]
 
     def pause(self, index: int) -> None:

@@ -115,6 +115,14 @@ def test_nodes_end_identical_and_no_deleted_key_comes_back(churn: Churn) -> None
 PUT, DELETE = False, True
 
 
+def test_a_write_that_was_never_answered_may_be_late_when_nodes_were_paused() -> None:
+    for paused in (False, True):
+        model = Model()
+        model.record("k", Write(1, PUT, None))
+        model.record("k", Write(2, PUT, "a"))
+        assert (model.settle("k", 1, set(), paused=paused) is None) == paused
+
+
 @pytest.mark.parametrize(
     ("writes", "shown", "allowed"),
     [

@@ -158,16 +158,18 @@ def test_what_an_eventual_keyspace_cannot_promise_is_refused_before_anything_is_
         lambda: store.delete("k", if_version=1),
         lambda: store.get("k", read="linearizable"),
         lambda: store.entry("k", read=kvstore.ReadLevel.LINEARIZABLE),
-        lambda: store.count(read="session"),
+        lambda: store.count(read="linearizable"),
         lambda: store.scan(read="linearizable"),
-        lambda: store.with_options(read="session"),
+        lambda: store.with_options(read="linearizable"),
     ]
     for call in refused:
         with pytest.raises(kvstore.UnsupportedError) as caught:
             call()
         assert caught.value.kind == "Unsupported"
     assert store.count() == 0
-    assert store.get("k", read="local") is store.get("k", read=kvstore.ReadLevel.LOCAL) is None
+    for read in ("local", kvstore.ReadLevel.LOCAL, "session", kvstore.ReadLevel.SESSION, ...):
+        assert store.get("k", read=read) is None
+        assert list(store.with_options(read=read).scan()) == []
     with pytest.raises(kvstore.InvalidArgumentError, match=r"^read: "):
         store.get("k", read="newest")
 

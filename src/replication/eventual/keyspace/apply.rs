@@ -3,6 +3,7 @@
 use super::Eventual;
 use crate::types::{
     Dot, NodeId, PartitionChanges, PartitionId, Record, SeenStep, Sequence, StateEnd, StateRecord, Timestamp,
+    VersionVector,
 };
 
 /// What became of a stretch of a peer's writes.
@@ -57,6 +58,7 @@ impl Eventual {
         guard.sidecar.raise(self.me, origin, sequence);
         drop(guard);
         self.record_conflicts(conflicts);
+        self.announce_arrival();
         refused.map_or(Applied::UpTo(sequence), |ahead_ms| Applied::Skewed { position: sequence, ahead_ms })
     }
 
@@ -68,6 +70,11 @@ impl Eventual {
     pub fn admit_state(&self, records: &[StateRecord]) -> Result<(), u64> {
         let latest = records.iter().map(|StateRecord { record, .. }| record.timestamp).max();
         self.hlc.observe(latest.unwrap_or(Timestamp::ZERO), self.now_ms(), self.max_drift_ms)
+    }
+
+    /// A state transfer is about to be merged that ends like this: from here on readers may see what only the end covers.
+    pub fn expect_end(&self, partition: PartitionId, end: &StateEnd) {
+        self.partitions.write(partition).sidecar.incoming.merge(&end.vector);
     }
 
     /// Merges a part of a state transfer that was admitted. The whole of it, and then its end, must follow before anything
@@ -98,5 +105,8 @@ impl Eventual {
         }
         guard.sidecar.dropped.merge(&end.dropped);
         guard.sidecar.is_merging = false;
+        guard.sidecar.incoming = VersionVector::new();
+        drop(guard);
+        self.announce_arrival();
     }
 }

@@ -15,6 +15,8 @@ pub(in crate::replication::eventual) struct Progress {
     pub(super) others: VersionVector,
     /// What the writers of all nodes had seen of each other.
     pub(in crate::replication::eventual) seen: SeenLog,
+    /// What the state transfer covers that is being merged: until its end the records are ahead of the vector.
+    pub(super) incoming: VersionVector,
     /// Snapshots that are being read.
     pub(in crate::replication::eventual) pins: Pins,
     /// Covers every tombstone that was dropped.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::{Replica, SessionId};
 use crate::{
     replication::eventual::{peers::Peer, session::Link, ReplicationStatus},
-    types::{Address, MemberStatus, NodeId, PeerState, PeerStatus},
+    types::{Address, Dot, MemberStatus, NodeId, PartitionId, PeerState, PeerStatus},
 };
 
 impl Replica {
@@ -18,6 +18,20 @@ impl Replica {
     pub(in super::super) fn is_drained(&self) -> bool {
         let written = self.written();
         self.links().all(|(_, link)| link.push.acknowledged() >= written)
+    }
+
+    /// Those of some writes that are not here, while their node is not connected and no connected node has more of its
+    /// writes than this one. A node that has met nobody yet gives nothing up.
+    pub(in super::super) fn out_of_reach(&self, wanted: &[(PartitionId, Dot)]) -> Vec<(PartitionId, Dot)> {
+        if !self.is_ready {
+            return Vec::new();
+        }
+        let offers = |link: &Link, (partition, dot): &(PartitionId, Dot)| {
+            let there = link.positions.get(partition).map(|position| position.vector.sequence(dot.node));
+            link.peer.node == dot.node || there > Some(self.keyspace.position(*partition, dot.node))
+        };
+        let is_out_of_reach = |wanted: &&(PartitionId, Dot)| !self.links().any(|(_, link)| offers(link, wanted));
+        wanted.iter().filter(is_out_of_reach).copied().collect()
     }
 
     /// How replication goes, at this time of the wall clock.

@@ -26,3 +26,21 @@ fn lag_is_the_time_from_a_write_to_its_acknowledgement() {
     let lag = bench.replica.status(bench.now.wall_ms).lag;
     assert_eq!((lag.samples, lag.p50_ms, lag.max_ms), (1, 7.0, 7.0));
 }
+
+#[test]
+fn a_write_is_out_of_reach_when_neither_its_node_nor_one_that_has_more_is_connected() {
+    let wanted = |node, sequence| (partition_of(b"k"), Dot { node: NodeId(node), sequence: Sequence(sequence) });
+    let mut bench = Bench::new(&[8], 10);
+    // Who has met nobody yet cannot say.
+    assert_eq!(bench.replica.out_of_reach(&[wanted(9, 1)]), []);
+    bench.accept(SessionId(1), 8, 8);
+    bench.receive(SessionId(1), positions(&[], 1));
+    assert_eq!(bench.replica.out_of_reach(&[wanted(9, 1)]), [wanted(9, 1)]);
+    assert_eq!(bench.replica.out_of_reach(&[wanted(8, 1), wanted(9, 1)]), [wanted(9, 1)]);
+    bench.accept(SessionId(2), 9, 9);
+    assert_eq!(bench.replica.out_of_reach(&[wanted(9, 1)]), []);
+    bench.handle(Event::Closed { session: SessionId(2), problem: None });
+    assert_eq!(bench.replica.out_of_reach(&[wanted(9, 1)]), [wanted(9, 1)]);
+    bench.receive(SessionId(1), positions(&[(9, 1)], 1));
+    assert_eq!(bench.replica.out_of_reach(&[wanted(9, 1)]), []);
+}

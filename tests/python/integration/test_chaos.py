@@ -1,0 +1,148 @@
+"""Random kills, pauses and network cuts under random puts and deletes; then calm, and everything must be right again.
+
+`KVSTORE_CHAOS_SECONDS=600` makes it long; `KVSTORE_CHAOS_SEED` repeats the schedule of a run (not its timing). Networks
+are cut where that is possible (Linux, root, namespaces); elsewhere there are kills and pauses only, and it says so.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+from typing import Any, Iterator, List, Set, Tuple
+
+import pytest
+
+import kvstore
+
+from .chaos import Faults, Session
+from .churn import CALL_SECONDS, Gate, Writer
+from .harness import Cluster
+from .network import Network, NetworkedCluster, missing
+
+SECONDS = float(os.environ.get("KVSTORE_CHAOS_SECONDS", "10"))
+SEED = int(os.environ.get("KVSTORE_CHAOS_SEED") or random.SystemRandom().randrange(2**32))
+
+NODES = 4
+WRITERS = 3
+SESSIONS = 2
+KEYS_PER_WRITER = 200
+
+# Between two calms.
+ROUND_SECONDS = 20.0
+SETTLE_SECONDS = 60.0
+
+
+@pytest.fixture
+def battlefield() -> Iterator[Cluster]:
+    """Connected nodes, on a network that can be cut if there is one."""
+    lacking = missing()
+    if lacking:
+        print(f"no network is cut: {lacking} is missing")  # noqa: T201 - shown on failure, and with -s
+        made = Cluster()
+        try:
+            yield made.start(NODES)
+        finally:
+            made.stop()
+        return
+    with Network(NODES) as network:
+        made = NetworkedCluster(network)
+        try:
+            yield made.start(NODES)
+        finally:
+            made.stop()
+
+
+class Chaos:
+    """Writers and sessions at work, faults, and the check whenever everything rests."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self.cluster = cluster
+        self.gate = Gate(WRITERS + SESSIONS)
+        self.writers = [Writer(number, SEED, KEYS_PER_WRITER, cluster, self.gate) for number in range(WRITERS)]
+        self.sessions = [Session(number, SEED, cluster, self.gate) for number in range(SESSIONS)]
+        self.faults = Faults(cluster, SEED)
+
+    def run(self, seconds: float) -> None:
+        """Fight in rounds."""
+        for thread in [*self.writers, *self.sessions]:
+            thread.start()
+        left = seconds
+        while left > 0:
+            self.faults.run(min(left, ROUND_SECONDS))
+            left -= ROUND_SECONDS
+            self.faults.heal()
+            self.check()
+
+    def check(self) -> None:
+        """In the calm: all nodes up, connected and equal, and they show what the writers may expect."""
+        self.gate.close(CALL_SECONDS + 10)
+        for thread in [*self.writers, *self.sessions]:
+            if thread.error is not None:
+                raise thread.error
+        self.cluster.wait_connected(SETTLE_SECONDS)
+        self.cluster.wait_equal(timeout=SETTLE_SECONDS)
+        with self.cluster.client(0) as client:
+            shown = {entry.key: entry.value for entry in client.scan("churn/")}
+        wrong: List[str] = []
+        for writer in self.writers:
+            for key in writer.keys:
+                problem = writer.model.settle(key, shown.pop(key, None), self.faults.killed, paused=True)
+                wrong += [problem] if problem else []
+        assert not wrong, wrong[:5]
+        assert not shown, "keys that nobody wrote"
+        self._check_journals()
+        self.faults.killed.clear()
+        self.gate.open()
+
+    def _check_journals(self) -> None:
+        """A write that lost a race is in one journal only, that of the node which had acknowledged it."""
+        if not hasattr(kvstore.Client, "conflicts"):
+            return
+        found: Set[Tuple[str, int]] = set()
+        for index, node in enumerate(self.cluster.nodes):
+            with self.cluster.client(index) as client:
+                conflicts: List[Any] = list(client.conflicts())
+            for conflict in conflicts:
+                assert conflict.where == node.node, conflict
+                if conflict.lost is not None:
+                    name = (conflict.key, conflict.lost.version)
+                    assert name not in found, conflict
+                    found.add(name)
+
+    def end(self) -> None:
+        """Send everybody home."""
+        self.faults.heal()
+        self.gate.end()
+        for thread in [*self.writers, *self.sessions]:
+            if thread.is_alive():
+                thread.join(CALL_SECONDS)
+
+    def summary(self) -> str:
+        """What happened, in figures."""
+        faults = ", ".join(f"{count} {kind}" for kind, count in sorted(self.faults.counts.items()))
+        reads = sum(session.reads for session in self.sessions)
+        losses = sum(session.losses for session in self.sessions)
+        failures = sum(session.failures for session in self.sessions)
+        return (
+            f"{faults}; {self.acknowledged:,} writes acknowledged, {reads:,} session reads, "
+            f"{failures} session calls failed, {losses} of them told of a loss"
+        )
+
+    @property
+    def acknowledged(self) -> int:
+        """Writes that somebody took."""
+        return sum(writer.acknowledged for writer in self.writers)
+
+
+@pytest.mark.timeout(2 * SECONDS + 4 * SETTLE_SECONDS)
+def test_what_was_acknowledged_survives_chaos(battlefield: Cluster) -> None:
+    print(f"REPRODUCE: KVSTORE_CHAOS_SEED={SEED} KVSTORE_CHAOS_SECONDS={SECONDS:g}")  # noqa: T201 - shown on failure
+    chaos = Chaos(battlefield)
+    try:
+        chaos.run(SECONDS)
+    finally:
+        chaos.end()
+        print(chaos.summary())  # noqa: T201 - shown on failure, and with -s
+    assert sum(chaos.faults.counts.values()) >= max(3, SECONDS / 5), "too few faults: no run"
+    assert chaos.acknowledged > 20 * SECONDS, "too few writes: no run"
+    assert sum(session.reads for session in chaos.sessions) > 20 * SECONDS, "too few session reads: no run"
