@@ -23,8 +23,8 @@ mod retention;
 mod serve;
 mod session;
 mod shell;
-mod snapshot;
 mod skew;
+mod snapshot;
 mod stability;
 mod view;
 

@@ -75,10 +75,7 @@ impl View {
 
     /// As told to peers.
     pub(super) fn membership(&self) -> Membership {
-        Membership {
-            members: self.others.values().cloned().collect(),
-            removed: self.removed.iter().copied().collect(),
-        }
+        Membership { members: self.others.values().cloned().collect(), removed: self.removed.iter().copied().collect() }
     }
 
     /// An order-independent hash of the removed nodes.

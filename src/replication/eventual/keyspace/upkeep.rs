@@ -45,6 +45,12 @@ impl Eventual {
         guard.sidecar.dropped_until.max(guard.records.newest_tombstone(told).unwrap_or(Timestamp::ZERO))
     }
 
+    /// Loses a record, as damaged memory might.
+    #[cfg(test)]
+    pub(in crate::replication::eventual) fn lose(&self, key: &Key) {
+        self.partitions.write(crate::storage::partition_of(key)).records.forget(key);
+    }
+
     /// How old the oldest tombstone is, in milliseconds; 0: there is none.
     pub fn oldest_tombstone_ms(&self) -> u64 {
         let oldest = |partition| self.partitions.read(partition).records.oldest_tombstone();
@@ -134,9 +140,8 @@ impl Eventual {
     ) -> (usize, Option<Key>) {
         let now_ms = self.now_ms();
         let mut guard = self.partitions.write(partition);
-        let is_wanted = |record: &Record| {
-            record.is_visible(now_ms) && record.timestamp <= floor && !theirs.covers(record.dot)
-        };
+        let is_wanted =
+            |record: &Record| record.is_visible(now_ms) && record.timestamp <= floor && !theirs.covers(record.dot);
         let visited = guard.records.after(after.map(|key| key.as_slice())).take(visits_max);
         let visited: Vec<(Key, bool)> = visited.map(|(key, record)| (key.clone(), is_wanted(record))).collect();
         let mut count = 0;
