@@ -17,7 +17,7 @@ use kvstore::{
     storage::partition_of,
     types::{
         Change, Command, CommandKind, Key, KeyRange, NodeId, PageRequest, PartitionChanges, PartitionId, Record,
-        Sequence, StateRecord, Timestamp, Value, VersionVector,
+        Sequence, StateEnd, StateRecord, Timestamp, Value, VersionVector,
     },
 };
 use shuttle::{future::block_on, thread};
@@ -97,7 +97,7 @@ fn stretch(first: usize, last: usize) -> PartitionChanges {
     PartitionChanges {
         partition: partition(),
         first_sequence: Sequence(first as u64),
-        seen: Sequence::ZERO,
+        seen: Vec::new(),
         changes: peer_changes()[first - 1..last].to_vec(),
     }
 }
@@ -219,7 +219,7 @@ fn pages_and_state_show_whole_records_in_order_while_others_write() {
                 let receiver = Eventual::new(NodeId(3), Arc::new(SimulatedClock::new(NOW_MS)));
                 receiver.admit_state(&state).expect("all clocks agree");
                 receiver.apply_state(partition(), state, false);
-                receiver.adopt_vector(partition(), &vector);
+                receiver.adopt_end(partition(), &StateEnd { vector: vector.clone(), ..StateEnd::default() });
                 assert!(receiver.read(&key(2)).is_some(), "covered by {vector:?}");
                 assert_vector_is_honest(&receiver);
             }),
