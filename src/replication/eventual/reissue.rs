@@ -3,21 +3,25 @@
 //! at others not. What the other holds from before, and the first never had, is therefore written again, with a fresh
 //! stamp: it is newer knowledge than a delete that nobody remembers.
 //!
-//! Not done: a write that the two once had in common, through a third that is gone, and that one of them deleted and
-//! forgot, comes back by the repair of anti-entropy.
+//! Not done: while this is under way the older writes reach others too, by push. One who has forgotten the delete shows
+//! them then; when this node learns of the delete from a third before it has caught up, it does not write them again, and
+//! the two differ until anti-entropy repairs it. So does a write that the two once had in common through a third that is
+//! gone, and that one of them deleted and forgot.
 
 use std::collections::BTreeMap;
 
 use super::Eventual;
 use crate::{
     limits::REISSUE_VISITS_MAX,
-    types::{Key, NodeId, PartitionId, PartitionPosition, Timestamp, VersionVector},
+    types::{Key, NodeId, PartitionId, PartitionPosition, Sequence, Timestamp, VersionVector},
 };
 
 /// What is to be compared with the nodes that did not count this one when they first met.
 #[derive(Debug, Default)]
 pub(super) struct Reissues {
     strangers: BTreeMap<NodeId, Stranger>,
+    /// Comparisons that were begun, ever.
+    pub(super) begun: u64,
 }
 
 /// A node that did not count us.
@@ -54,9 +58,17 @@ impl Reissues {
     pub(super) fn hear(&mut self, keyspace: &Eventual, node: NodeId, positions: &[PartitionPosition]) {
         let Some(stranger) = self.strangers.get_mut(&node).filter(|stranger| !stranger.has_told) else { return };
         stranger.has_told = true;
+        let me = keyspace.me();
         for position in positions.iter().filter(|position| position.floor > Timestamp::ZERO) {
             let theirs = position.vector.clone();
-            if !theirs.covers_all(&keyspace.vector(position.partition)) {
+            let ours = keyspace.vector(position.partition);
+            let first_after = keyspace.outbox(position.partition, |outbox| outbox.first_after(position.floor));
+            // Most nodes that are new to a cluster have nothing but own writes, and those are fresh.
+            let is_fresh = |(origin, sequence): (NodeId, Sequence)| {
+                theirs.sequence(origin) >= sequence || (origin == me && first_after <= theirs.sequence(me).next())
+            };
+            if !ours.iter().all(is_fresh) {
+                self.begun += 1;
                 let comparison = Comparison { theirs, floor: position.floor, cursor: None };
                 stranger.open.insert(position.partition, comparison);
             }

@@ -21,6 +21,8 @@ mod report;
 mod simulation;
 mod skewed;
 #[cfg(test)]
+mod stories;
+#[cfg(test)]
 mod tests;
 mod upkeep;
 

@@ -60,13 +60,15 @@ struct Settled {
     /// The greatest low that this node has told.
     told: Timestamp,
     stable: Timestamp,
+    /// The greatest stable time there was, for people.
+    reached: Timestamp,
     covered: VersionVector,
 }
 
 /// Who counts, when the stable time is worked out.
 pub(super) struct Members<'a> {
     pub(super) me: NodeId,
-    /// `None`: there are more than this node knows.
+    /// `None`: this node does not know all.
     pub(super) others: &'a Option<BTreeSet<NodeId>>,
     pub(super) removed_digest: u64,
 }
@@ -96,6 +98,12 @@ impl Stability {
                 oldest,
             });
         }
+    }
+
+    /// A node counts from now on. What was stable without it is not any more: this node may even have been alone, and
+    /// now lacks writes that are older than what it took for stable.
+    pub(super) fn meet(&mut self) {
+        self.partitions.iter_mut().for_each(|settled| settled.stable = Timestamp::ZERO);
     }
 
     /// A node is no member any more.
@@ -135,13 +143,14 @@ impl Stability {
         settled.told = settled.told.max(low);
         let stable = heard.iter().map(|member| member.low).chain([low]).min().unwrap_or(low);
         settled.stable = settled.stable.max(stable);
+        settled.reached = settled.reached.max(settled.stable);
         let least = |origin| heard.iter().map(|member| member.vector.sequence(origin)).min();
         let entry = |(origin, sequence): (NodeId, Sequence)| (origin, least(origin).unwrap_or(sequence).min(sequence));
         settled.covered = ours.iter().map(entry).collect();
         low
     }
 
-    /// Up to which stamp every member has every write of a partition. Never goes back.
+    /// Up to which stamp every member has every write of a partition. Grows, until a new member is met.
     pub(super) fn stable(&self, partition: PartitionId) -> Timestamp {
         self.settled(partition).map_or(Timestamp::ZERO, |settled| settled.stable)
     }
@@ -157,9 +166,9 @@ impl Stability {
         self.settled(partition).map_or(Timestamp::ZERO, |settled| settled.told)
     }
 
-    /// The least stable time of all partitions.
-    pub(super) fn least(&self) -> Timestamp {
-        self.partitions.iter().map(|settled| settled.stable).min().unwrap_or(Timestamp::ZERO)
+    /// The least of the stable times that the partitions have reached.
+    pub(super) fn least_reached(&self) -> Timestamp {
+        self.partitions.iter().map(|settled| settled.reached).min().unwrap_or(Timestamp::ZERO)
     }
 
     /// The members whose writes we lack beyond `bound`, and if there are none, those who told a low before it.

@@ -58,6 +58,8 @@ def test_a_bad_setting_is_named(name: str, arguments: Any) -> None:
         ("host", {"host": "0.0.0.0"}),
         ("host", {"host": "no host"}),
         ("cluster", {"cluster": "a b"}),
+        ("max_drift", {"max_drift": 0}),
+        ("max_drift", {"max_drift": "1s"}),
         ("address", {"peers": "nonsense"}),
         ("address", {"advertise": "nonsense"}),
     ],
@@ -91,6 +93,7 @@ def test_keyword_beats_environment_beats_file_beats_default(tmp_path: pathlib.Pa
         ("prot = 1", {}, "prot"),
         ("", {"KVSTORE_PORT": "x"}, "KVSTORE_PORT"),
         ("", {"KVSTORE_INSECURE": "perhaps"}, "KVSTORE_INSECURE"),
+        ("", {"KVSTORE_MAX_DRIFT": "much"}, "KVSTORE_MAX_DRIFT"),
     ],
 )
 def test_a_bad_file_or_variable_is_named(tmp_path: pathlib.Path, text: str, env: Any, names: str) -> None:

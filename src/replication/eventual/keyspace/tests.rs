@@ -174,3 +174,104 @@ proptest! {
         prop_assert_eq!(me.conflict_counts().recorded, u64::from(!has_seen));
     }
 }
+
+fn at(node: u64, wall_ms: u64) -> (Arc<SimulatedClock>, Eventual) {
+    let clock = Arc::new(SimulatedClock::new(wall_ms));
+    let keyspace = Eventual::new(NodeId(node), Arc::clone(&clock) as Arc<dyn Clock>);
+    (clock, keyspace)
+}
+
+fn put(keyspace: &Eventual, ttl_ms: Option<u64>) -> Timestamp {
+    let kind = CommandKind::Put { value: Value::new(b"v").unwrap(), flags: 0, ttl_ms };
+    keyspace.write(Command { key: Key::new(b"k").unwrap(), kind }).unwrap().version
+}
+
+fn own(keyspace: &Eventual) -> PartitionChanges {
+    keyspace.own_changes(partition_of(b"k"), NodeId(99), Sequence(1), (100, usize::MAX)).unwrap()
+}
+
+#[test]
+fn a_stretch_ends_before_the_first_write_that_is_stamped_too_far_ahead() {
+    let (ahead_clock, ahead) = at(1, 100_000);
+    put(&ahead, None);
+    ahead_clock.set_wall_ms(170_000);
+    put(&ahead, None);
+    put(&ahead, None);
+    let (clock, me) = at(2, 100_000);
+    let stretch = own(&ahead);
+    let skewed = Applied::Skewed { position: Sequence(1), ahead_ms: 70_000 };
+    assert_eq!(me.apply_changes(NodeId(1), stretch.clone()), skewed);
+    assert_eq!(me.tick().millis(), 100_000, "the clock has not moved");
+    clock.set_wall_ms(160_001);
+    assert_eq!(me.apply_changes(NodeId(1), stretch), Applied::UpTo(Sequence(3)));
+    assert_eq!(me.read(b"k").map(|record| record.dot.sequence), Some(Sequence(3)));
+}
+
+#[test]
+fn state_is_admitted_whole_or_not_at_all() {
+    let (_, me) = at(2, 100_000);
+    let record = |wall_ms| StateRecord {
+        key: Key::new(b"k").unwrap(),
+        record: Record {
+            value: None,
+            flags: 0,
+            timestamp: Timestamp::from_millis(wall_ms),
+            dot: Dot { node: NodeId(1), sequence: Sequence(1) },
+            expires_ms: None,
+        },
+    };
+    assert_eq!(me.admit_state(&[record(1), record(110_001)]), Err(10_001));
+    assert_eq!(me.tick().millis(), 100_000);
+    assert_eq!(me.admit_state(&[record(110_000), record(1)]), Ok(()));
+    assert_eq!(me.admit_state(&[]), Ok(()));
+    assert!(me.tick().millis() >= 110_000);
+}
+
+#[test]
+fn a_sweep_ends_what_has_expired_and_loses_against_every_other_write() {
+    let partition = partition_of(b"k");
+    let (clock, sweeper) = at(9, 100_000);
+    let ended = put(&sweeper, Some(1000));
+    clock.set_wall_ms(101_999);
+    sweeper.sweep(partition, Duration::from_secs(1));
+    assert_eq!((sweeper.expired(), sweeper.stats().keys), (0, 1), "the grace is not over");
+    // Another node has seen the value and put it again in the same breath, before it expired.
+    let (_, other) = at(1, 100_000);
+    other.apply_changes(NodeId(9), own(&sweeper));
+    let later = put(&other, None);
+    clock.set_wall_ms(102_000);
+    sweeper.sweep(partition, Duration::from_secs(1));
+    sweeper.sweep(partition, Duration::from_secs(1));
+    assert_eq!((sweeper.expired(), sweeper.stats().keys, sweeper.stats().tombstones), (1, 0, 1));
+    let tombstone = sweeper.records(partition, |records| records.get(b"k").cloned()).unwrap();
+    assert!(ended < tombstone.timestamp && tombstone.timestamp < later, "{tombstone:?}");
+    assert!(tombstone.expires_ms.is_some());
+    other.apply_changes(NodeId(9), own(&sweeper));
+    sweeper.apply_changes(NodeId(1), own(&other));
+    assert_eq!(sweeper.read(b"k").map(|record| record.timestamp), Some(later));
+    assert_eq!(sweeper.read(b"k"), other.read(b"k"));
+    assert!(put(&sweeper, None) > later, "and the node goes on");
+}
+
+#[test]
+fn a_tombstone_is_dropped_when_it_is_stable_covered_and_old_and_never_comes_back() {
+    let partition = partition_of(b"k");
+    let (clock, me) = at(1, 100_000);
+    put(&me, None);
+    me.write(Command { key: Key::new(b"k").unwrap(), kind: CommandKind::Delete }).unwrap();
+    let (stable, all) = (me.tick(), me.vector(partition));
+    let grace = Duration::from_secs(30);
+    let drop_with = |stable, covered: &VersionVector| me.drop_tombstones(partition, stable, covered, grace);
+    assert_eq!(drop_with(stable, &all), 0, "too young");
+    clock.advance(Duration::from_secs(31));
+    assert_eq!(drop_with(Timestamp::ZERO, &all), 0, "not stable");
+    assert_eq!(drop_with(stable, &VersionVector::new()), 0, "not covered by all");
+    assert_eq!(drop_with(stable, &all), 1);
+    assert_eq!((me.stats().tombstones, me.dropped(partition).sequence(NodeId(1))), (0, Sequence(2)));
+    // A late piece of state with the value that was deleted.
+    let dot = Dot { node: NodeId(1), sequence: Sequence(1) };
+    let value = Some(Value::new(b"v").unwrap());
+    let record = Record { value, flags: 0, timestamp: Timestamp(1), dot, expires_ms: None };
+    me.apply_state(partition, vec![StateRecord { key: Key::new(b"k").unwrap(), record }], false);
+    assert_eq!(me.read(b"k"), None);
+}

@@ -45,6 +45,12 @@ impl Eventual {
         guard.sidecar.dropped_until.max(guard.records.newest_tombstone(told).unwrap_or(Timestamp::ZERO))
     }
 
+    /// Loses a record, as damaged memory might.
+    #[cfg(test)]
+    pub(in crate::replication::eventual) fn lose(&self, key: &Key) {
+        self.partitions.write(crate::storage::partition_of(key)).records.forget(key);
+    }
+
     /// How old the oldest tombstone is, in milliseconds; 0: there is none.
     pub fn oldest_tombstone_ms(&self) -> u64 {
         let oldest = |partition| self.partitions.read(partition).records.oldest_tombstone();

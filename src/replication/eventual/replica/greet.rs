@@ -78,6 +78,7 @@ impl Replica {
         if !self.view.see(member) {
             return;
         }
+        self.stability.meet();
         let first = |partition| {
             let told = self.stability.told(partition);
             self.keyspace.outbox(partition, |outbox| outbox.first_after(told))

@@ -1,6 +1,8 @@
 //! A whole cluster in one thread: replicas on a network that delays, reorders between sessions, loses and cuts, all drawn
 //! from one seed. What happens is checked against everything that was ever written.
 
+mod clocks;
+
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use rand::{rngs::StdRng, Rng, SeedableRng};
@@ -46,6 +48,8 @@ pub(super) struct Simulation {
     wires: Vec<Wire>,
     outbox_writes_max: usize,
     bounds: Bounds,
+    /// There were nodes with old writes that others had never heard of.
+    pub(super) were_apart: bool,
     /// How far the wall clock of each port is off. By port, because of two incarnations the one born later stands.
     pub(super) offsets_ms: BTreeMap<u16, i64>,
     /// How often each rare path was taken: a test that never took one proves nothing about it.
@@ -105,8 +109,15 @@ impl Simulation {
             outbox_writes_max,
             bounds,
             offsets_ms,
+            were_apart: false,
             counts: BTreeMap::new(),
         }
+    }
+
+    /// One without bad clocks, for a story that is told step by step.
+    pub(super) fn calm(seed: u64) -> Simulation {
+        let offsets_ms = BTreeMap::new();
+        Simulation { offsets_ms, bounds: BOUNDS, outbox_writes_max: 1000, ..Simulation::new(seed) }
     }
 
     /// A new incarnation at this port.
@@ -170,25 +181,6 @@ impl Simulation {
         for event in std::mem::take(&mut node.waiting) {
             self.handle(port, event);
         }
-    }
-
-    /// Sets all clocks right, up to half a second.
-    pub(super) fn correct_clocks(&mut self) {
-        for offset_ms in self.offsets_ms.values_mut() {
-            *offset_ms = (*offset_ms).clamp(-500, 500);
-        }
-        for (port, node) in &self.nodes {
-            node.clock.set_wall_ms(self.wall_ms(*port));
-        }
-    }
-
-    fn wall_ms(&self, port: u16) -> u64 {
-        (WALL_MS + self.now_ms).saturating_add_signed(self.offsets_ms.get(&port).copied().unwrap_or(0))
-    }
-
-    /// What no wall clock has shown yet.
-    pub(super) fn highest_wall_ms(&self) -> u64 {
-        WALL_MS + self.now_ms + BAD_OFFSET_MS as u64
     }
 
     /// A client's write, acknowledged when this returns.

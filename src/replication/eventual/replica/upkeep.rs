@@ -38,7 +38,9 @@ impl Replica {
         // Before any vector is read: see the field.
         let clock = self.keyspace.tick();
         let removed_digest = self.view.removed_digest();
-        let members = Members { me: self.me.node, others: &self.view.others(), removed_digest };
+        // One that has not caught up with anybody yet is not alone: it does not know the others.
+        let others = self.view.others().filter(|_| self.is_ready);
+        let members = Members { me: self.me.node, others: &others, removed_digest };
         let mut told = Vec::new();
         for partition in partitions {
             let standing = self.keyspace.standing(partition);
@@ -59,7 +61,7 @@ impl Replica {
     /// How far the least stable time of all partitions is behind the wall clock, in milliseconds.
     pub(super) fn stable_lag_ms(&self, now_ms: u64) -> u64 {
         // Before this node began there was nothing to hold back.
-        now_ms.saturating_sub(self.stability.least().millis().max(self.me.born_ms))
+        now_ms.saturating_sub(self.stability.least_reached().millis().max(self.me.born_ms))
     }
 
     /// Names the members that hold stability back for long, and warns when they change.

@@ -70,6 +70,17 @@ fn a_member_that_is_away_holds_back_and_the_stable_time_never_returns() {
 }
 
 #[test]
+fn what_was_stable_alone_is_not_with_others() {
+    let mut stability = Stability::new();
+    assert_eq!(settle(&mut stability, &[], 100, &[]), (100, 100));
+    stability.meet();
+    assert_eq!(stability.stable(FIRST), Timestamp::ZERO);
+    stability.hear(NodeId(2), &told(50, &[(2, 3)], 50));
+    assert_eq!(settle(&mut stability, &[], 110, &[2]), (0, 0));
+    assert_eq!(settle(&mut stability, &[(2, 3)], 120, &[2]), (50, 50));
+}
+
+#[test]
 fn writes_of_the_gone_that_another_has_hold_back_until_they_are_here() {
     let mut stability = Stability::new();
     stability.hear(NodeId(2), &told(100, &[(9, 4)], 100));
@@ -99,5 +110,5 @@ fn without_knowing_all_members_nothing_is_stable() {
     let mut stability = Stability::new();
     let members = Members { me: ME, others: &None, removed_digest: 0 };
     assert_eq!(stability.settle(FIRST, &vector(&[]), Timestamp(100), &members), Timestamp::ZERO);
-    assert_eq!(stability.least(), Timestamp::ZERO);
+    assert_eq!(stability.least_reached(), Timestamp::ZERO);
 }
