@@ -8,6 +8,7 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{ready, Context, Poll},
+    time::Duration,
     vec,
 };
 
@@ -18,9 +19,10 @@ use tonic::{Status, Streaming};
 use super::phase::{Phase, PhaseWatch};
 use crate::{
     error::Result,
+    faults::is_mutant,
     limits::{check_batch, PIPELINE_ANSWER_BYTES_TARGET},
     replication::{eventual::Eventual, execute},
-    types::{Answer, Operation},
+    types::{Answer, Operation, Timestamp, Written},
     wire::{
         kv::{decode_operation, encode_result, AnswerKind},
         v1,
@@ -74,6 +76,9 @@ impl Pipeline {
 
     fn execute(&self, operation: Operation) -> Result<Answer> {
         self.phase.check_serving()?;
+        if is_mutant("ack_before_applying") && operation.is_write() {
+            return Ok(apply_later(self.keyspace.clone(), operation));
+        }
         execute(&self.keyspace, operation)
     }
 
@@ -99,6 +104,20 @@ impl Stream for Pipeline {
             }
         }
     }
+}
+
+/// A known mistake, see [`crate::faults`]: the answer to a write that is applied later, if the node lives so long. The
+/// version is the one that the write would probably get.
+fn apply_later(keyspace: Arc<Eventual>, operation: Operation) -> Answer {
+    let version = match &operation {
+        Operation::Write(command) => keyspace.read(&command.key).map_or(Timestamp(1), |record| record.timestamp.next()),
+        Operation::Get { .. } | Operation::Count(_) | Operation::Scan { .. } | Operation::Ping => Timestamp::ZERO,
+    };
+    tokio::spawn(async move {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        execute(&keyspace, operation)
+    });
+    Answer::Written(Written { version, existed: false })
 }
 
 /// `stream` until `end` returns, also while the stream has more.

@@ -3,6 +3,7 @@
 use std::num::NonZeroU64;
 
 use super::{Dot, NodeId, Timestamp, Value};
+use crate::faults::is_mutant;
 
 /// One version of a key: a value or a tombstone, when it was written, by which write, and when it ends.
 ///
@@ -31,6 +32,9 @@ impl Record {
 
     /// Whether this version replaces `other` in a merge.
     pub fn supersedes(&self, other: &Record) -> bool {
+        if is_mutant("merge_by_arrival") {
+            return self.rank() != other.rank();
+        }
         self.rank() > other.rank()
     }
 
