@@ -35,6 +35,8 @@ pub enum Outcome {
         version: u64,
         by: Option<NodeId>,
     },
+    /// Done, at a version that the answer does not tell.
+    Done,
     /// A definite error: it has had no effect and will have none.
     Refused,
     Unknown,
@@ -53,7 +55,7 @@ impl Write {
     pub fn rank(&self) -> Option<(u64, NodeId)> {
         match self.outcome {
             Outcome::Acked { version, by } => Some((version, by.unwrap_or(NodeId(0)))),
-            Outcome::Pending | Outcome::Refused | Outcome::Unknown => None,
+            Outcome::Pending | Outcome::Done | Outcome::Refused | Outcome::Unknown => None,
         }
     }
 }
@@ -111,7 +113,7 @@ impl History {
             can_end
                 && match write.outcome {
                     Outcome::Acked { version: ended, .. } => ended >= version,
-                    Outcome::Pending | Outcome::Unknown => true,
+                    Outcome::Pending | Outcome::Done | Outcome::Unknown => true,
                     Outcome::Refused => false,
                 }
         })
@@ -168,7 +170,7 @@ impl Judge {
         self.history.writes[index].outcome = outcome;
         match outcome {
             Outcome::Pending => {}
-            Outcome::Acked { .. } => self.history.counts.acked += 1,
+            Outcome::Acked { .. } | Outcome::Done => self.history.counts.acked += 1,
             Outcome::Refused => self.history.counts.refused += 1,
             Outcome::Unknown => self.history.counts.unknown += 1,
         }

@@ -2,7 +2,11 @@
 
 use std::{cell::Cell, cell::RefCell, process::ExitCode, rc::Rc, sync::Arc, time::Duration};
 
-use kvstore::{node::Running, types::PeerState};
+use kvstore::{
+    limits::{REDIAL_MAX, SESSION_SILENCE_MAX},
+    node::Running,
+    types::PeerState,
+};
 use turmoil::{Builder, Sim};
 
 use super::{
@@ -24,6 +28,9 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// Within this a healed cluster has to agree: the keepalives of connections that lost a segment, the longest back-off,
 /// and fetching state, one after the other.
 const CONVERGE_MAX: Duration = Duration::from_secs(45);
+
+/// After this nothing is left of what was broken: connections that lost a segment have been given up, and opened again.
+const SETTLE: Duration = SESSION_SILENCE_MAX.saturating_add(REDIAL_MAX);
 
 /// Within this a write in a healed and idle cluster is everywhere (EV-5).
 const LAG_MAX: Duration = Duration::from_secs(2);
@@ -116,6 +123,13 @@ impl Scene {
             return Ok(());
         }
         self.report.converged_ms = Some((sim.elapsed() - healed).as_millis() as u64);
+        let settled = sim.elapsed() + SETTLE;
+        while sim.elapsed() < settled {
+            self.step(sim)?;
+        }
+        if !self.converge(sim, settled)? {
+            return Ok(());
+        }
         self.shared.phase.set(Phase::Serve);
         while !self.step(sim)? {}
         let served = sim.elapsed();

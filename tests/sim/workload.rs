@@ -147,14 +147,18 @@ impl Worker {
     fn record(&mut self, key: &str, index: Option<usize>, result: Result<Answer>, by: Option<NodeId>) {
         let mut judge = self.shared.judge.borrow_mut();
         match (index, result) {
+            // The answer to a touch tells no version; that of a missing key wrote nothing.
             (Some(index), Ok(Answer::Written(written))) if written.version == Timestamp::ZERO => {
-                judge.wrote(now(), index, Outcome::Refused);
+                judge.wrote(now(), index, if written.existed { Outcome::Done } else { Outcome::Refused });
             }
             (Some(index), Ok(Answer::Written(written))) => {
                 judge.wrote(now(), index, Outcome::Acked { version: written.version.0, by });
             }
             (Some(index), Err(error)) if error.is_maybe_applied() => judge.wrote(now(), index, Outcome::Unknown),
-            (Some(index), Err(_)) => judge.wrote(now(), index, Outcome::Refused),
+            (Some(index), Err(error)) => {
+                judge.note(now(), &format!("refused: {error}"));
+                judge.wrote(now(), index, Outcome::Refused);
+            }
             (None, Ok(Answer::Entry(entry))) => {
                 let found = entry.map(|entry| (entry.version.0, String::from_utf8_lossy(&entry.value).into_owned()));
                 judge.read(now(), &Read { client: self.number, key: key.to_string(), found, by });
