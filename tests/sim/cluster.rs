@@ -19,7 +19,7 @@ use tokio::sync::Notify;
 use turmoil::Sim;
 
 use super::{
-    doors::{Contact, SimClock, SimTransport},
+    doors::{Contact, SimClock, SimTransport, Traffic},
     plan::{mix, Plan},
 };
 
@@ -77,13 +77,14 @@ impl Host {
 /// Every host that runs nodes.
 pub struct Hosts {
     pub nodes: Vec<Host>,
+    pub traffic: Arc<Traffic>,
     seed: u64,
 }
 
 impl Hosts {
     pub fn new(plan: &Plan) -> Arc<Hosts> {
         let nodes = (0..plan.nodes).map(|number| Host::new(format!("n{number}"))).collect();
-        Arc::new(Hosts { nodes, seed: plan.seed })
+        Arc::new(Hosts { nodes, traffic: Arc::default(), seed: plan.seed })
     }
 
     /// The nodes that are there.

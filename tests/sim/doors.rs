@@ -4,10 +4,12 @@
 use std::{
     io,
     net::Ipv4Addr,
+    pin::Pin,
     sync::{
         atomic::{AtomicU64, Ordering},
         Arc,
     },
+    task::{Context, Poll},
     time::Duration,
 };
 
@@ -16,9 +18,10 @@ use kvstore::{
     types::{Address, NodeId},
 };
 use parking_lot::Mutex;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use turmoil::net::{TcpListener, TcpStream};
 
-use super::cluster::Hosts;
+use super::{cluster::Hosts, plan::mix};
 
 /// The wall clock of a host without skew when the simulation starts: 2026-01-01.
 pub const EPOCH_MS: u64 = 1_767_225_600_000;
@@ -116,7 +119,8 @@ impl Transport for SimTransport {
     fn listen<'a>(&'a self, _host: &'a str, port: u16) -> BoxFuture<'a, io::Result<Box<dyn Listener>>> {
         Box::pin(async move {
             let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).await?;
-            Ok(Box::new(SimListener { listener, port }) as Box<dyn Listener>)
+            let traffic = self.hosts.traffic.clone();
+            Ok(Box::new(SimListener { listener, port, traffic }) as Box<dyn Listener>)
         })
     }
 
@@ -124,7 +128,7 @@ impl Transport for SimTransport {
         Box::pin(async move {
             let stream = TcpStream::connect((to.host(), to.port())).await?;
             *self.contact.lock() = self.hosts.incarnation(to);
-            Ok(Box::new(stream) as Box<dyn Connection>)
+            Ok(Box::new(SimStream { stream, traffic: self.hosts.traffic.clone() }) as Box<dyn Connection>)
         })
     }
 }
@@ -132,17 +136,72 @@ impl Transport for SimTransport {
 struct SimListener {
     listener: TcpListener,
     port: u16,
+    traffic: Arc<Traffic>,
 }
 
 impl Listener for SimListener {
     fn accept(&mut self) -> BoxFuture<'_, io::Result<(Box<dyn Connection>, String)>> {
         Box::pin(async move {
             let (stream, peer) = self.listener.accept().await?;
+            let stream = SimStream { stream, traffic: self.traffic.clone() };
             Ok((Box::new(stream) as Box<dyn Connection>, peer.ip().to_string()))
         })
     }
 
     fn port(&self) -> u16 {
         self.port
+    }
+}
+
+/// What goes over all connections together: when each segment was sent and how many there were. Their lengths are left
+/// out, because an HTTP head carries the date.
+#[derive(Default)]
+pub struct Traffic {
+    count: AtomicU64,
+    hash: AtomicU64,
+}
+
+impl Traffic {
+    pub fn count(&self) -> u64 {
+        self.count.load(Ordering::Relaxed)
+    }
+
+    pub fn hash(&self) -> u64 {
+        self.hash.load(Ordering::Relaxed)
+    }
+
+    fn note(&self) {
+        let now = turmoil::sim_elapsed().unwrap_or_default().as_nanos() as u64;
+        self.count.fetch_add(1, Ordering::Relaxed);
+        self.hash.store(mix(&[self.hash(), now]), Ordering::Relaxed);
+    }
+}
+
+struct SimStream {
+    stream: TcpStream,
+    traffic: Arc<Traffic>,
+}
+
+impl AsyncRead for SimStream {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for SimStream {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write(cx, buf);
+        if written.is_ready() {
+            self.traffic.note();
+        }
+        written
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }

@@ -141,6 +141,8 @@ fn print_table(total: &Total, took: Duration) -> bool {
         sum(|r| r.counts.unknown),
         sum(|r| r.counts.refused)
     );
+    println!("excused        {} acknowledged writes that died with their node", sum(|r| r.excused));
+    println!("segments       {}", sum(|r| r.segments));
     println!("reads          {}, {} failed", sum(|r| r.counts.reads), sum(|r| r.counts.reads_failed));
     println!("faults         {}", faults.join(", "));
     println!("convergence    {}", spread(reports().filter_map(|report| report.converged_ms)));

@@ -207,6 +207,11 @@ impl Judge {
         self.ask(at, |invariant, history| invariant.on_end(nodes, history));
     }
 
+    /// Acknowledged writes that were let off being kept.
+    pub fn excused(&self) -> u64 {
+        self.invariants.iter().map(|invariant| invariant.excused()).sum()
+    }
+
     pub fn violated(&mut self, at: Duration, text: &str) {
         if self.violations.len() < VIOLATIONS_MAX {
             self.violations.push(format!("{text} (at {:.3} s)", at.as_secs_f64()));

@@ -36,9 +36,6 @@ enum Mended {
     Clock(usize),
 }
 
-/// The longest wait for something to be mended; beyond every silence and back-off of the nodes.
-const MEND_MAX_MS: u64 = 9000;
-
 /// How far a wall clock jumps: twice beyond what a node lets a peer's clock be ahead.
 const JUMP_MAX_MS: i64 = 20_000;
 
@@ -176,7 +173,7 @@ impl Nemesis {
                 let rate_ppm = self.rng.random_range(-500_000..1_000_000);
                 self.note(sim, &format!("clock of {node} gains {rate_ppm}"));
                 self.shared.hosts.nodes[node].clock.set_rate(sim.elapsed(), rate_ppm);
-                self.later(sim, MEND_MAX_MS, Mended::Clock(node));
+                self.later(sim, self.shared.plan.mend_max_ms, Mended::Clock(node));
                 true
             }
         }
@@ -199,7 +196,7 @@ impl Nemesis {
             sim.repair(name.as_str(), other.as_str());
         }
         self.shared.judge.borrow_mut().died(sim.elapsed(), &self.shared.hosts.live());
-        self.later(sim, MEND_MAX_MS, Mended::Restart(node));
+        self.later(sim, self.shared.plan.mend_max_ms, Mended::Restart(node));
         true
     }
 
@@ -258,7 +255,7 @@ impl Nemesis {
             }
             self.links.insert(pair(a, b), how);
         }
-        self.later(sim, MEND_MAX_MS, Mended::Links(links));
+        self.later(sim, self.shared.plan.mend_max_ms, Mended::Links(links));
         true
     }
 

@@ -83,6 +83,8 @@ pub struct Plan {
     pub late: Vec<Duration>,
     /// How long chaos lasts.
     pub chaos: Duration,
+    /// The longest wait for something broken to be mended. In long runs it is beyond every retention of the nodes.
+    pub mend_max_ms: u64,
     pub faults: Vec<Fault>,
     /// Between two faults, on average.
     pub fault_every: Duration,
@@ -113,6 +115,8 @@ impl Plan {
         if rng.random_bool(0.4) {
             late[nodes - 1] = Duration::from_millis(rng.random_range(1000..12_000));
         }
+        let is_long = rng.random_bool(0.15);
+        let chaos_ms = if is_long { 50_000..70_000 } else { 10_000..20_000 };
         Plan {
             seed,
             nodes,
@@ -120,10 +124,11 @@ impl Plan {
             keys: [3, 12, 40][rng.random_range(0..3)],
             peers,
             late,
-            chaos: Duration::from_millis(rng.random_range(10_000..20_000)),
+            chaos: Duration::from_millis(rng.random_range(chaos_ms)),
+            mend_max_ms: if is_long { 45_000 } else { 9000 },
             faults,
             fault_every: Duration::from_millis(rng.random_range(400..2500)),
-            think_max_ms: [20, 80, 250][rng.random_range(0..3)],
+            think_max_ms: [20, 80, 250][rng.random_range(0..3)] * if is_long { 3 } else { 1 },
             padding_max: [0, 100, 20_000][rng.random_range(0..3)],
             latency_ms: (rng.random_range(1..4), rng.random_range(5..40)),
         }

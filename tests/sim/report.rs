@@ -12,6 +12,10 @@ pub struct Report {
     /// From the moment when all was healed.
     pub converged_ms: Option<u64>,
     pub lags_ms: Vec<u64>,
+    /// Acknowledged writes that died with their node before anybody else had them.
+    pub excused: u64,
+    /// What went over the simulated network.
+    pub segments: u64,
     pub virtual_ms: u64,
     pub trace_hash: u64,
     /// Too little happened for the run to tell anything.
@@ -31,11 +35,13 @@ impl Report {
         format!(
             "{{\"seed\":{},\"parameters\":\"{}\",\"acked\":{acked},\"refused\":{refused},\"unknown\":{unknown},\
              \"reads\":{reads},\"reads_failed\":{reads_failed},\"faults\":{:?},\"converged_ms\":{converged_ms},\
-             \"lags_ms\":{:?},\"virtual_ms\":{},\"trace_hash\":{},\"is_unknown\":{},\"violations\":[{}]}}",
+             \"lags_ms\":{:?},\"excused\":{},\"segments\":{},\"virtual_ms\":{},\"trace_hash\":{},\"is_unknown\":{},\"violations\":[{}]}}",
             self.seed,
             self.parameters,
             self.faults,
             self.lags_ms,
+            self.excused,
+            self.segments,
             self.virtual_ms,
             self.trace_hash,
             u8::from(self.is_unknown),
@@ -64,6 +70,8 @@ impl Report {
             faults: numbers("faults")?,
             converged_ms: number("converged_ms"),
             lags_ms: numbers("lags_ms")?,
+            excused: number("excused")?,
+            segments: number("segments")?,
             virtual_ms: number("virtual_ms")?,
             trace_hash: number("trace_hash")?,
             is_unknown: number("is_unknown")? == 1,

@@ -13,7 +13,7 @@ use super::{
     cluster::Hosts,
     history::{held, Judge},
     nemesis::Nemesis,
-    plan::{Fault, Plan},
+    plan::{mix, Fault, Plan},
     report::Report,
     workload::{Phase, Shared, Worker},
 };
@@ -203,7 +203,9 @@ impl Scene {
         report.counts = judge.history.counts;
         report.faults = Fault::ALL.map(|fault| self.nemesis.counts.get(fault.name()).copied().unwrap_or(0)).to_vec();
         report.virtual_ms = now.as_millis() as u64;
-        report.trace_hash = judge.trace_hash();
+        report.excused = judge.excused();
+        report.segments = self.shared.hosts.traffic.count();
+        report.trace_hash = mix(&[judge.trace_hash(), self.shared.hosts.traffic.hash()]);
         report.violations = std::mem::take(&mut judge.violations);
         let is_too_little = report.counts.acked < ACKED_MIN || report.faults.iter().sum::<u64>() < FAULTS_MIN;
         report.is_unknown = report.violations.is_empty() && is_too_little;

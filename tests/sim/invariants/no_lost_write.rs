@@ -65,6 +65,10 @@ impl Invariant for NoLostWrite {
         Ok(())
     }
 
+    fn excused(&self) -> u64 {
+        self.excused.len() as u64
+    }
+
     fn on_end(&mut self, nodes: &[Arc<Running>], history: &History) -> Verdict {
         let Some(node) = nodes.first() else { return Ok(()) };
         for (index, write) in history.writes.iter().enumerate() {
