@@ -65,12 +65,11 @@ impl ClockState {
 }
 
 impl SimClock {
-    /// Moves the wall clock, in either direction.
-    pub fn jump(&self, now: Duration, by_ms: i64) {
+    /// Sets the wall clock so far ahead of the right time, or behind it.
+    pub fn jump(&self, now: Duration, ahead_ms: i64) {
         let mut state = self.state.lock();
-        state.now = state.now.max(now);
-        let (ahead_us, rate_ppm) = (state.ahead_us() + by_ms * 1000, state.rate_ppm);
-        state.set(now, ahead_us, rate_ppm);
+        let rate_ppm = state.rate_ppm;
+        state.set(now, ahead_ms * 1000, rate_ppm);
     }
 
     /// Lets the wall clock gain or lose so much from now on.
@@ -84,6 +83,11 @@ impl SimClock {
     /// Makes it right, and lets it run right.
     pub fn mend(&self, now: Duration) {
         self.state.lock().set(now, 0, 0);
+    }
+
+    /// How far the greatest wall time that the host ever read is still ahead of the right one.
+    pub fn lead(&self, now: Duration) -> Duration {
+        Duration::from_millis(self.highest_wall_ms().saturating_sub(EPOCH_MS)).saturating_sub(now)
     }
 
     /// The greatest wall time that the host ever read.

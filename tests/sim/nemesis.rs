@@ -36,7 +36,7 @@ enum Mended {
     Clock(usize),
 }
 
-/// How far a wall clock jumps: twice beyond what a node lets a peer's clock be ahead.
+/// How far from the right time a wall clock jumps: twice what a node lets a peer's clock be ahead.
 const JUMP_MAX_MS: i64 = 20_000;
 
 pub struct Nemesis {
@@ -164,9 +164,9 @@ impl Nemesis {
             Fault::Loss => self.break_one(sim, Broken::Lossy),
             Fault::Slow => self.break_one(sim, Broken::Slow),
             Fault::ClockJump => {
-                let by_ms = self.rng.random_range(-JUMP_MAX_MS..JUMP_MAX_MS);
-                self.note(sim, &format!("clock of {node} jumps {by_ms}"));
-                self.shared.hosts.nodes[node].clock.jump(sim.elapsed(), by_ms);
+                let ahead_ms = self.rng.random_range(-JUMP_MAX_MS..JUMP_MAX_MS);
+                self.note(sim, &format!("clock of {node} jumps to {ahead_ms}"));
+                self.shared.hosts.nodes[node].clock.jump(sim.elapsed(), ahead_ms);
                 true
             }
             Fault::ClockRate => {

@@ -98,7 +98,7 @@ fn build(plan: &Plan) -> Sim<'static> {
         .rng_seed(plan.seed)
         .enable_random_order()
         .tick_duration(STEP)
-        .simulation_duration(plan.chaos + CONVERGE_MAX * 4)
+        .simulation_duration(plan.chaos * 2 + CONVERGE_MAX * 6)
         .tcp_capacity(TCP_CAPACITY)
         .min_message_latency(Duration::from_millis(min_ms))
         .max_message_latency(Duration::from_millis(max_ms));
@@ -119,7 +119,9 @@ impl Scene {
         self.nemesis.calm(sim);
         let healed = sim.elapsed();
         self.shared.judge.borrow_mut().note(healed, "calm");
-        if !self.converge(sim, healed)? {
+        // Versions from a clock that was far ahead are not taken before the others have caught up.
+        let lead = self.shared.hosts.nodes.iter().map(|host| host.clock.lead(healed)).max().unwrap_or_default();
+        if !self.converge(sim, healed + lead)? {
             return Ok(());
         }
         self.report.converged_ms = Some((sim.elapsed() - healed).as_millis() as u64);
