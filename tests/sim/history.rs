@@ -6,7 +6,11 @@ use std::{
     time::Duration,
 };
 
-use kvstore::{node::Running, storage::partition_of, types::NodeId, types::Record};
+use kvstore::{
+    node::Running,
+    storage::partition_of,
+    types::{NodeId, Record, Timestamp},
+};
 use xxhash_rust::xxh3::Xxh3;
 
 use super::{
@@ -130,6 +134,8 @@ pub struct Judge {
     pub history: History,
     invariants: Vec<Box<dyn Invariant>>,
     pub violations: Vec<String>,
+    /// What each node held of each key at the last look.
+    sights: BTreeMap<(NodeId, String), Option<(Timestamp, NodeId)>>,
     trace: Xxh3,
 }
 
@@ -139,7 +145,13 @@ const VIOLATIONS_MAX: usize = 8;
 impl Judge {
     pub fn new(hosts: &Arc<Hosts>) -> Judge {
         let invariants = invariants::all(hosts);
-        Judge { history: History::default(), invariants, violations: Vec::new(), trace: Xxh3::new() }
+        Judge {
+            history: History::default(),
+            invariants,
+            violations: Vec::new(),
+            sights: BTreeMap::new(),
+            trace: Xxh3::new(),
+        }
     }
 
     /// Adds to the trace whose hash a replay must repeat.
@@ -189,20 +201,23 @@ impl Judge {
         self.ask(at, |invariant, history| invariant.on_death(left, history));
     }
 
-    /// Looks into the nodes.
+    /// Looks into the nodes. What has not changed since the last look is not shown again: one version has one value.
     pub fn look(&mut self, at: Duration, nodes: &[Arc<Running>]) {
         self.ask(at, |invariant, history| invariant.on_look(nodes, history));
-        for node in nodes {
-            for key in self.history.keys() {
-                let record = held(node, &key);
-                let me = node.keyspace().me();
-                self.ask(at, |invariant, history| invariant.on_sight(me, &key, record.as_ref(), history));
+        for key in self.history.keys() {
+            for node in nodes {
+                let (me, record) = (node.keyspace().me(), held(node, &key));
+                let rank = record.as_ref().map(Record::rank);
+                if self.sights.insert((me, key.clone()), rank) != Some(rank) {
+                    self.ask(at, |invariant, history| invariant.on_sight(me, &key, record.as_ref(), history));
+                }
             }
         }
     }
 
     /// The last look, at nodes that claim to agree.
     pub fn finish(&mut self, at: Duration, nodes: &[Arc<Running>]) {
+        self.sights.clear();
         self.look(at, nodes);
         self.ask(at, |invariant, history| invariant.on_end(nodes, history));
     }

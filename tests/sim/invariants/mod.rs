@@ -44,7 +44,8 @@ pub trait Invariant {
         Ok(())
     }
 
-    /// At each look, for each node and key: what is held, tombstones and expired values included.
+    /// At a look, for each node and key of which something else is held than at the last look, tombstones and expired
+    /// values included.
     fn on_sight(&mut self, _node: NodeId, _key: &str, _record: Option<&Record>, _history: &History) -> Verdict {
         Ok(())
     }
