@@ -7,8 +7,12 @@ WHEEL_DIR := target/wheels
 # The Python versions that the one wheel is tested on; those not found on this machine are named and left out.
 PYTHONS ?= 3.8 3.11 3.13
 
+# Seeds of `make sim`, and of the short run in `make test`.
+SEEDS ?= 500
+SMOKE_SEEDS ?= 24
+
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-rust test-python test-concurrency churn chaos verify fix bench bench-paired bench-store wheel clean
+.PHONY: help demo test test-rust test-python test-concurrency test-sim sim sim-mutants churn chaos verify fix bench bench-paired bench-store wheel clean
 
 help:            ## list the targets
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 20
@@ -19,13 +23,22 @@ demo: $(VENV)/.maturin ## build, install, run three nodes on real input; ends in
 	$(BIN)/pip install --quiet 'kvstore-rs[cli]' --find-links $(WHEEL_DIR)/release
 	$(BIN)/kvstore demo
 
-test: test-rust test-concurrency test-python ## all tests, on every Python of PYTHONS that is here
+test: test-rust test-concurrency test-sim test-python ## all tests, on every Python of PYTHONS that is here
 
 test-rust: ## unit, property and protocol tests, and the rules of the house
 	cargo test --lib --test tidy --test shutdown
 
 test-concurrency: ## the store under every schedule that shuttle tries
 	cargo test --features shuttle --test concurrency
+
+test-sim: ## whole clusters on a simulated network, a few seeds
+	cargo sim --seeds $(SMOKE_SEEDS)
+
+sim: ## whole clusters on a simulated network, SEEDS of them; ends in a table
+	cargo sim --seeds $(SEEDS)
+
+sim-mutants: ## known mistakes, each of which the simulation has to catch
+	cargo sim --mutants
 
 test-python: $(VENV)/.maturin ## one wheel, the pytest suite on each Python
 	rm -rf $(WHEEL_DIR)/dev
@@ -42,6 +55,7 @@ verify: $(VENV)/.lint ## everything that can be checked without running it; writ
 	cargo fmt --check
 	cargo clippy --quiet --all-targets -- -D warnings
 	cargo clippy --quiet --all-targets --features python,shuttle -- -D warnings
+	cargo sim-clippy
 	RUSTDOCFLAGS='-D warnings' cargo doc --quiet --no-deps --lib
 	cargo test --quiet --test tidy
 	$(BIN)/ruff check .

@@ -8,6 +8,7 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{ready, Context, Poll},
+    time::Duration,
     vec,
 };
 
@@ -22,9 +23,10 @@ use super::{
 };
 use crate::{
     error::{Error, ErrorCode, Result},
+    faults::is_mutant,
     limits::{check_batch, PIPELINE_ANSWER_BYTES_TARGET},
-    replication::execute_seen,
-    types::{Answer, Operation, Seen},
+    replication::{eventual::Eventual, execute, execute_seen},
+    types::{Answer, Operation, Seen, Timestamp, Written},
     wire::{
         kv::{decode_operation, encode_failure, encode_result, wants_seen, AnswerKind},
         v1::{self, operation::Operation as Body, operation_result::Result as ResultBody},
@@ -86,6 +88,9 @@ impl Pipeline {
 
     fn execute(&self, operation: Operation, with_seen: bool) -> Result<(Answer, Seen)> {
         self.phase.check_serving()?;
+        if is_mutant("ack_before_applying") && operation.is_write() {
+            return Ok((apply_later(self.host.keyspace().clone(), operation), Seen::Nothing));
+        }
         execute_seen(self.host.keyspace(), operation, with_seen)
     }
 
@@ -144,6 +149,20 @@ impl Stream for Pipeline {
 
 fn failure(id: u64, error: &Error) -> v1::OperationResult {
     v1::OperationResult { id, result: Some(ResultBody::Failure(encode_failure(error))) }
+}
+
+/// A known mistake, see [`crate::faults`]: the answer to a write that is applied later, if the node lives so long. The
+/// version is the one that the write would probably get.
+fn apply_later(keyspace: Arc<Eventual>, operation: Operation) -> Answer {
+    let version = match &operation {
+        Operation::Write(command) => keyspace.read(&command.key).map_or(Timestamp(1), |record| record.timestamp.next()),
+        Operation::Get { .. } | Operation::Count(_) | Operation::Scan { .. } | Operation::Ping => Timestamp::ZERO,
+    };
+    tokio::spawn(async move {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        execute(&keyspace, operation)
+    });
+    Answer::Written(Written { version, existed: false })
 }
 
 /// `stream` until `end` returns, also while the stream has more.

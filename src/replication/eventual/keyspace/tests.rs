@@ -187,7 +187,7 @@ fn put(keyspace: &Eventual, ttl_ms: Option<u64>) -> Timestamp {
 }
 
 fn own(keyspace: &Eventual) -> PartitionChanges {
-    keyspace.own_changes(partition_of(b"k"), NodeId(99), Sequence(1), (100, usize::MAX)).unwrap()
+    keyspace.own_changes(partition_of(b"k"), Sequence(1), (100, usize::MAX)).unwrap()
 }
 
 #[test]

@@ -196,7 +196,16 @@ fn whatever_happens_the_nodes_that_are_left_agree_on_the_right_thing() {
     assert!(count < 300 || apart * 4 < count, "too few runs are checked in full: {counts:?}");
     println!("{} seeds: {counts:?}", seeds.end - seeds.start);
     for what in [
-        "writes", "pushes", "state transfers", "kills", "cuts", "pauses", "conflicts", "no conflicts", "refusals", "expired",
+        "writes",
+        "pushes",
+        "state transfers",
+        "kills",
+        "cuts",
+        "pauses",
+        "conflicts",
+        "no conflicts",
+        "refusals",
+        "expired",
         "dropped",
     ] {
         assert!(seeds.end - seeds.start < 300 || counts.get(what).is_some_and(|&count| count > 100), "{what}: too few");

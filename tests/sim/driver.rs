@@ -1,0 +1,186 @@
+//! Runs many seeds, each in a process of its own: several simulations in one process leak state into one another and do
+//! not replay. One in twenty runs twice and has to leave the same trace.
+#![allow(
+    clippy::disallowed_methods,
+    reason = "the driver is no part of the simulation: it has processes and real time"
+)]
+
+use std::{
+    collections::BTreeMap,
+    process::Command,
+    sync::{
+        atomic::{AtomicBool, AtomicU64, Ordering},
+        Mutex,
+    },
+    time::{Duration, Instant},
+};
+
+use super::{plan::Fault, report::Report};
+
+/// Seeds of a run for which no number is given.
+pub const SEEDS: u64 = 500;
+
+/// Processes at the same time.
+pub const JOBS: u64 = 2;
+
+/// Seeds within which each known mistake has to be caught.
+pub const MUTANT_BUDGET: u64 = 60;
+
+/// Every this many seeds one runs twice.
+const REPLAY_EVERY: u64 = 20;
+
+/// How often the progress is told.
+const PROGRESS_EVERY: Duration = Duration::from_secs(60);
+
+/// The known mistakes; `src` names each where it is made.
+const MUTANTS: [&str; 2] = ["merge_by_arrival", "ack_before_applying"];
+
+/// Runs one seed in a process of its own. A run that ends without a report is a violation.
+fn run_seed(seed: u64, mutant: Option<&str>) -> Report {
+    let program = std::env::current_exe().expect("the path of this program is known");
+    let mut command = Command::new(program);
+    command.args(["--seed", &seed.to_string()]).env_remove("KVSTORE_MUTANT");
+    if let Some(mutant) = mutant {
+        command.env("KVSTORE_MUTANT", mutant);
+    }
+    let output = command.output().expect("this program can be started again");
+    let told = String::from_utf8_lossy(&output.stdout);
+    told.lines().rev().find_map(Report::from_json).unwrap_or_else(|| {
+        let errors = String::from_utf8_lossy(&output.stderr);
+        let last: Vec<&str> = errors.lines().rev().take(4).collect();
+        let why = format!("no report, {}: {}", output.status, last.join(" / "));
+        Report { seed, violations: vec![why], ..Report::default() }
+    })
+}
+
+/// What came of all seeds.
+#[derive(Default)]
+struct Total {
+    reports: BTreeMap<u64, Report>,
+    replayed: u64,
+    unequal: Vec<u64>,
+}
+
+/// Runs `seeds` seeds from `first` on and prints a table. False: something was violated, unknown or did not replay.
+pub fn drive(first: u64, seeds: u64, jobs: u64) -> bool {
+    let started = Instant::now();
+    let (next, total) = (AtomicU64::new(first), Mutex::new(Total::default()));
+    let told = Mutex::new(started);
+    let work = || loop {
+        let seed = next.fetch_add(1, Ordering::SeqCst);
+        if seed >= first + seeds {
+            return;
+        }
+        let report = run_seed(seed, None);
+        for violation in &report.violations {
+            println!("VIOLATION seed {seed}: {violation}");
+        }
+        if !report.violations.is_empty() || report.is_unknown {
+            println!("REPRODUCE: cargo sim --seed {seed}");
+        }
+        let again = (seed % REPLAY_EVERY == 0).then(|| run_seed(seed, None));
+        let mut total = total.lock().expect("no worker panics");
+        if let Some(again) = again {
+            total.replayed += 1;
+            if again.trace_hash != report.trace_hash {
+                println!("NOT REPLAYED: cargo sim --seed {seed}");
+                total.unequal.push(seed);
+            }
+        }
+        total.reports.insert(seed, report);
+        let mut told = told.lock().expect("no worker panics");
+        if told.elapsed() > PROGRESS_EVERY {
+            *told = Instant::now();
+            println!("{} of {seeds} seeds after {:.0} s", total.reports.len(), started.elapsed().as_secs_f64());
+        }
+    };
+    std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..jobs).map(|_| scope.spawn(work)).collect();
+        workers.into_iter().for_each(|worker| worker.join().expect("a worker does not panic"));
+    });
+    let total = total.into_inner().expect("no worker panics");
+    print_table(&total, started.elapsed())
+}
+
+/// The value below which so many of a hundred lie.
+fn percentile(sorted: &[u64], percent: usize) -> u64 {
+    sorted.get((sorted.len().saturating_sub(1)) * percent / 100).copied().unwrap_or(0)
+}
+
+fn spread(values: impl Iterator<Item = u64>) -> String {
+    let mut sorted: Vec<u64> = values.collect();
+    sorted.sort_unstable();
+    let (p50, p99, max) = (percentile(&sorted, 50), percentile(&sorted, 99), percentile(&sorted, 100));
+    format!("p50 {p50} ms, p99 {p99} ms, max {max} ms ({} samples)", sorted.len())
+}
+
+fn print_table(total: &Total, took: Duration) -> bool {
+    let reports = || total.reports.values();
+    let sum = |count: fn(&Report) -> u64| reports().map(count).sum::<u64>();
+    let (violated, unknown) = (
+        reports().filter(|report| !report.violations.is_empty()).count(),
+        reports().filter(|report| report.is_unknown).count(),
+    );
+    let seeds = total.reports.len();
+    let faults: Vec<String> = Fault::ALL
+        .iter()
+        .enumerate()
+        .map(|(index, fault)| {
+            let count: u64 = reports().filter_map(|report| report.faults.get(index)).sum();
+            format!("{} {count}", fault.name())
+        })
+        .collect();
+    println!(
+        "seeds          {seeds} in {:.0} s, {:.0} s of virtual time",
+        took.as_secs_f64(),
+        sum(|r| r.virtual_ms) as f64 / 1000.0
+    );
+    println!(
+        "writes         {} acknowledged, {} unknown, {} refused",
+        sum(|r| r.counts.acked),
+        sum(|r| r.counts.unknown),
+        sum(|r| r.counts.refused)
+    );
+    println!("excused        {} acknowledged writes that died with their node", sum(|r| r.excused));
+    println!("segments       {}", sum(|r| r.segments));
+    println!("reads          {}, {} failed", sum(|r| r.counts.reads), sum(|r| r.counts.reads_failed));
+    println!("faults         {}", faults.join(", "));
+    println!("convergence    {}", spread(reports().filter_map(|report| report.converged_ms)));
+    println!("lag when idle  {}", spread(reports().flat_map(|report| report.lags_ms.iter().copied())));
+    println!("violations     {violated}");
+    println!("unknown        {unknown}");
+    println!("replayed       {}/{} equal", total.replayed - total.unequal.len() as u64, total.replayed);
+    violated == 0 && unknown == 0 && total.unequal.is_empty()
+}
+
+/// Runs seeds with each known mistake switched on until one is caught. False: one survived.
+pub fn hunt_mutants(budget: u64, jobs: u64) -> bool {
+    let mut caught = 0;
+    for mutant in MUTANTS {
+        let (next, is_caught, found) = (AtomicU64::new(0), AtomicBool::new(false), Mutex::new(None::<Report>));
+        let work = || loop {
+            let seed = next.fetch_add(1, Ordering::SeqCst);
+            if seed >= budget || is_caught.load(Ordering::SeqCst) {
+                return;
+            }
+            let report = run_seed(seed, Some(mutant));
+            if !report.violations.is_empty() {
+                is_caught.store(true, Ordering::SeqCst);
+                let mut found = found.lock().expect("no worker panics");
+                if found.as_ref().is_none_or(|first| first.seed > seed) {
+                    *found = Some(report);
+                }
+            }
+        };
+        std::thread::scope(|scope| (0..jobs).for_each(|_| drop(scope.spawn(work))));
+        match found.into_inner().expect("no worker panics") {
+            Some(report) => {
+                caught += 1;
+                println!("{mutant:<28} caught by seed {}: {}", report.seed, report.violations[0]);
+            }
+            None => println!("{mutant:<28} SURVIVED {budget} seeds"),
+        }
+    }
+    println!("mutants caught {caught}/{}", MUTANTS.len());
+    caught == MUTANTS.len()
+}
