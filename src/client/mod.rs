@@ -30,8 +30,8 @@ use crate::{
     env::Env,
     error::{Error, ErrorCode, Result},
     limits,
-    rpc::{node_members, node_status, Channel},
-    types::{Address, Answer, MemberStatus, NodeStatus, Operation},
+    rpc::{node_members, node_status, remove_member, Channel},
+    types::{Address, Answer, MemberStatus, NodeId, NodeStatus, Operation},
 };
 use call::Slot;
 use shared::Shared;
@@ -134,6 +134,15 @@ impl Client {
     /// Those of [`Client::status`].
     pub async fn members(&self, timeout: Option<Duration>) -> Result<Vec<MemberStatus>> {
         self.ask("members", timeout, node_members).await
+    }
+
+    /// Removes a member for good, also one that is up with `force`. To be polled on a tokio runtime with a timer.
+    ///
+    /// # Errors
+    /// Those of [`Client::status`]; `UNKNOWN_MEMBER`, `MEMBER_UP`, `INVALID_ARGUMENT` for the contacted node itself.
+    pub async fn remove_member(&self, node: NodeId, force: bool, timeout: Option<Duration>) -> Result<()> {
+        // Asking twice is as good as once, so a lost connection is no reason to give up.
+        self.ask("remove_member", timeout, |channel| remove_member(channel, node, force)).await
     }
 
     /// Ends the connection; calls under way fail with `CLIENT_CLOSED`. Idempotent.

@@ -5,14 +5,14 @@ use std::{future::Future, sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
 
-use super::owner::bind_error;
+use super::{health::health, owner::bind_error};
 use crate::{
     config::NodeConfig,
     env::Env,
     error::Result,
     limits::CLOSE_GRACE,
     replication::eventual::{Eventual, PeerStream, Replication, ReplicationConfig},
-    rpc::{Accepting, Host, RpcDialer, Server},
+    rpc::{Accepting, Host, Removed, Removing, RpcDialer, Server},
     types::{Address, MemberStatus, NodeId, NodeStatus},
     VERSION,
 };
@@ -112,6 +112,14 @@ impl Running {
     pub fn members(&self) -> Vec<MemberStatus> {
         self.inside.members()
     }
+
+    /// Removes a member for good, also one that is up with `force`.
+    ///
+    /// # Errors
+    /// `UNKNOWN_MEMBER`, `MEMBER_UP`, `INVALID_ARGUMENT` for this node itself.
+    pub async fn remove_member(&self, node: NodeId, force: bool) -> Result<()> {
+        self.inside.replication.remove_member(node, force).await
+    }
 }
 
 impl Host for Inside {
@@ -136,11 +144,21 @@ impl Host for Inside {
             replication_lag: replication.lag,
             digests: if digests { self.keyspace.digests() } else { Vec::new() },
             ready: replication.ready,
+            removed: replication.removed,
+            health: health(replication.removed, &self.replication.members()),
         }
     }
 
     fn members(&self) -> Vec<MemberStatus> {
         self.replication.members()
+    }
+
+    fn remove_member(&self, node: NodeId, force: bool) -> Removing<'_> {
+        Box::pin(self.replication.remove_member(node, force))
+    }
+
+    fn removed(&self) -> Removed<'_> {
+        Box::pin(self.replication.removed())
     }
 
     fn accept(&self, stream: PeerStream) -> Accepting<'_> {

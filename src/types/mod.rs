@@ -34,7 +34,9 @@ pub use message::{
 pub use operation::{Answer, Entry, EntryPage, Operation};
 pub use range::{KeyRange, OwnedBounds, Page, PageRequest};
 pub use record::Record;
-pub use status::{MemberStatus, NodeStatus, PartitionDigest, PeerState, PeerStatus, ReplicationLag};
+pub use status::{
+    Health, MemberState, MemberStatus, NodeStatus, PartitionDigest, PeerState, PeerStatus, ReplicationLag,
+};
 pub use timestamp::Timestamp;
 pub use value::Value;
 pub use vector::VersionVector;

@@ -17,7 +17,7 @@ use crate::{
     env::Env,
     error::{Error, ErrorCode, Result},
     limits::REPLICA_QUEUE_EVENTS_MAX,
-    types::{Address, MemberStatus, PeerStatus, ReplicationLag},
+    types::{Address, MemberStatus, NodeId, PeerStatus, ReplicationLag},
 };
 
 /// What a replica is started with.
@@ -40,6 +40,8 @@ pub struct ReplicationStatus {
     pub lag: ReplicationLag,
     /// The node has caught up with at least one peer since it started, or has none.
     pub ready: bool,
+    /// The cluster removed this node.
+    pub removed: bool,
 }
 
 /// What the replica's task shows to the world.
@@ -51,6 +53,11 @@ pub(super) struct Shown {
 /// What the world asks of the replica's task.
 pub(super) enum Request {
     Accept(PeerStream),
+    Remove {
+        node: NodeId,
+        force: bool,
+        done: oneshot::Sender<Result<()>>,
+    },
     /// Answered with whether all connected peers have everything.
     Shutdown {
         patience: Duration,
@@ -64,6 +71,7 @@ pub struct Replication {
     /// Guards what was last shown; the replica's task refreshes it.
     shown: Arc<Mutex<Shown>>,
     ready: watch::Receiver<bool>,
+    removed: watch::Receiver<bool>,
     /// Owns every other task of this replica.
     task: JoinHandle<()>,
 }
@@ -76,6 +84,7 @@ impl Replication {
     pub fn spawn(config: ReplicationConfig, keyspace: Arc<Eventual>, dialer: Arc<dyn Dialer>, env: Env) -> Replication {
         let (requests, inbox) = mpsc::channel(REPLICA_QUEUE_EVENTS_MAX);
         let (ready_sender, ready) = watch::channel(false);
+        let (removed_sender, removed) = watch::channel(false);
         let config = ReplicaConfig {
             cluster: config.cluster,
             advertise: config.advertise,
@@ -84,9 +93,9 @@ impl Replication {
             // Without entropy jitter repeats itself from node to node, unless their ids differ, which they do.
             seed: env.rng.next_u64().unwrap_or(keyspace.me().0),
         };
-        let shell = Shell::new(config, keyspace, dialer, env.clock, ready_sender);
+        let shell = Shell::new(config, keyspace, dialer, env.clock, (ready_sender, removed_sender));
         let shown = shell.shown();
-        Replication { requests, shown, ready, task: tokio::spawn(shell.run(inbox)) }
+        Replication { requests, shown, ready, removed, task: tokio::spawn(shell.run(inbox)) }
     }
 
     /// Takes over a stream that a peer opened. Nothing has been said on it yet.
@@ -108,16 +117,29 @@ impl Replication {
         self.shown.lock().members.clone()
     }
 
-    /// Returns when the replica has caught up with at least one peer, or has none. Never, once it is shut down before.
-    pub async fn ready(&self) {
-        let mut ready = self.ready.clone();
-        if ready.wait_for(|&is_ready| is_ready).await.is_err() {
-            std::future::pending::<()>().await;
-        }
+    /// Removes a member for good, also one that is up with `force`; all peers are told.
+    ///
+    /// # Errors
+    /// `UNKNOWN_MEMBER`, `MEMBER_UP`, `INVALID_ARGUMENT` for this node itself; `NOT_RUNNING` after a shutdown.
+    pub async fn remove_member(&self, node: NodeId, force: bool) -> Result<()> {
+        let stopped = || Error::new(ErrorCode::NotRunning, "replication was shut down");
+        let (done, answer) = oneshot::channel();
+        self.requests.send(Request::Remove { node, force, done }).await.map_err(|_| stopped())?;
+        answer.await.unwrap_or_else(|_| Err(stopped()))
     }
 
-    /// Waits until every connected peer has acknowledged all own writes, at most `patience`, then ends all streams and
-    /// tasks. False when the patience ran out, or another call had shut it down.
+    /// Returns when the replica has caught up with at least one peer, or has none. Never, once it is shut down before.
+    pub async fn ready(&self) {
+        until(self.ready.clone()).await;
+    }
+
+    /// Returns when the cluster has removed this node. Never, once it is shut down before.
+    pub async fn removed(&self) {
+        until(self.removed.clone()).await;
+    }
+
+    /// Waits until every connected peer has acknowledged all own writes, at most `patience`, says goodbye, then ends all
+    /// streams and tasks. False when the patience ran out, or another call had shut it down.
     pub async fn shutdown(&self, patience: Duration) -> bool {
         let (done, answer) = oneshot::channel();
         if self.requests.send(Request::Shutdown { patience, done }).await.is_err() {
@@ -131,6 +153,13 @@ impl Replication {
 impl Drop for Replication {
     fn drop(&mut self) {
         self.task.abort();
+    }
+}
+
+/// Returns when the word is said; never, when it cannot be any more.
+async fn until(mut word: watch::Receiver<bool>) {
+    if word.wait_for(|&is_said| is_said).await.is_err() {
+        std::future::pending::<()>().await;
     }
 }
 

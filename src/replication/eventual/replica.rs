@@ -13,6 +13,7 @@
 mod chaos;
 mod exchange;
 mod greet;
+mod membership;
 mod report;
 #[cfg(test)]
 mod simulation;
@@ -38,6 +39,7 @@ use super::{
     Eventual,
 };
 use crate::{
+    cluster::{Detector, Members},
     error::{Error, ErrorCode},
     limits::{
         CONNECT_TIMEOUT, POSITIONS_INTERVAL, REPLICATION_BATCH_BYTES_TARGET, REPLICATION_BATCH_WRITES_MAX,
@@ -87,6 +89,8 @@ pub(super) enum Event {
         session: SessionId,
         problem: Option<Error>,
     },
+    /// Tell all peers that this node leaves for good. They hang up.
+    Leave,
     /// End all streams.
     Shutdown,
 }
@@ -156,8 +160,10 @@ pub(super) struct Replica {
     pulls: Pulls,
     lag: Lag,
     retention: Retention,
-    /// The members that were last told to the peers.
-    told: BTreeSet<Member>,
+    members: Members,
+    detector: Detector,
+    /// This node has said that it leaves.
+    is_leaving: bool,
     ticked: Duration,
     positions_due: Duration,
     is_ready: bool,
@@ -168,18 +174,21 @@ impl Replica {
     /// A replica that has not met anyone.
     pub(super) fn new(config: ReplicaConfig, keyspace: Arc<Eventual>, now: Now) -> Replica {
         let me = Member { node: keyspace.me(), address: config.advertise, born_ms: now.wall_ms };
+        let mut rng = StdRng::seed_from_u64(config.seed);
         Replica {
             peers: Peers::new(&me.address, &config.peers),
+            members: Members::new(me.clone()),
+            detector: Detector::new(me.node, rng.random(), now.monotonic),
             me,
             cluster: config.cluster,
             bounds: config.bounds,
             keyspace,
-            rng: StdRng::seed_from_u64(config.seed),
+            rng,
             sessions: BTreeMap::new(),
             pulls: Pulls::default(),
             lag: Lag::new(now.monotonic),
             retention: Retention::default(),
-            told: BTreeSet::new(),
+            is_leaving: false,
             ticked: now.monotonic,
             positions_due: now.monotonic,
             is_ready: false,
@@ -198,6 +207,7 @@ impl Replica {
             }
             Event::DialFailed { address, problem } => self.handle_dial_failed(now, &address, &problem),
             Event::Accepted { session } => self.open(now, session, None, actions),
+            Event::Leave => self.leave(actions),
             Event::Received { session, message } => self.handle_message(now, session, message, actions),
             Event::Closed { session, problem } => {
                 let problem = problem.unwrap_or_else(|| Error::new(ErrorCode::ConnectionLost, "the peer hung up"));
@@ -212,6 +222,7 @@ impl Replica {
         }
         self.work(now, actions);
         self.tell_members(actions);
+        self.send_gossip(actions);
     }
 
     /// Whether a piece of work was left undone, so that [`Event::News`] should follow soon.
@@ -240,8 +251,11 @@ impl Replica {
         }
         self.close_silent(now, actions);
         let connected = self.connected_nodes();
-        let due = self.peers.due(now.monotonic, &connected);
-        actions.extend(due.into_iter().map(|address| Action::Dial { address }));
+        if !self.is_leaving && !self.is_removed() {
+            let due = self.peers.due(now.monotonic, &connected);
+            actions.extend(due.into_iter().map(|address| Action::Dial { address }));
+        }
+        self.watch_members(now, actions);
         for session in self.pulls.expire(now.monotonic) {
             if let Some(link) = self.link_mut(session) {
                 link.ask_after = now.monotonic + STATE_TRANSFER_TIMEOUT;
@@ -292,7 +306,10 @@ impl Replica {
         let lived = session.link().map_or(Duration::ZERO, |_| now.monotonic.saturating_sub(session.opened));
         if let Some(link) = session.link() {
             self.peers.parted(link.peer.node, link.push.acknowledged());
-            self.retention.parted(now.monotonic, link.peer.node, link.push.positions().collect());
+            self.members.parted(now.monotonic, link.peer.node, link.push.acknowledged());
+            if self.members.counts(link.peer.node) {
+                self.retention.parted(now.monotonic, link.peer.node, link.push.positions().collect());
+            }
         }
         match (&session.dialled, &session.phase) {
             (Some(address), Phase::Refused) => self.peers.refused(address, now.monotonic, problem.message()),

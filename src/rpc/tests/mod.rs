@@ -19,7 +19,7 @@ use crate::{
     error::{Error, ErrorCode},
     limits::{MEMBERS_MAX, MESSAGE_BYTES_MAX},
     replication::eventual::{Eventual, PeerStream},
-    types::{Address, MemberStatus, NodeId, NodeStatus, PeerState, PeerStatus, ReplicationLag},
+    types::{Address, Health, MemberState, MemberStatus, NodeId, NodeStatus, PeerState, PeerStatus, ReplicationLag},
     wire::v1::kv_client::KvClient,
 };
 
@@ -60,15 +60,40 @@ impl Host for FakeHost {
             replication_lag: ReplicationLag { samples: 1, p50_ms: 0.5, p99_ms: 1.5, max_ms: 2.5 },
             digests: if digests { self.keyspace.digests() } else { Vec::new() },
             ready: true,
+            removed: true,
+            health: Health { serving: false, problems: vec!["it was removed".to_string()] },
         }
     }
 
     fn members(&self) -> Vec<MemberStatus> {
         let member = |port| {
             let address = Address::new("127.0.0.1", port).unwrap();
-            MemberStatus { node: (port % 2 == 0).then_some(NodeId(port.into())), address, connected: port % 3 == 0 }
+            MemberStatus {
+                node: (port % 2 == 0).then_some(NodeId(port.into())),
+                address,
+                connected: port % 3 == 0,
+                state: MemberState::ALL[usize::from(port) % 6],
+                since_ms: 1,
+                born_ms: 2,
+                behind: port.into(),
+            }
         };
         (1..=MEMBERS_MAX as u16 + 1).map(member).collect()
+    }
+
+    fn remove_member(&self, node: NodeId, force: bool) -> Removing<'_> {
+        let refusal = Error::new(ErrorCode::MemberUp, format!("{node} is up"));
+        Box::pin(async move {
+            if force {
+                Ok(())
+            } else {
+                Err(refusal)
+            }
+        })
+    }
+
+    fn removed(&self) -> Removed<'_> {
+        Box::pin(std::future::pending())
     }
 
     fn accept(&self, stream: PeerStream) -> Accepting<'_> {

@@ -51,20 +51,27 @@ prop_compose! {
         (keys, bytes, tombstones, conflicts) in any::<(u64, u64, u64, u64)>(),
         peers in prop::collection::vec(peer(), 0..4), replication_lag in lag(),
         digests in prop::collection::vec(digest(), 0..16), ready in any::<bool>(),
+        removed in any::<bool>(), serving in any::<bool>(), problems in prop::collection::vec(".{0,20}", 0..3),
     ) -> NodeStatus {
         let (node, uptime) = (NodeId(node), Duration::from_millis(uptime_ms));
         NodeStatus {
             node, address, cluster, version, uptime, keys, bytes, tombstones, conflicts, peers, replication_lag,
-            digests, ready,
+            digests, ready, removed, health: Health { serving, problems },
         }
     }
 }
 
 fn member() -> impl Strategy<Value = MemberStatus> {
-    (optional_node(), address(), any::<bool>()).prop_map(|(node, address, connected)| MemberStatus {
+    let state = prop::sample::select(&MemberState::ALL[..]);
+    let parts = (optional_node(), address(), any::<bool>(), state, any::<(u64, u64, u64)>());
+    parts.prop_map(|(node, address, connected, state, (since_ms, born_ms, behind))| MemberStatus {
         node,
         address,
         connected,
+        state,
+        since_ms,
+        born_ms,
+        behind,
     })
 }
 

@@ -5,13 +5,13 @@ use crate::{
     limits::PARTITIONS,
     replication::eventual::{pull::Piece, Applied},
     types::{
-        Hello, Membership, NodeId, PartitionChanges, PartitionId, PartitionPosition, PeerMessage, Positions, Sequence,
-        StateChunk, Timestamp, VersionVector,
+        Hello, NodeId, PartitionChanges, PartitionId, PartitionPosition, PeerMessage, Positions, Sequence, StateChunk,
+        Timestamp, VersionVector,
     },
 };
 
 /// A peer broke the protocol: this is how.
-type Breach = &'static str;
+pub(super) type Breach = &'static str;
 
 const BAD_PARTITION: Breach = "a message names a partition that there is not";
 
@@ -43,8 +43,8 @@ impl Replica {
     ) -> Result<(), Breach> {
         match message {
             PeerMessage::Hello(_) => Ok(()),
-            PeerMessage::Members(Membership { members, removed: _ }) => {
-                members.iter().for_each(|member| self.peers.hear_of(member));
+            PeerMessage::Members(membership) => {
+                self.hear_members(now, &membership, actions);
                 Ok(())
             }
             PeerMessage::Positions(positions) => self.handle_positions(now, id, positions.partitions, actions),
@@ -65,7 +65,11 @@ impl Replica {
                 Ok(())
             }
             PeerMessage::ClockSkew { partition, .. } => check(partition),
-            PeerMessage::Gossip(_) | PeerMessage::Leave => Ok(()),
+            PeerMessage::Gossip(message) => self.handle_gossip(now, node, &message),
+            PeerMessage::Leave => {
+                self.handle_leave(now, id, node, actions);
+                Ok(())
+            }
         }
     }
 
@@ -82,7 +86,8 @@ impl Replica {
     /// Where this node stands in every partition.
     pub(super) fn positions(&self, now: Now) -> Positions {
         let partitions = self.keyspace.partition_ids().map(|partition| self.position(partition)).collect();
-        Positions { wall_ms: now.wall_ms, partitions, ..Positions::default() }
+        let removed_digest = self.removed_digest();
+        Positions { wall_ms: now.wall_ms, removed_digest, partitions, ..Positions::default() }
     }
 
     /// Tells every peer where this node stands.

@@ -1,23 +1,21 @@
 //! The beginning of a session: who is there, do we fit together, do we have two sessions now; and who else is there.
 
-use std::collections::BTreeSet;
-
 use super::{Action, Link, Now, Phase, Replica, Session, SessionId};
 use crate::{
-    limits::{MEMBERS_MAX, PARTITIONS, PROTOCOL_VERSION},
-    types::{Address, Hello, Member, Membership, NodeId, PeerMessage},
+    limits::{HEARD_RECENTLY, PARTITIONS, PROTOCOL_VERSION},
+    types::{Address, Hello, Member, NodeId, PeerMessage},
 };
 
 impl Replica {
     /// A stream is there: says Hello on it.
     pub(super) fn open(&mut self, now: Now, id: SessionId, dialled: Option<Address>, actions: &mut Vec<Action>) {
-        self.sessions.insert(id, Session::new(now.monotonic, dialled));
+        self.sessions.insert(id, Session::new(now.monotonic, dialled, self.members.version()));
         let hello = Hello {
             protocol_version: PROTOCOL_VERSION,
             cluster: self.cluster.clone(),
             sender: self.me.clone(),
             partitions: PARTITIONS,
-            membership: self.membership(),
+            membership: self.members.membership(),
         };
         actions.push(Action::Send { session: id, message: PeerMessage::Hello(hello) });
     }
@@ -36,9 +34,22 @@ impl Replica {
         if let Some(why) = self.mismatch(&hello) {
             return self.refuse(now, id, &hello.sender.address, &why, actions);
         }
+        if hello.membership.removed.contains(&self.me.node) {
+            self.learn_removed(now, vec![self.me.node], actions);
+            return self.refuse(now, id, &hello.sender.address, "the peer says that this node was removed", actions);
+        }
+        let heard = self.heard();
+        let is_heard =
+            |node| heard.get(&node).is_some_and(|&heard| now.monotonic.saturating_sub(heard) < HEARD_RECENTLY);
+        let replaced = match self.members.meet(now.monotonic, &hello.sender, is_heard) {
+            Ok(replaced) => replaced,
+            Err(why) => return self.refuse(now, id, &hello.sender.address, &why, actions),
+        };
+        replaced.into_iter().for_each(|former| self.on_removed(former));
         self.close_former_incarnation(now, &hello.sender, actions);
         self.peers.meet(&hello.sender, dialled.as_ref().map(|address| (address, id)));
-        hello.membership.members.iter().for_each(|member| self.peers.hear_of(member));
+        self.hear_members(now, &hello.membership, actions);
+        self.detector.greet(now.monotonic, hello.sender.node);
         let node = hello.sender.node;
         if let Some(session) = self.sessions.get_mut(&id) {
             session.phase = Phase::Linked(Box::new(Link::new(hello.sender, now.wall_ms)));
@@ -49,28 +60,6 @@ impl Replica {
         if self.sessions.contains_key(&id) {
             actions.push(Action::Send { session: id, message: PeerMessage::Positions(self.positions(now)) });
         }
-    }
-
-    /// The members that this node is connected with, as many as a message may name.
-    pub(super) fn connected_members(&self) -> BTreeSet<Member> {
-        let members: BTreeSet<Member> = self.links().map(|(_, link)| link.peer.clone()).collect();
-        members.into_iter().take(MEMBERS_MAX).collect()
-    }
-
-    /// Who belongs to the cluster, as told to peers.
-    pub(super) fn membership(&self) -> Membership {
-        Membership { members: self.connected_members().into_iter().collect(), removed: Vec::new() }
-    }
-
-    /// Tells every peer who is connected here, when that has changed.
-    pub(super) fn tell_members(&mut self, actions: &mut Vec<Action>) {
-        let members = self.connected_members();
-        if members == self.told {
-            return;
-        }
-        let message = PeerMessage::Members(self.membership());
-        actions.extend(self.links().map(|(session, _)| Action::Send { session, message: message.clone() }));
-        self.told = members;
     }
 
     /// Why the two cannot talk to each other.
