@@ -136,9 +136,12 @@ pub const GOSSIP_TRANSMISSIONS: u8 = 10;
 /// How often news about members travels when no probe carries it.
 pub const GOSSIP_PERIOD: Duration = Duration::from_millis(200);
 
-/// How often a member that is linked, or was declared dead, is asked whom it knows: what heals two halves of a cluster
-/// that declared each other dead.
+/// How often a member is asked whom it knows, also one that was declared dead: heals what lost messages left apart.
 pub const ANNOUNCE_PERIOD: Duration = Duration::from_secs(5);
+
+/// How often a linked member is greeted that the failure detector does not know, or thinks dead: the time in which a
+/// false alarm is taken back.
+pub const GREETING_PERIOD: Duration = Duration::from_secs(1);
 
 /// How long the failure detector remembers a dead member. Shorter, and late news about it makes it look alive once
 /// more for a moment; longer costs its memory.

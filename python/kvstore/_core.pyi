@@ -130,6 +130,12 @@ class Request:
     @staticmethod
     def members() -> Request:
         """Answers a tuple of MemberStatus."""
+    @staticmethod
+    def remove_member(node_id: str, force: bool) -> Request:
+        """Answers None."""
+    @staticmethod
+    def metrics() -> Request:
+        """Answers a dict of figures by the name of their series."""
 
 class Node:
     """A node of this process, and the calls on it that need no request. See `kvstore.Node`."""

@@ -41,21 +41,32 @@ class PartitionDigest(NamedTuple):
 
 
 class MemberStatus(NamedTuple):
-    """A member of the cluster; `id` is None while it was never reached, `connected` is True for the asked node too."""
+    """A member of the cluster, as the asked node sees it.
+
+    `id` is None while it was never reached, `connected` is True for the asked node too. `state` is "up", "suspected"
+    (it does not answer), "dead", "left", "removed", or "unknown" for a configured address where nobody was reached.
+    `behind` counts writes of the asked node that the member has not acknowledged. `since` says when the state began,
+    `born` when the member started, in seconds since the Unix epoch; None: not known.
+    """
 
     id: Optional[str]
     address: str
     connected: bool
+    state: str
+    behind: int
+    since: Optional[float]
+    born: Optional[float]
 
 
 class NodeStatus(NamedTuple):
     """How a node is.
 
     `role` is "leader", "follower" or "learner" of the strong group, "peer" outside it; `healthy` means that it answers
-    and is `ready`: it has caught up with at least one peer since its start, or has none. `keys` and `bytes` count what
+    and is `ready`: it has caught up with at least one peer since its start, or has none, and was not removed. `keys` and `bytes` count what
     readers can see; `tombstones` are deletes still remembered; `conflicts` are own acknowledged writes that a peer
     replaced without having seen them. `uptime` is in seconds, `version` that of the software. `digests` is empty
-    unless asked for.
+    unless asked for. `removed`: the cluster removed this node, and it refuses writes; `problems` are what a person
+    should look at.
     """
 
     id: str
@@ -74,3 +85,5 @@ class NodeStatus(NamedTuple):
     peers: Tuple[PeerStatus, ...]
     lag: ReplicationLag
     digests: Tuple[PartitionDigest, ...]
+    removed: bool
+    problems: Tuple[str, ...]

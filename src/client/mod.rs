@@ -22,7 +22,7 @@ pub mod load;
 mod pipeline;
 mod shared;
 
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, future::Future, sync::Arc, time::Duration};
 
 use tokio::sync::oneshot;
 
@@ -31,7 +31,7 @@ use crate::{
     error::{Error, ErrorCode, Result},
     limits,
     rpc::{node_members, node_status, remove_member, Channel},
-    types::{Address, Answer, MemberStatus, NodeId, NodeStatus, Operation},
+    types::{metrics, Address, Answer, MemberStatus, NodeId, NodeStatus, Operation},
 };
 use call::Slot;
 use shared::Shared;
@@ -134,6 +134,18 @@ impl Client {
     /// Those of [`Client::status`].
     pub async fn members(&self, timeout: Option<Duration>) -> Result<Vec<MemberStatus>> {
         self.ask("members", timeout, node_members).await
+    }
+
+    /// Every series of the contacted node. To be polled on a tokio runtime with a timer.
+    ///
+    /// # Errors
+    /// Those of [`Client::status`].
+    pub async fn metrics(&self, timeout: Option<Duration>) -> Result<BTreeMap<String, f64>> {
+        let ask = |channel: Channel| async move {
+            let status = node_status(channel.clone(), false).await?;
+            Ok(metrics(&status, &node_members(channel).await?))
+        };
+        self.ask("metrics", timeout, ask).await
     }
 
     /// Removes a member for good, also one that is up with `force`. To be polled on a tokio runtime with a timer.

@@ -102,7 +102,8 @@ impl Members {
 
     /// Those who count, and for [`GONE_SHOWN`] those who left or were removed, unless another has their address now.
     pub fn shown(&self) -> impl Iterator<Item = &Entry> {
-        let taken: BTreeSet<&Address> = self.counted().map(|member| &member.address).collect();
+        let others = self.counted().map(|member| &member.address);
+        let taken: BTreeSet<&Address> = others.chain([&self.me.address]).collect();
         let is_shown = move |entry: &&Entry| match entry.gone {
             None => true,
             Some((_, Gone::Left | Gone::Removed)) => !taken.contains(&entry.member.address),

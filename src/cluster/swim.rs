@@ -11,7 +11,7 @@
 mod codec;
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     convert::Infallible,
     num::{NonZeroU8, NonZeroUsize},
     time::Duration,
@@ -25,8 +25,8 @@ use self::codec::WireCodec;
 use crate::{
     limits::{
         ANNOUNCE_PERIOD, DETECTED_MEMBERS_MAX, DETECTOR_PAUSE_MAX, DETECTOR_TIMERS_MAX, DOWN_REMEMBERED,
-        GOSSIP_BYTES_MAX, GOSSIP_PERIOD, GOSSIP_TRANSMISSIONS, INDIRECT_PROBES, PROBE_PERIOD, PROBE_RTT,
-        SUSPICION_TIMEOUT,
+        GOSSIP_BYTES_MAX, GOSSIP_PERIOD, GOSSIP_TRANSMISSIONS, GREETING_PERIOD, INDIRECT_PROBES, PROBE_PERIOD,
+        PROBE_RTT, SUSPICION_TIMEOUT,
     },
     types::NodeId,
 };
@@ -82,6 +82,9 @@ impl Identity for Peer {
 pub struct Detector {
     foca: Foca<Peer, WireCodec, SeededRng, NoCustomBroadcast>,
     world: World,
+    /// Who can be spoken to.
+    linked: BTreeSet<NodeId>,
+    greetings_due: Duration,
     /// When [`Detector::tick`] was called last.
     ticked: Duration,
 }
@@ -117,12 +120,23 @@ impl Detector {
         let rng = SeededRng(StdRng::seed_from_u64(seed));
         let foca = Foca::new(Peer { node: me, life: 0 }, settings(), rng, WireCodec);
         let world = World { now, timers: BTreeMap::new(), serial: 0, messages: VecDeque::new() };
-        Detector { foca, world, ticked: now }
+        Detector { foca, world, linked: BTreeSet::new(), greetings_due: now, ticked: now }
     }
 
     /// A link with a node was made: asks it whom it knows, which also makes it known.
-    pub fn greet(&mut self, now: Duration, node: NodeId) {
+    pub fn linked(&mut self, now: Duration, node: NodeId) {
+        self.linked.insert(node);
         self.world.now = now;
+        self.greet(node);
+    }
+
+    /// There is no link with a node any more.
+    pub fn parted(&mut self, node: NodeId) {
+        self.linked.remove(&node);
+    }
+
+    fn greet(&mut self, node: NodeId) {
+        // Any life of it takes the greeting.
         let outcome = self.foca.announce(Peer { node, life: 0 }, &mut self.world);
         note(outcome);
     }
@@ -170,6 +184,20 @@ impl Detector {
             let timer = entry.remove();
             let outcome = self.foca.handle_timer(timer, &mut self.world);
             note(outcome);
+        }
+        if now >= self.greetings_due {
+            self.greetings_due = now + GREETING_PERIOD;
+            self.greet_strangers();
+        }
+    }
+
+    /// Greets the linked that are unknown here, or thought down. foca does it only while it knows one that is alive:
+    /// two that declared each other dead would never speak again.
+    fn greet_strangers(&mut self) {
+        let verdicts = self.verdicts();
+        let is_stranger = |node: &NodeId| matches!(verdicts.get(node), None | Some(Verdict::Down));
+        for node in self.linked.iter().copied().filter(is_stranger).collect::<Vec<_>>() {
+            self.greet(node);
         }
     }
 

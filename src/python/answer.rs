@@ -1,5 +1,7 @@
 //! From the answers of the store to what Python's callers get.
 
+use std::collections::BTreeMap;
+
 use pyo3::{
     prelude::*,
     sync::PyOnceLock,
@@ -19,6 +21,8 @@ pub(super) enum Outcome {
     Answers(Vec<Result<Answer>>),
     Status(Box<NodeStatus>),
     Members(Vec<MemberStatus>),
+    Removed,
+    Metrics(BTreeMap<String, f64>),
 }
 
 /// How an [`Outcome`] becomes Python. A codec of `None` is AUTO.
@@ -36,6 +40,7 @@ pub(super) enum Conversion {
     Nothing,
     Status,
     Members,
+    Metrics,
 }
 
 impl Conversion {
@@ -54,6 +59,8 @@ impl Conversion {
             },
             Outcome::Status(status) => node_status(py, &status),
             Outcome::Members(members) => member_statuses(py, &members),
+            Outcome::Removed => Ok(py.None().into_bound(py)),
+            Outcome::Metrics(metrics) => Ok(metrics.into_pyobject(py)?.into_any()),
         }
     }
 
@@ -192,7 +199,7 @@ fn node_status<'py>(py: Python<'py>, status: &NodeStatus) -> PyResult<Bound<'py,
         status.address.to_string(),
         "peer",
         py.None(),
-        status.ready,
+        status.ready && !status.removed,
         status.keys,
         status.bytes,
         status.uptime.as_secs_f64(),
@@ -200,7 +207,8 @@ fn node_status<'py>(py: Python<'py>, status: &NodeStatus) -> PyResult<Bound<'py,
         status.cluster.as_str(),
         status.ready,
     );
-    let tail = (status.tombstones, status.conflicts, peers, lag, digests);
+    let problems = PyTuple::new(py, &status.health.problems)?;
+    let tail = (status.tombstones, status.conflicts, peers, lag, digests, status.removed, problems);
     let fields = head.into_pyobject(py)?.as_sequence().concat(tail.into_pyobject(py)?.as_sequence())?;
     NODE.make(py, fields.to_tuple()?)
 }
@@ -220,7 +228,10 @@ fn peer_status<'py>(py: Python<'py>, peer: &PeerStatus) -> PyResult<Bound<'py, P
 fn member_statuses<'py>(py: Python<'py>, members: &[MemberStatus]) -> PyResult<Bound<'py, PyAny>> {
     let member = |member: &MemberStatus| {
         let id = member.node.map(|node| node.to_string());
-        MEMBER.make(py, (id, member.address.to_string(), member.connected))
+        let moment = |ms: u64| (ms > 0).then_some(ms as f64 / 1000.0);
+        let (state, behind) = (member.state.as_str(), member.behind);
+        let (since, born) = (moment(member.since_ms), moment(member.born_ms));
+        MEMBER.make(py, (id, member.address.to_string(), member.connected, state, behind, since, born))
     };
     Ok(tuple(py, members.iter().map(member))?.into_any())
 }

@@ -87,6 +87,12 @@ impl Started {
             Call::Members => runtime::handle()?.spawn(async move {
                 done(asking.members(timeout).await.map(Outcome::Members));
             }),
+            Call::RemoveMember { node, force } => runtime::handle()?.spawn(async move {
+                done(asking.remove_member(node, force, timeout).await.map(|()| Outcome::Removed));
+            }),
+            Call::Metrics => runtime::handle()?.spawn(async move {
+                done(asking.metrics(timeout).await.map(Outcome::Metrics));
+            }),
         };
         Ok(Started::Task(task.abort_handle()))
     }

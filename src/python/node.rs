@@ -23,7 +23,7 @@ use crate::{
     error::{Error, ErrorCode, Result},
     node::Node,
     replication::{eventual::Eventual, execute},
-    types::{Address, Command, CommandKind, Record, Value, Written},
+    types::{metrics, Address, Command, CommandKind, Record, Value, Written},
 };
 
 /// See `_core.pyi`.
@@ -88,6 +88,11 @@ impl PyNode {
             }
             Call::Status { digests } => Outcome::Status(Box::new(self.node()?.status(digests)?)),
             Call::Members => Outcome::Members(self.node()?.members()?),
+            Call::RemoveMember { node, force } => {
+                self.node()?.remove_member(node, force)?;
+                Outcome::Removed
+            }
+            Call::Metrics => Outcome::Metrics(metrics(&self.node()?.status(false)?, &self.node()?.members()?)),
         })
     }
 }

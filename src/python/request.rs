@@ -11,7 +11,7 @@ use super::{
 use crate::{
     error::Result,
     limits,
-    types::{Command, CommandKind, KeyRange, Operation, PageRequest, Value},
+    types::{Command, CommandKind, KeyRange, NodeId, Operation, PageRequest, Value},
 };
 
 /// What a node or client is asked to do.
@@ -19,6 +19,8 @@ pub(super) enum Call {
     Operations(Vec<Operation>),
     Status { digests: bool },
     Members,
+    RemoveMember { node: NodeId, force: bool },
+    Metrics,
 }
 
 /// See `_core.pyi`. Good for one run, because running moves the operations out of it.
@@ -210,5 +212,15 @@ impl Request {
     #[staticmethod]
     fn members() -> Request {
         Request::new(Call::Members, Conversion::Members)
+    }
+
+    #[staticmethod]
+    fn remove_member(node_id: &str, force: bool) -> PyResult<Request> {
+        Ok(Request::new(Call::RemoveMember { node: node_id.parse::<NodeId>()?, force }, Conversion::Nothing))
+    }
+
+    #[staticmethod]
+    fn metrics() -> Request {
+        Request::new(Call::Metrics, Conversion::Metrics)
     }
 }

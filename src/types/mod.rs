@@ -15,6 +15,7 @@ mod command;
 mod id;
 mod key;
 mod message;
+mod metrics;
 mod operation;
 mod range;
 mod record;
@@ -31,6 +32,7 @@ pub use message::{
     Change, Hello, Member, Membership, PartitionChanges, PartitionPosition, PeerMessage, Positions, SeenStep,
     StateChunk, StateEnd, StateRecord, TransferId,
 };
+pub use metrics::metrics;
 pub use operation::{Answer, Entry, EntryPage, Operation};
 pub use range::{KeyRange, OwnedBounds, Page, PageRequest};
 pub use record::Record;

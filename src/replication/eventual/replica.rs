@@ -307,6 +307,9 @@ impl Replica {
         if let Some(link) = session.link() {
             self.peers.parted(link.peer.node, link.push.acknowledged());
             self.members.parted(now.monotonic, link.peer.node, link.push.acknowledged());
+            if !self.connected_nodes().contains(&link.peer.node) {
+                self.detector.parted(link.peer.node);
+            }
             if self.members.counts(link.peer.node) {
                 self.retention.parted(now.monotonic, link.peer.node, link.push.positions().collect());
             }

@@ -49,7 +49,7 @@ impl Replica {
         self.close_former_incarnation(now, &hello.sender, actions);
         self.peers.meet(&hello.sender, dialled.as_ref().map(|address| (address, id)));
         self.hear_members(now, &hello.membership, actions);
-        self.detector.greet(now.monotonic, hello.sender.node);
+        self.detector.linked(now.monotonic, hello.sender.node);
         let node = hello.sender.node;
         if let Some(session) = self.sessions.get_mut(&id) {
             session.phase = Phase::Linked(Box::new(Link::new(hello.sender, now.wall_ms)));
