@@ -61,12 +61,12 @@ class MemberStatus(NamedTuple):
 class NodeStatus(NamedTuple):
     """How a node is.
 
-    `role` is "leader", "follower" or "learner" of the strong group, "peer" outside it; `healthy` means that it answers
-    and is `ready`: it has caught up with at least one peer since its start, or has none, and was not removed. `keys` and `bytes` count what
-    readers can see; `tombstones` are deletes still remembered; `conflicts` are own acknowledged writes that a peer
-    replaced without having seen them. `uptime` is in seconds, `version` that of the software. `digests` is empty
-    unless asked for. `removed`: the cluster removed this node, and it refuses writes; `problems` are what a person
-    should look at.
+    `role` is "leader", "follower" or "learner" of the strong group, "peer" outside it; `healthy` means that it answers,
+    is `ready`: it has caught up with at least one peer since its start, or has none, and was not `removed`. `keys` and
+    `bytes` count what readers can see; `tombstones` are deletes still remembered; `conflicts` are own acknowledged
+    writes that a peer replaced without having seen them. `uptime` is in seconds, `version` that of the software.
+    `digests` is empty unless asked for. `removed`: the cluster removed this node, and it refuses writes; `problems`
+    are what a person should look at.
     """
 
     id: str

@@ -32,3 +32,63 @@ pub fn metrics(status: &NodeStatus, members: &[MemberStatus]) -> BTreeMap<String
     let plain = plain.into_iter().map(|(name, value)| (name.to_string(), value));
     plain.chain(states).chain(peers).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::types::{Address, Health, NodeId, PeerState, PeerStatus, ReplicationLag};
+
+    #[test]
+    fn every_series_has_the_figure_of_its_name() {
+        let address = Address::new("::1", 7).unwrap();
+        let peer = PeerStatus {
+            node: None,
+            address: address.clone(),
+            state: PeerState::Connecting,
+            unacknowledged: 5,
+            transfers: 0,
+            problem: String::new(),
+        };
+        let status = NodeStatus {
+            node: NodeId(1),
+            address: address.clone(),
+            cluster: "c".into(),
+            version: "1".into(),
+            uptime: Duration::from_millis(1500),
+            keys: 2,
+            bytes: 3,
+            tombstones: 4,
+            conflicts: 6,
+            peers: vec![peer],
+            replication_lag: ReplicationLag { samples: 9, p50_ms: 1.0, p99_ms: 2.0, max_ms: 3.0 },
+            digests: Vec::new(),
+            ready: true,
+            removed: false,
+            health: Health { serving: true, problems: vec!["p".into()] },
+        };
+        let member = MemberStatus {
+            node: None,
+            address,
+            connected: false,
+            state: MemberState::Dead,
+            since_ms: 0,
+            born_ms: 0,
+            behind: 0,
+        };
+        let found = metrics(&status, &[member.clone(), member]);
+        for (name, value) in [
+            ("kvstore_keys", 2.0),
+            ("kvstore_uptime_seconds", 1.5),
+            ("kvstore_serving", 1.0),
+            ("kvstore_problems", 1.0),
+            ("kvstore_members{state=\"dead\"}", 2.0),
+            ("kvstore_members{state=\"up\"}", 0.0),
+            ("kvstore_peer_unacknowledged{peer=\"[::1]:7\"}", 5.0),
+            ("kvstore_replication_lag_seconds{quantile=\"0.99\"}", 0.002),
+        ] {
+            assert_eq!(found.get(name), Some(&value), "{name}");
+        }
+    }
+}

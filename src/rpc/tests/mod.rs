@@ -31,6 +31,8 @@ struct FakeHost {
     /// Guards where accepted streams go.
     accepted: Mutex<mpsc::UnboundedSender<PeerStream>>,
     refusal: Option<Error>,
+    /// The cluster removes this node.
+    removal: tokio::sync::Notify,
 }
 
 impl Host for FakeHost {
@@ -93,7 +95,7 @@ impl Host for FakeHost {
     }
 
     fn removed(&self) -> Removed<'_> {
-        Box::pin(std::future::pending())
+        Box::pin(self.removal.notified())
     }
 
     fn accept(&self, stream: PeerStream) -> Accepting<'_> {
@@ -122,7 +124,7 @@ impl Fixture {
         let clock = Arc::new(SimulatedClock::new(1_700_000_000_000));
         let (sender, accepted) = mpsc::unbounded_channel();
         let keyspace = Arc::new(Eventual::new(NodeId(7), clock));
-        let host = Arc::new(FakeHost { keyspace, accepted: Mutex::new(sender), refusal });
+        let host = Arc::new(FakeHost { keyspace, accepted: Mutex::new(sender), refusal, removal: Default::default() });
         let listener = transport.listen("127.0.0.1", 0).await.unwrap();
         let address = Address::new("127.0.0.1", listener.port()).unwrap();
         let server = Server::spawn(listener, host.clone()).await;

@@ -26,6 +26,7 @@ STORE = {
     "delete_many": "(keys)",
     "touch": "(key, ttl)",
     "ping": "()",
+    "metrics": "(*, timeout=Ellipsis)",
     "with_options": "(*, codec=Ellipsis, read=Ellipsis, timeout=Ellipsis)",
 }
 NODE = {
