@@ -334,7 +334,8 @@ fn to_ack(acknowledgement: v1::Acknowledgement) -> Converted<(PartitionId, Seque
 }
 
 fn to_chunk(chunk: v1::StateChunk) -> Converted<StateChunk> {
-    if !chunk.last && !(chunk.vector.is_empty() && chunk.seen.is_empty() && chunk.dropped.is_empty()) {
+    let is_bare = chunk.vector.is_empty() && chunk.seen.is_empty() && chunk.dropped.is_empty();
+    if !chunk.last && !is_bare {
         return Err(bad("state_chunk.vector", "only the last chunk has one"));
     }
     let end = StateEnd {

@@ -190,9 +190,8 @@ async fn health_is_not_serving_once_the_cluster_has_removed_the_node() {
     assert_eq!(health.check(ask()).await.unwrap().into_inner().status(), ServingStatus::Serving);
     let mut watched = health.watch(ask()).await.unwrap().into_inner();
     fixture.host.removal.notify_one();
-    let becomes_not_serving = async {
-        while watched.message().await.unwrap().unwrap().status() != ServingStatus::NotServing {}
-    };
+    let becomes_not_serving =
+        async { while watched.message().await.unwrap().unwrap().status() != ServingStatus::NotServing {} };
     tokio::time::timeout(DEADLINE, becomes_not_serving).await.expect("load balancers are told");
 }
 

@@ -45,7 +45,7 @@ impl Replica {
             Ok(replaced) => replaced,
             Err(why) => return self.refuse(now, id, &hello.sender.address, &why, actions),
         };
-        replaced.into_iter().for_each(|former| self.on_removed(former));
+        self.learn_removed(now, replaced, actions);
         self.close_former_incarnation(now, &hello.sender, actions);
         self.peers.meet(&hello.sender, dialled.as_ref().map(|address| (address, id)));
         self.hear_members(now, &hello.membership, actions);

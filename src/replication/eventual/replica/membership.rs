@@ -94,6 +94,9 @@ impl Replica {
 
     /// Nodes were removed, this one perhaps.
     pub(super) fn learn_removed(&mut self, now: Now, nodes: Vec<NodeId>, actions: &mut Vec<Action>) {
+        if nodes.is_empty() {
+            return;
+        }
         for node in nodes {
             if node != self.me.node {
                 tracing::info!(%node, "a member no longer counts");
@@ -109,6 +112,7 @@ impl Replica {
                 linked.into_iter().for_each(|id| self.close(now, id, "this node was removed", actions));
             }
         }
+        self.judge_members(now);
         self.keyspace.partition_ids().for_each(|partition| self.release(partition));
     }
 
@@ -120,7 +124,7 @@ impl Replica {
             return;
         }
         let membership = self.members.membership();
-        for (&session, state) in self.sessions.iter_mut().filter(|(_, session)| is_behind(&**session)) {
+        for (&session, state) in self.sessions.iter_mut().filter(|(_, session)| is_behind(session)) {
             state.told = version;
             actions.push(Action::Send { session, message: PeerMessage::Members(membership.clone()) });
         }
@@ -147,10 +151,15 @@ impl Replica {
     /// Probes, and judges by what is known now.
     pub(super) fn watch_members(&mut self, now: Now, actions: &mut Vec<Action>) {
         self.detector.tick(now.monotonic);
+        self.judge_members(now);
+        self.close_removed(now, actions);
+    }
+
+    /// Judges each member by what is known now.
+    fn judge_members(&mut self, now: Now) {
         let (heard, verdicts) = (self.heard(), self.detector.verdicts());
         let evidence = |node| Evidence { heard: heard.get(&node).copied(), verdict: verdicts.get(&node).copied() };
         self.members.observe(now.monotonic, now.wall_ms, evidence);
-        self.close_removed(now, actions);
     }
 
     /// When the last message came from each linked node.
