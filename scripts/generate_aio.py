@@ -1,4 +1,4 @@
-"""Write the asyncio twins of the blocking classes: python/kvstore/aio/{store,client}.py.
+"""Write the asyncio twins of the blocking classes: python/kvstore/aio/{store,client,cluster}.py.
 
 A method that waits becomes a coroutine and awaits what it calls; a generator that waits becomes an asynchronous one;
 operators go. The source is edited as text at the places that its syntax tree names, so that comments and layout stay.
@@ -14,7 +14,7 @@ import sys
 from typing import Iterator, List, NamedTuple, Set
 
 PACKAGE = pathlib.Path(__file__).resolve().parent.parent / "python" / "kvstore"
-FILES = ("store.py", "client.py")
+FILES = ("store.py", "client.py", "cluster.py")
 
 # What every waiting method comes down to, whatever object it belongs to.
 ROOTS = {"_run", "run"}
@@ -26,6 +26,9 @@ OPERATORS = {"__getitem__", "__setitem__", "__delitem__", "__contains__"}
 PHRASES = {
     "from kvstore._core import Client as Channel": "from kvstore._bridge import AsyncChannel as Channel",
     "from kvstore.store import Store": "from kvstore.aio.store import AsyncStore",
+    "from kvstore.cluster import Cluster": "from kvstore.aio.cluster import AsyncCluster",
+    ">>> for member in db.cluster.members():": ">>> for member in await db.cluster.members():",
+    "...         db.cluster.remove": "...         await db.cluster.remove",
     "Picklable (as configuration) and usable after fork(). One per process is enough.": (
         "Picklable (as configuration), but not usable after fork(). Belongs to the loop that first awaits it; another\n"
         "    loop gets its own bridge. A cancelled write may still be applied. Close it with `async with` or aclose()."
@@ -41,6 +44,7 @@ NAMES = {
     "Store": "AsyncStore",
     "View": "AsyncView",
     "Client": "AsyncClient",
+    "Cluster": "AsyncCluster",
     "Iterator": "AsyncIterator",
     "__enter__": "__aenter__",
     "__exit__": "__aexit__",

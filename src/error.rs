@@ -109,12 +109,16 @@ error_codes! {
     BadSetting => "BAD_SETTING", InvalidArgument;
     /// There is no such keyspace.
     UnknownKeyspace => "UNKNOWN_KEYSPACE", InvalidArgument;
+    /// No member has this id.
+    UnknownMember => "UNKNOWN_MEMBER", InvalidArgument;
     /// A message that cannot be decoded; the text names the field.
     MalformedMessage => "MALFORMED_MESSAGE", InvalidArgument;
     /// This keyspace does not promise what was asked for.
     Unsupported => "UNSUPPORTED", Unsupported;
     /// What was found is not what the call expected, in a way no finer code names.
     Conflict => "CONFLICT", Conflict;
+    /// A member that is up is not removed without force.
+    MemberUp => "MEMBER_UP", Conflict;
     /// The port is taken.
     AddressInUse => "ADDRESS_IN_USE", Unavailable;
     /// The address cannot be bound, for another reason than being taken.
@@ -131,6 +135,8 @@ error_codes! {
     SessionLost => "SESSION_LOST", Unavailable;
     /// The peer belongs to another cluster, or speaks another protocol version.
     WrongCluster => "WRONG_CLUSTER", Unavailable;
+    /// This node was removed from the cluster; it comes back as a new, empty member when it is started again.
+    MemberRemoved => "MEMBER_REMOVED", Unavailable;
     /// The deadline passed.
     DeadlineExceeded => "DEADLINE_EXCEEDED", Timeout;
     /// The deadline passed before the node had everything that this session has made or seen.

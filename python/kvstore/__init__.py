@@ -5,8 +5,9 @@
 
 from kvstore._core import Conflict, Entry, __version__
 from kvstore._options import ReadLevel
-from kvstore.aio import AsyncClient, AsyncStore
+from kvstore.aio import AsyncClient, AsyncCluster, AsyncStore
 from kvstore.client import Client
+from kvstore.cluster import Cluster
 from kvstore.codecs import AUTO, BYTES, JSON, TEXT, Codec
 from kvstore.config import NodeConfig, NodeSettings
 from kvstore.errors import (
@@ -38,9 +39,11 @@ __all__ = [
     "JSON",
     "TEXT",
     "AsyncClient",
+    "AsyncCluster",
     "AsyncStore",
     "Client",
     "ClosedError",
+    "Cluster",
     "Codec",
     "CodecError",
     "CompactedError",

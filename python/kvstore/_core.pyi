@@ -173,6 +173,12 @@ class Request:
     def members() -> Request:
         """Answers a tuple of MemberStatus."""
     @staticmethod
+    def remove_member(node_id: str, force: bool) -> Request:
+        """Answers None."""
+    @staticmethod
+    def metrics() -> Request:
+        """Answers a dict of figures by the name of their series."""
+    @staticmethod
     def conflicts(prefix: Key, since_ms: int, codec: Optional[Codec[Any]]) -> Request:
         """Answers a list of Conflict, the newest first."""
     @staticmethod

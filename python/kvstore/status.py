@@ -46,22 +46,33 @@ class PartitionDigest(NamedTuple):
 
 
 class MemberStatus(NamedTuple):
-    """A member of the cluster; `id` is None while it was never reached, `connected` is True for the asked node too."""
+    """A member of the cluster, as the asked node sees it.
+
+    `id` is None while it was never reached, `connected` is True for the asked node too. `state` is "up", "suspected"
+    (it does not answer), "dead", "left", "removed", or "unknown" for a configured address where nobody was reached.
+    `behind` counts writes of the asked node that the member has not acknowledged. `since` says when the state began,
+    `born` when the member started, in seconds since the Unix epoch; None: not known.
+    """
 
     id: Optional[str]
     address: str
     connected: bool
+    state: str
+    behind: int
+    since: Optional[float]
+    born: Optional[float]
 
 
 class NodeStatus(NamedTuple):
     """How a node is.
 
-    `role` is "leader", "follower" or "learner" of the strong group, "peer" outside it; `healthy` means that it answers
-    and is `ready`: it has caught up with at least one peer since its start, or has none. `keys` and `bytes` count what
-    readers can see; `tombstones` are deletes still remembered; `conflicts` are own acknowledged writes that a peer
-    replaced without having seen them, `conflicts_dropped` those that its full journal no longer holds;
-    `conflicts_inexact` counts what it forgot about who had seen what: a conflict may then be none. `uptime` is in
-    seconds, `version` that of the software. `digests` is empty unless asked for.
+    `role` is "leader", "follower" or "learner" of the strong group, "peer" outside it; `healthy` means that it answers,
+    is `ready`: it has caught up with at least one peer since its start, or has none, and was not `removed`. `keys` and
+    `bytes` count what readers can see; `tombstones` are deletes still remembered; `conflicts` are own acknowledged
+    writes that a peer replaced without having seen them, `conflicts_dropped` those that its full journal no longer
+    holds; `conflicts_inexact` counts what it forgot about who had seen what: a conflict may then be none. `uptime` is in
+    seconds, `version` that of the software. `digests` is empty unless asked for. `removed`: the cluster removed this
+    node, and it refuses writes; `problems` are what a person should look at.
 
     `oldest_tombstone` is the age of the oldest delete still remembered. Deletes are forgotten once every member has
     them: `stable_lag` is how far the time up to which all have everything lies in the past, and `held_back_by` names the
@@ -88,10 +99,12 @@ class NodeStatus(NamedTuple):
     peers: Tuple[PeerStatus, ...]
     lag: ReplicationLag
     digests: Tuple[PartitionDigest, ...]
-    oldest_tombstone: float = 0.0
-    stable_lag: float = 0.0
-    held_back_by: Tuple[str, ...] = ()
-    divergences: int = 0
-    repairs: int = 0
-    expired: int = 0
-    refused_writes: int = 0
+    removed: bool
+    problems: Tuple[str, ...]
+    oldest_tombstone: float
+    stable_lag: float
+    held_back_by: Tuple[str, ...]
+    divergences: int
+    repairs: int
+    expired: int
+    refused_writes: int

@@ -58,7 +58,7 @@ impl Endpoints {
     /// How long to wait before the next attempt; `draw` is any number.
     pub(super) fn pause(&self, draw: u64) -> Duration {
         let targets = self.targets.len() as u32;
-        if self.failures == 0 || self.failures % targets != 0 {
+        if self.failures == 0 || !self.failures.is_multiple_of(targets) {
             return Duration::ZERO;
         }
         let round = self.failures / targets - 1;

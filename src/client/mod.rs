@@ -25,7 +25,7 @@ mod pipeline;
 mod session;
 mod shared;
 
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, future::Future, sync::Arc, time::Duration};
 
 use tokio::sync::oneshot;
 
@@ -33,8 +33,10 @@ use crate::{
     env::Env,
     error::{Error, ErrorCode, Result},
     limits,
-    rpc::{all_conflicts, node_members, node_status, Channel},
-    types::{Address, Answer, ConflictQuery, Conflicts, MemberStatus, NodeStatus, Operation, ReadLevel},
+    rpc::{all_conflicts, node_members, node_status, remove_member, Channel},
+    types::{
+        metrics, Address, Answer, ConflictQuery, Conflicts, MemberStatus, NodeId, NodeStatus, Operation, ReadLevel,
+    },
 };
 use call::Slot;
 use shared::Shared;
@@ -169,6 +171,27 @@ impl Client {
     pub async fn conflicts(&self, query: ConflictQuery, timeout: Option<Duration>) -> Result<Conflicts> {
         let transport = &self.env().transport;
         self.ask("conflicts", timeout, |channel| all_conflicts(channel, transport.clone(), query.clone())).await
+    }
+
+    /// Every series of the contacted node. To be polled on a tokio runtime with a timer.
+    ///
+    /// # Errors
+    /// Those of [`Client::status`].
+    pub async fn metrics(&self, timeout: Option<Duration>) -> Result<BTreeMap<String, f64>> {
+        let ask = |channel: Channel| async move {
+            let status = node_status(channel.clone(), false).await?;
+            Ok(metrics(&status, &node_members(channel).await?))
+        };
+        self.ask("metrics", timeout, ask).await
+    }
+
+    /// Removes a member for good, also one that is up with `force`. To be polled on a tokio runtime with a timer.
+    ///
+    /// # Errors
+    /// Those of [`Client::status`]; `UNKNOWN_MEMBER`, `MEMBER_UP`, `INVALID_ARGUMENT` for the contacted node itself.
+    pub async fn remove_member(&self, node: NodeId, force: bool, timeout: Option<Duration>) -> Result<()> {
+        // Asking twice is as good as once, so a lost connection is no reason to give up.
+        self.ask("remove_member", timeout, |channel| remove_member(channel, node, force)).await
     }
 
     /// Ends the connection; calls under way fail with `CLIENT_CLOSED`. Idempotent.

@@ -3,6 +3,7 @@
 //! [`Node`] owns the threads and the order in which things start and stop; `running` is the composition root, where the
 //! data, replication and the server are put together.
 
+mod health;
 mod owner;
 mod running;
 
@@ -223,6 +224,17 @@ impl Node {
             RecvTimeoutError::Timeout => Error::deadline("conflicts", timeout),
             RecvTimeoutError::Disconnected => not_running(),
         })
+    }
+
+    /// Removes a member for good: it no longer counts, and nobody talks to it again. Blocks: not for use inside a tokio
+    /// runtime.
+    ///
+    /// # Errors
+    /// `UNKNOWN_MEMBER`; `MEMBER_UP` when it is up, unless `force`; `INVALID_ARGUMENT` for this node; `NOT_RUNNING`.
+    pub fn remove_member(&self, node: NodeId, force: bool) -> Result<()> {
+        let running = self.running()?;
+        let runtime = self.runtime.lock().as_ref().map(|runtime| runtime.handle().clone()).ok_or_else(not_running)?;
+        runtime.block_on(running.remove_member(node, force))
     }
 
     fn running(&self) -> Result<Arc<Running>> {

@@ -5,14 +5,14 @@ use std::{future::Future, sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
 
-use super::owner::bind_error;
+use super::{health::health, owner::bind_error};
 use crate::{
     config::NodeConfig,
     env::Env,
     error::Result,
     limits::CLOSE_GRACE,
     replication::eventual::{Eventual, PeerStream, Reach, Replication, ReplicationConfig},
-    rpc::{gather_conflicts, Accepting, Host, RpcDialer, Server},
+    rpc::{gather_conflicts, Accepting, Host, Removed, Removing, RpcDialer, Server},
     types::{Address, ConflictQuery, Conflicts, LostWrite, MemberStatus, NodeId, NodeStatus},
     VERSION,
 };
@@ -118,6 +118,14 @@ impl Running {
         let own = self.inside.keyspace.conflicts(&query).iter().map(|conflict| LostWrite::from(&**conflict)).collect();
         gather_conflicts(own, self.members(), self.inside.env.transport.clone(), query).await
     }
+
+    /// Removes a member for good, also one that is up with `force`.
+    ///
+    /// # Errors
+    /// `UNKNOWN_MEMBER`, `MEMBER_UP`, `INVALID_ARGUMENT` for this node itself.
+    pub async fn remove_member(&self, node: NodeId, force: bool) -> Result<()> {
+        self.inside.replication.remove_member(node, force).await
+    }
 }
 
 impl Host for Inside {
@@ -152,15 +160,25 @@ impl Host for Inside {
             repairs: replication.repairs,
             expired: self.keyspace.expired(),
             refused_writes: replication.refused_writes,
-            peers: replication.peers,
             replication_lag: replication.lag,
             digests: if digests { self.keyspace.digests() } else { Vec::new() },
             ready: replication.ready,
+            removed: replication.removed,
+            health: health(replication.removed, &self.replication.members(), &replication.peers),
+            peers: replication.peers,
         }
     }
 
     fn members(&self) -> Vec<MemberStatus> {
         self.replication.members()
+    }
+
+    fn remove_member(&self, node: NodeId, force: bool) -> Removing<'_> {
+        Box::pin(self.replication.remove_member(node, force))
+    }
+
+    fn removed(&self) -> Removed<'_> {
+        Box::pin(self.replication.removed())
     }
 
     fn accept(&self, stream: PeerStream) -> Accepting<'_> {

@@ -3,7 +3,7 @@
 use super::*;
 use crate::{
     env::{Clock, SeededRng, SimulatedNetwork, SystemClock, Transport},
-    types::{Command, CommandKind, Key, PeerState, Value},
+    types::{Command, CommandKind, Key, MemberState, PeerState, Value},
 };
 
 /// Only a hang reaches it.
@@ -216,4 +216,81 @@ fn reads_go_on_while_the_node_stops() {
         node.stop(DEADLINE).unwrap();
         reader.join().unwrap();
     });
+}
+
+fn state_of(at: &Node, id: NodeId) -> Option<MemberState> {
+    at.members().unwrap().iter().find(|member| member.node == Some(id)).map(|member| member.state)
+}
+
+/// Three nodes that are all up for each other.
+fn three(network: &SimulatedNetwork) -> [Node; 3] {
+    let nodes = [(1, &[][..]), (2, &[1]), (3, &[1])]
+        .map(|(port, peers)| started(config(port, peers), simulated_env(network, port.into())));
+    eventually("all three are up for each other", || {
+        nodes.iter().all(|at| nodes.iter().all(|of| state_of(at, of.id()) == Some(MemberState::Up)))
+    });
+    nodes
+}
+
+#[test]
+fn a_killed_node_is_dead_within_five_seconds_and_its_next_incarnation_takes_its_place() {
+    let network = SimulatedNetwork::default();
+    let [first, second, third] = three(&network);
+    let (clock, id) = (SystemClock::new(), third.id());
+    drop(third);
+    let is_dead = |at: &Node| state_of(at, id) == Some(MemberState::Dead);
+    eventually("both others say that it is dead", || is_dead(&first) && is_dead(&second));
+    assert!(clock.monotonic() < Duration::from_secs(5), "{:?}", clock.monotonic());
+    assert!(first.status(false).unwrap().health.problems[0].contains(&id.to_string()));
+    let error = first.remove_member(first.id(), true).unwrap_err();
+    assert_eq!(error.code(), ErrorCode::InvalidArgument);
+    let third = started(config(3, &[1]), simulated_env(&network, 33));
+    eventually("the next is up and the former is not shown", || {
+        [&first, &second].iter().all(|at| {
+            state_of(at, third.id()) == Some(MemberState::Up)
+                && state_of(at, id).is_none()
+                && at.members().unwrap().len() == 3
+        })
+    });
+}
+
+#[test]
+fn a_stopped_node_has_left() {
+    let network = SimulatedNetwork::default();
+    let [first, second, third] = three(&network);
+    put(&third, "k", "v");
+    third.stop(DEADLINE).unwrap();
+    eventually("both others say that it left", || {
+        [&first, &second].iter().all(|at| state_of(at, third.id()) == Some(MemberState::Left))
+    });
+    assert!(first.status(false).unwrap().health.problems.is_empty(), "nobody waits for it");
+    eventually("its address is not dialled", || first.status(false).unwrap().peers.len() == 1);
+    assert_eq!(second.status(false).unwrap().keys, 1);
+}
+
+#[test]
+fn a_member_is_removed_once_it_is_dead_or_by_force_and_then_refuses_writes() {
+    let network = SimulatedNetwork::default();
+    let [first, second, third] = three(&network);
+    let unknown = first.remove_member(NodeId(9), false).unwrap_err();
+    assert_eq!(unknown.code(), ErrorCode::UnknownMember);
+    assert_eq!(first.remove_member(third.id(), false).unwrap_err().code(), ErrorCode::MemberUp);
+    put(&third, "before", "v");
+    eventually("the write is everywhere", || first.status(false).unwrap().keys == 1);
+    first.remove_member(third.id(), true).unwrap();
+    first.remove_member(third.id(), true).unwrap();
+    eventually("it knows", || third.status(false).unwrap().removed);
+    let write = Command { key: Key::new(b"after").unwrap(), kind: CommandKind::Delete };
+    assert_eq!(third.keyspace().unwrap().write(write).unwrap_err().code(), ErrorCode::MemberRemoved);
+    assert!(third.keyspace().unwrap().read(b"before").is_some(), "reads go on");
+    assert!(!third.status(false).unwrap().health.serving);
+    eventually("all agree", || state_of(&second, third.id()) == Some(MemberState::Removed));
+    eventually("nobody talks to it", || {
+        [&first, &second].iter().all(|at| at.members().unwrap().iter().filter(|member| member.connected).count() == 2)
+    });
+    third.stop(DEADLINE).unwrap();
+    let again = started(config(3, &[1]), simulated_env(&network, 33));
+    eventually("it is back as a new member", || state_of(&second, again.id()) == Some(MemberState::Up));
+    put(&again, "again", "v");
+    eventually("it takes part", || equal(&[&first, &second, &again]));
 }

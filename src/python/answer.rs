@@ -1,5 +1,7 @@
 //! From the answers of the store to what Python's callers get.
 
+use std::collections::BTreeMap;
+
 use pyo3::{
     prelude::*,
     sync::PyOnceLock,
@@ -20,6 +22,8 @@ pub(super) enum Outcome {
     Status(Box<NodeStatus>),
     Members(Vec<MemberStatus>),
     Conflicts(Conflicts),
+    Removed,
+    Metrics(BTreeMap<String, f64>),
 }
 
 /// How an [`Outcome`] becomes Python. A codec of `None` is AUTO.
@@ -38,6 +42,7 @@ pub(super) enum Conversion {
     Status,
     Members,
     Conflicts { codec: Option<Py<PyAny>> },
+    Metrics,
 }
 
 impl Conversion {
@@ -60,6 +65,8 @@ impl Conversion {
                 Conversion::Conflicts { codec } => conflict_list(py, bound(py, codec), &conflicts),
                 _ => Err(mismatch().into()),
             },
+            Outcome::Removed => Ok(py.None().into_bound(py)),
+            Outcome::Metrics(metrics) => Ok(metrics.into_pyobject(py)?.into_any()),
         }
     }
 
@@ -211,7 +218,7 @@ fn node_status<'py>(py: Python<'py>, status: &NodeStatus) -> PyResult<Bound<'py,
         status.address.to_string(),
         "peer",
         py.None(),
-        status.ready,
+        status.ready && !status.removed,
         status.keys,
         status.bytes,
         status.uptime.as_secs_f64(),
@@ -220,7 +227,8 @@ fn node_status<'py>(py: Python<'py>, status: &NodeStatus) -> PyResult<Bound<'py,
         status.ready,
     );
     let (kept, dropped, inexact) = (status.conflicts, status.conflicts_dropped, status.conflicts_inexact);
-    let middle = (status.tombstones, kept, dropped, inexact, peers, lag, digests);
+    let problems = PyTuple::new(py, &status.health.problems)?;
+    let middle = (status.tombstones, kept, dropped, inexact, peers, lag, digests, status.removed, problems);
     let held_back_by = status.held_back_by.iter().map(|node| node.to_string()).collect::<Vec<_>>();
     let tail = (
         status.oldest_tombstone_ms as f64 / 1000.0,
@@ -261,7 +269,10 @@ fn peer_status<'py>(py: Python<'py>, peer: &PeerStatus) -> PyResult<Bound<'py, P
 fn member_statuses<'py>(py: Python<'py>, members: &[MemberStatus]) -> PyResult<Bound<'py, PyAny>> {
     let member = |member: &MemberStatus| {
         let id = member.node.map(|node| node.to_string());
-        MEMBER.make(py, (id, member.address.to_string(), member.connected))
+        let moment = |ms: u64| (ms > 0).then_some(ms as f64 / 1000.0);
+        let (state, behind) = (member.state.as_str(), member.behind);
+        let (since, born) = (moment(member.since_ms), moment(member.born_ms));
+        MEMBER.make(py, (id, member.address.to_string(), member.connected, state, behind, since, born))
     };
     Ok(tuple(py, members.iter().map(member))?.into_any())
 }

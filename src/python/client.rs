@@ -90,6 +90,12 @@ impl Started {
             Call::Conflicts(query) => runtime::handle()?.spawn(async move {
                 done(asking.conflicts(query, timeout).await.map(Outcome::Conflicts));
             }),
+            Call::RemoveMember { node, force } => runtime::handle()?.spawn(async move {
+                done(asking.remove_member(node, force, timeout).await.map(|()| Outcome::Removed));
+            }),
+            Call::Metrics => runtime::handle()?.spawn(async move {
+                done(asking.metrics(timeout).await.map(Outcome::Metrics));
+            }),
         };
         Ok(Started::Task(task.abort_handle()))
     }

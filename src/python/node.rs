@@ -24,7 +24,7 @@ use crate::{
     limits::CALL_TIMEOUT,
     node::Node,
     replication::{eventual::Eventual, execute},
-    types::{Address, Command, CommandKind, Record, Value, Written},
+    types::{metrics, Address, Command, CommandKind, Record, Value, Written},
 };
 
 /// See `_core.pyi`.
@@ -99,6 +99,11 @@ impl PyNode {
             Call::Members => Outcome::Members(self.node()?.members()?),
             // Members that keep silent are given up earlier than that.
             Call::Conflicts(query) => Outcome::Conflicts(self.node()?.conflicts(query, CALL_TIMEOUT)?),
+            Call::RemoveMember { node, force } => {
+                self.node()?.remove_member(node, force)?;
+                Outcome::Removed
+            }
+            Call::Metrics => Outcome::Metrics(metrics(&self.node()?.status(false)?, &self.node()?.members()?)),
         })
     }
 }

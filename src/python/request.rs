@@ -12,7 +12,7 @@ use super::{
 use crate::{
     error::Result,
     limits,
-    types::{Command, CommandKind, ConflictQuery, KeyRange, Operation, PageRequest, Value},
+    types::{Command, CommandKind, ConflictQuery, KeyRange, NodeId, Operation, PageRequest, Value},
 };
 
 /// What a node or client is asked to do.
@@ -21,6 +21,8 @@ pub(super) enum Call {
     Status { digests: bool },
     Members,
     Conflicts(ConflictQuery),
+    RemoveMember { node: NodeId, force: bool },
+    Metrics,
 }
 
 /// See `_core.pyi`. Good for one run, because running moves the operations out of it.
@@ -212,6 +214,16 @@ impl Request {
     #[staticmethod]
     fn members() -> Request {
         Request::new(Call::Members, Conversion::Members)
+    }
+
+    #[staticmethod]
+    fn remove_member(node_id: &str, force: bool) -> PyResult<Request> {
+        Ok(Request::new(Call::RemoveMember { node: node_id.parse::<NodeId>()?, force }, Conversion::Nothing))
+    }
+
+    #[staticmethod]
+    fn metrics() -> Request {
+        Request::new(Call::Metrics, Conversion::Metrics)
     }
 
     #[staticmethod]

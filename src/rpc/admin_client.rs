@@ -4,7 +4,7 @@ use super::{channel::Channel, status::from_status};
 use crate::{
     error::Result,
     limits::MESSAGE_BYTES_MAX,
-    types::{MemberStatus, NodeStatus},
+    types::{MemberStatus, NodeId, NodeStatus},
     wire::v1::{self, admin_client::AdminClient},
 };
 
@@ -28,4 +28,14 @@ pub async fn node_status(channel: Channel, digests: bool) -> Result<NodeStatus> 
 pub async fn node_members(channel: Channel) -> Result<Vec<MemberStatus>> {
     let response = client(channel).members(v1::MembersRequest {}).await;
     Ok(response.map_err(|status| from_status(&status))?.into_inner().try_into()?)
+}
+
+/// Removes a member for good.
+///
+/// # Errors
+/// Those of [`node_status`]; `UNKNOWN_MEMBER`, `MEMBER_UP` without `force`, `INVALID_ARGUMENT` for the node that is asked.
+pub async fn remove_member(channel: Channel, node: NodeId, force: bool) -> Result<()> {
+    let response = client(channel).remove_member(v1::RemoveMemberRequest { node_id: node.0, force }).await;
+    response.map_err(|status| from_status(&status))?;
+    Ok(())
 }

@@ -4,8 +4,11 @@ use std::sync::Arc;
 
 use tonic::{Request, Response, Status};
 
-use super::host::Host;
-use crate::wire::v1::{self, admin_server::Admin};
+use super::{host::Host, status::to_status};
+use crate::{
+    types::NodeId,
+    wire::v1::{self, admin_server::Admin},
+};
 
 pub(super) struct AdminService {
     pub(super) host: Arc<dyn Host>,
@@ -19,5 +22,14 @@ impl Admin for AdminService {
 
     async fn members(&self, _: Request<v1::MembersRequest>) -> Result<Response<v1::MembersResponse>, Status> {
         Ok(Response::new(self.host.members().into()))
+    }
+
+    async fn remove_member(
+        &self,
+        request: Request<v1::RemoveMemberRequest>,
+    ) -> Result<Response<v1::RemoveMemberResponse>, Status> {
+        let asked = <(NodeId, bool)>::try_from(request.into_inner()).map_err(|error| to_status(&error.into()))?;
+        self.host.remove_member(asked.0, asked.1).await.map_err(|error| to_status(&error))?;
+        Ok(Response::new(v1::RemoveMemberResponse {}))
     }
 }

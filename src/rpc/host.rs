@@ -5,11 +5,17 @@ use std::{future::Future, pin::Pin, sync::Arc};
 use crate::{
     error::Result,
     replication::eventual::{Eventual, PeerStream, Reach},
-    types::{MemberStatus, NodeStatus},
+    types::{MemberStatus, NodeId, NodeStatus},
 };
 
 /// The end of handing over a peer's stream.
 pub type Accepting<'a> = Pin<Box<dyn Future<Output = Result<()>> + Send + 'a>>;
+
+/// The end of removing a member.
+pub type Removing<'a> = Pin<Box<dyn Future<Output = Result<()>> + Send + 'a>>;
+
+/// The moment in which a node learns that it was removed.
+pub type Removed<'a> = Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
 
 /// A node, as its services need it.
 pub trait Host: Send + Sync + 'static {
@@ -24,6 +30,12 @@ pub trait Host: Send + Sync + 'static {
 
     /// The members it knows, itself first.
     fn members(&self) -> Vec<MemberStatus>;
+
+    /// Removes a member for good, also one that is up with `force`.
+    fn remove_member(&self, node: NodeId, force: bool) -> Removing<'_>;
+
+    /// Returns when the cluster has removed this node.
+    fn removed(&self) -> Removed<'_>;
 
     /// Takes over a stream that a peer opened.
     fn accept(&self, stream: PeerStream) -> Accepting<'_>;

@@ -50,6 +50,7 @@ impl Server {
         let (accepted, incoming) = mpsc::channel(1);
         tokio::spawn(accept(listener, accepted, phase.clone()));
         let incoming = ReceiverStream::new(incoming).map(Ok::<_, std::io::Error>);
+        tokio::spawn(watch_removal(host.clone(), health.clone(), phase.clone()));
         let router = hardened(routes(host, health_service, &phase));
         let serving = tokio::spawn(async move {
             let closing = phase.reached(Phase::Closing);
@@ -63,9 +64,7 @@ impl Server {
     /// Refuses clients from now on; peers stay connected.
     pub async fn leave(&self) {
         self.advance(Phase::Leaving);
-        for service in ["", KV_SERVICE] {
-            self.health.set_service_status(service, ServingStatus::NotServing).await;
-        }
+        stop_serving(&self.health).await;
     }
 
     /// Closes the port, ends every stream and connection in order, and after `patience` cuts those that are left. False
@@ -95,6 +94,21 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         self.advance(Phase::Cut);
+    }
+}
+
+async fn stop_serving(health: &HealthReporter) {
+    for service in ["", KV_SERVICE] {
+        health.set_service_status(service, ServingStatus::NotServing).await;
+    }
+}
+
+/// A node that the cluster removed takes no writes: load balancers should look elsewhere.
+async fn watch_removal(host: Arc<dyn Host>, health: HealthReporter, phase: PhaseWatch) {
+    tokio::select! {
+        biased;
+        () = phase.reached(Phase::Leaving) => {}
+        () = host.removed() => stop_serving(&health).await,
     }
 }
 

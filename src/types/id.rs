@@ -1,11 +1,24 @@
 //! Identities: nodes, partitions, sequences, and the dot that names a write.
 
-use std::fmt;
+use std::{fmt, str::FromStr};
+
+use crate::error::{Error, ErrorCode};
 
 /// One incarnation of a replica: random at its start, never an address, never used again. A memory-only node gets a
 /// new one at each start, because what it acknowledged before is gone with its memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NodeId(pub u64);
+
+impl FromStr for NodeId {
+    type Err = Error;
+
+    /// Reads what [`NodeId`]'s `Display` writes.
+    fn from_str(text: &str) -> Result<NodeId, Error> {
+        let id = u64::from_str_radix(text, 16).ok().filter(|&id| id != 0 && text.len() == 16 && !text.starts_with('+'));
+        let bad = || Error::new(ErrorCode::InvalidArgument, format!("node_id: {text:?} is not 16 hexadecimal digits"));
+        id.map(NodeId).ok_or_else(bad)
+    }
+}
 
 impl fmt::Display for NodeId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -66,4 +79,19 @@ pub struct Dot {
     pub node: NodeId,
     /// Its place among that node's writes in the partition.
     pub sequence: Sequence,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_is_read_as_it_is_written() {
+        for id in [1, 0xabc, u64::MAX] {
+            assert_eq!(NodeId(id).to_string().parse(), Ok(NodeId(id)));
+        }
+        for text in ["", "0", "0000000000000000", "12", "g000000000000001", "+000000000000001", "00000000000000012"] {
+            assert_eq!(text.parse::<NodeId>().unwrap_err().code(), ErrorCode::InvalidArgument, "{text:?}");
+        }
+    }
 }

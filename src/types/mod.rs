@@ -17,6 +17,7 @@ mod conflict;
 mod id;
 mod key;
 mod message;
+mod metrics;
 mod operation;
 mod range;
 mod record;
@@ -35,10 +36,13 @@ pub use message::{
     Change, Hello, Member, Membership, PartitionChanges, PartitionPosition, PeerMessage, Positions, SeenStep,
     StateChunk, StateEnd, StateRecord, TransferId,
 };
+pub use metrics::metrics;
 pub use operation::{Answer, Entry, EntryPage, Operation};
 pub use range::{KeyRange, OwnedBounds, Page, PageRequest};
 pub use record::Record;
-pub use status::{MemberStatus, NodeStatus, PartitionDigest, PeerState, PeerStatus, ReplicationLag};
+pub use status::{
+    Health, MemberState, MemberStatus, NodeStatus, PartitionDigest, PeerState, PeerStatus, ReplicationLag,
+};
 pub use timestamp::Timestamp;
 pub use token::{LostWrites, Mark, ReadLevel, Seen, SeenPartitions, SessionToken};
 pub use value::Value;

@@ -52,6 +52,10 @@ pub struct NodeStatus {
     pub digests: Vec<PartitionDigest>,
     /// The node has caught up with at least one peer since it started, or has none.
     pub ready: bool,
+    /// This node was removed from the cluster: it refuses writes.
+    pub removed: bool,
+    /// Whether all is well.
+    pub health: Health,
 }
 
 /// From a write to its acknowledgement by a peer, over the last writes to each peer.
@@ -112,6 +116,47 @@ pub struct PeerStatus {
     pub refused_ms: u64,
 }
 
+/// How a member is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum MemberState {
+    /// A configured address where nobody was reached yet.
+    Unknown,
+    /// It is heard from, by this node or by others.
+    Up,
+    /// It does not answer, or its link was lost a moment ago.
+    Suspected,
+    /// It was declared dead, and is one all the same: what was deleted is remembered for it.
+    Dead,
+    /// It said that it leaves for good.
+    Left,
+    /// It was removed for good.
+    Removed,
+}
+
+impl MemberState {
+    /// Every state, for tables.
+    pub const ALL: [MemberState; 6] = [
+        MemberState::Unknown,
+        MemberState::Up,
+        MemberState::Suspected,
+        MemberState::Dead,
+        MemberState::Left,
+        MemberState::Removed,
+    ];
+
+    /// The name that users see.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            MemberState::Unknown => "unknown",
+            MemberState::Up => "up",
+            MemberState::Suspected => "suspected",
+            MemberState::Dead => "dead",
+            MemberState::Left => "left",
+            MemberState::Removed => "removed",
+        }
+    }
+}
+
 /// A member of the cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MemberStatus {
@@ -121,4 +166,21 @@ pub struct MemberStatus {
     pub address: Address,
     /// This node is connected with it, or is it.
     pub connected: bool,
+    /// How it is.
+    pub state: MemberState,
+    /// When its state began: milliseconds since the Unix epoch; 0: not known.
+    pub since_ms: u64,
+    /// When it started, by its own clock: milliseconds since the Unix epoch; 0: not known.
+    pub born_ms: u64,
+    /// Writes of the answering node that it has not acknowledged.
+    pub behind: u64,
+}
+
+/// Whether a node does what it should.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Health {
+    /// It takes reads and writes.
+    pub serving: bool,
+    /// What a person should look at, a sentence each.
+    pub problems: Vec<String>,
 }

@@ -10,8 +10,13 @@ use super::{
 };
 use crate::{
     limits::{MEMBERS_MAX, PARTITIONS},
-    types::{MemberStatus, NodeStatus, PartitionDigest, PeerState, PeerStatus, ReplicationLag},
+    types::{
+        Health, MemberState, MemberStatus, NodeId, NodeStatus, PartitionDigest, PeerState, PeerStatus, ReplicationLag,
+    },
 };
+
+/// Problems of one node: a few of its own and one or two with each member.
+const PROBLEMS_MAX: usize = 4 * MEMBERS_MAX;
 
 impl From<NodeStatus> for v1::StatusResponse {
     fn from(status: NodeStatus) -> v1::StatusResponse {
@@ -38,6 +43,8 @@ impl From<NodeStatus> for v1::StatusResponse {
             repairs: status.repairs,
             expired: status.expired,
             refused_writes: status.refused_writes,
+            removed: status.removed,
+            health: Some(v1::Health { serving: status.health.serving, problems: status.health.problems }),
         }
     }
 }
@@ -105,8 +112,15 @@ impl TryFrom<v1::StatusResponse> for NodeStatus {
             replication_lag: status.replication_lag.map(to_lag).unwrap_or_default(),
             digests: status.digests.into_iter().map(to_digest).collect::<Converted<_>>()?,
             ready: status.ready,
+            removed: status.removed,
+            health: status.health.map(to_health).transpose()?.unwrap_or_default(),
         })
     }
+}
+
+fn to_health(health: v1::Health) -> Converted<Health> {
+    check_count("health.problems", health.problems.len(), PROBLEMS_MAX)?;
+    Ok(Health { serving: health.serving, problems: health.problems })
 }
 
 fn to_peer(peer: v1::PeerStatus) -> Converted<PeerStatus> {
@@ -146,6 +160,10 @@ impl From<Vec<MemberStatus>> for v1::MembersResponse {
             node_id: member.node.map_or(0, |node| node.0),
             address: member.address.to_string(),
             connected: member.connected,
+            state: from_member_state(member.state).into(),
+            since_ms: member.since_ms,
+            born_ms: member.born_ms,
+            behind: member.behind,
         };
         v1::MembersResponse { members: members.into_iter().map(from_member).collect() }
     }
@@ -157,13 +175,47 @@ impl TryFrom<v1::MembersResponse> for Vec<MemberStatus> {
     /// # Errors
     /// Names the first field that breaks a rule of `admin.proto`.
     fn try_from(response: v1::MembersResponse) -> Converted<Vec<MemberStatus>> {
-        // The node itself comes on top of those it remembers.
-        check_count("members", response.members.len(), MEMBERS_MAX + 1)?;
+        // The node itself comes on top of those it remembers, and of the addresses where it reached nobody.
+        check_count("members", response.members.len(), 2 * MEMBERS_MAX + 1)?;
         let to_member = |member: v1::MemberStatus| {
             let address = to_address("members.address", &member.address)?;
-            Ok(MemberStatus { node: to_optional_node(member.node_id), address, connected: member.connected })
+            Ok(MemberStatus {
+                node: to_optional_node(member.node_id),
+                address,
+                connected: member.connected,
+                state: to_member_state(member.state)?,
+                since_ms: member.since_ms,
+                born_ms: member.born_ms,
+                behind: member.behind,
+            })
         };
         response.members.into_iter().map(to_member).collect()
+    }
+}
+
+fn from_member_state(state: MemberState) -> v1::MemberState {
+    match state {
+        MemberState::Unknown => v1::MemberState::Unknown,
+        MemberState::Up => v1::MemberState::Up,
+        MemberState::Suspected => v1::MemberState::Suspected,
+        MemberState::Dead => v1::MemberState::Dead,
+        MemberState::Left => v1::MemberState::Left,
+        MemberState::Removed => v1::MemberState::Removed,
+    }
+}
+
+fn to_member_state(state: i32) -> Converted<MemberState> {
+    let found = MemberState::ALL.into_iter().find(|&known| i32::from(from_member_state(known)) == state);
+    found.ok_or_else(|| bad("members.state", format!("{state} is no state")))
+}
+
+impl TryFrom<v1::RemoveMemberRequest> for (NodeId, bool) {
+    type Error = ConvertError;
+
+    /// # Errors
+    /// When no node can have the id.
+    fn try_from(request: v1::RemoveMemberRequest) -> Converted<(NodeId, bool)> {
+        Ok((to_node("node_id", request.node_id)?, request.force))
     }
 }
 

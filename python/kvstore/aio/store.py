@@ -26,6 +26,7 @@ from typing import (
 
 from kvstore._core import Request, check_read, refuse_conditions
 from kvstore._options import DEFAULT, Key, Page, Read, Seconds, Timeout, check_page, since_ms
+from kvstore.aio.cluster import AsyncCluster
 from kvstore.codecs import native
 from kvstore.errors import key_not_found
 
@@ -247,6 +248,15 @@ class AsyncStore(Generic[V]):
     async def members(self, *, timeout: Timeout = DEFAULT) -> Tuple[MemberStatus, ...]:
         """The members that the contacted node knows, itself first."""
         return cast("Tuple[MemberStatus, ...]", await self._run(Request.members(), timeout))
+
+    async def metrics(self, *, timeout: Timeout = DEFAULT) -> Dict[str, float]:
+        """Figures of the contacted node by the name of their series, as Prometheus writes it."""
+        return cast("Dict[str, float]", await self._run(Request.metrics(), timeout))
+
+    @property
+    def cluster(self) -> AsyncCluster:
+        """The members, and what can be done about them."""
+        return AsyncCluster(self)
 
     @overload
     def with_options(self, *, codec: Codec[T], read: Read = ..., timeout: Timeout = ...) -> AsyncView[T]: ...

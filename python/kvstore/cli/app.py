@@ -19,7 +19,7 @@ COMMANDS: List[click.Command] = [
     serve.serve, up.up,
     keys.get, keys.put, keys.delete, keys.exists, keys.touch,
     browse.scan, browse.keys, browse.count,
-    cluster.status, cluster.members, conflicts.conflicts,
+    cluster.status, cluster.health, cluster.metrics, cluster.members, cluster.member, conflicts.conflicts,
     transfer.export_entries, transfer.import_entries,
     bench.bench, demo.demo, info.version,
 ]  # fmt: skip

@@ -1,7 +1,9 @@
-"""How the nodes are: status, members."""
+"""How the nodes are: status, health, metrics, members, and removing a member."""
 
 from __future__ import annotations
 
+import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional
 
@@ -10,11 +12,19 @@ import click
 import kvstore
 
 from .exits import UNAVAILABLE, Failure
-from .output import Column, human_bytes, human_seconds, print_records, report_note
+from .output import Column, human_bytes, human_seconds, print_record, print_records, report_note
+from .params import DURATION
 from .settings import Settings, verb
 
 # Nodes asked at the same time.
 _ASKERS = 16
+
+
+# States of members that are none any more.
+_GONE = ("left", "removed")
+
+# Seconds between two looks at a node that is waited for.
+_LOOK = 0.1
 
 
 class _Answer(NamedTuple):
@@ -33,7 +43,7 @@ def status(settings: Settings, *, digests: bool) -> None:
     With --digests, nodes with equal contents show the same digest.
     """
     with settings.client() as client:
-        addresses = [member.address for member in client.members()]
+        addresses = [member.address for member in client.members() if member.state not in _GONE]
     with ThreadPoolExecutor(_ASKERS) as pool:
         answers = list(pool.map(lambda address: _ask(settings, address, digests=digests), addresses))
     columns = _COLUMNS + ([_DIGEST_COLUMN] if digests else [])
@@ -46,12 +56,13 @@ def status(settings: Settings, *, digests: bool) -> None:
         raise Failure(msg, UNAVAILABLE)
 
 
-def _ask(settings: Settings, address: str, *, digests: bool) -> _Answer:
+def _ask(settings: Settings, address: Optional[str], *, digests: bool = False) -> _Answer:
+    name = address or settings.server
     try:
         with settings.client(address) as client:
-            return _Answer(address, client.status(digests=digests), None)
+            return _Answer(name, client.status(digests=digests), None)
     except kvstore.KVError as error:
-        return _Answer(address, None, str(error))
+        return _Answer(name, None, str(error))
 
 
 def _record_of(answer: _Answer) -> Dict[str, Any]:
@@ -75,6 +86,8 @@ def _field(name: str, show: Callable[[Any], str] = str) -> Callable[[Mapping[str
 def _state(record: Mapping[str, Any]) -> str:
     if not record["answers"]:
         return "no answer"
+    if record["removed"]:
+        return "removed"
     return "ready" if record["ready"] else "catching up"
 
 
@@ -111,6 +124,7 @@ _DIGEST_COLUMN = Column("DIGEST", _digest)
 def _notes(answers: List[_Answer]) -> List[str]:
     """What keeps nodes apart, one line each."""
     notes = [f"{answer.address}: {answer.problem}" for answer in answers if answer.problem]
+    notes += [f"{each.address}: {problem}" for each in answers if each.status for problem in each.status.problems]
     for answer in answers:
         peers = answer.status.peers if answer.status else ()
         notes += [f"{answer.address} -> {peer.address}: {peer.state}, {peer.problem}" for peer in peers if peer.problem]
@@ -143,9 +157,73 @@ def members(settings: Settings) -> None:
     columns = [
         Column("NODE", lambda record: record["node"] or "-"),
         Column("ADDRESS", lambda record: record["address"]),
+        Column("STATE", lambda record: record["state"]),
+        Column("SINCE", _since),
+        Column("BEHIND", lambda record: f"{record['behind']:,}", right=True),
         Column("CONNECTED", lambda record: "yes" if record["connected"] else "no"),
     ]
     with settings.client() as client:
         found = client.members()
-    records = ({"node": member.id, "address": member.address, "connected": member.connected} for member in found)
-    print_records(settings, "members", columns, records)
+    records = ({**member._asdict(), "node": member.id} for member in found)
+    bare = ({name: value for name, value in record.items() if name != "id"} for record in records)
+    print_records(settings, "members", columns, bare)
+
+
+def _since(record: Mapping[str, Any]) -> str:
+    return "-" if record["since"] is None else human_seconds(max(0.0, time.time() - record["since"]))
+
+
+@click.group()
+def member() -> None:
+    """Change who belongs to the cluster."""
+
+
+@verb()
+@click.argument("node_id")
+@click.option("--force", is_flag=True, help="Also when it is up; writes that it alone has are lost.")
+def remove(settings: Settings, node_id: str, *, force: bool) -> None:
+    """Remove a member for good, by its id; exit 4 when it is up.
+
+    Deletes are remembered for a dead member until it is back or removed. Nobody talks to a removed one again; started
+    again it is a new, empty member.
+    """
+    with settings.client() as client:
+        client.cluster.remove(node_id, force=force)
+    print_record(settings, {"node": node_id, "state": "removed"}, f"removed {node_id}")
+
+
+member.add_command(remove)
+
+
+@verb()
+@click.option("--wait", type=DURATION, default=0.0, metavar="DURATION", help="Wait so long for it, such as 30s.")
+def health(settings: Settings, *, wait: float) -> None:
+    """Say whether the contacted node is ready and well; exit 3 when it is not."""
+    ends = time.monotonic() + wait
+    pause = threading.Event()
+    while True:
+        answer = _ask(settings, None)
+        is_healthy = answer.status is not None and answer.status.healthy
+        if is_healthy or time.monotonic() >= ends:
+            break
+        pause.wait(_LOOK)
+    problems = list(answer.status.problems) if answer.status else [answer.problem or "no answer"]
+    if answer.status and not answer.status.ready:
+        problems.append("it has not caught up with any peer yet")
+    plain = "\n".join(["healthy" if is_healthy else "not healthy", *problems])
+    print_record(settings, {"healthy": is_healthy, "problems": problems}, plain)
+    if not is_healthy:
+        msg = f"{settings.server} is not healthy"
+        raise Failure(msg, UNAVAILABLE)
+
+
+@verb()
+def metrics(settings: Settings) -> None:
+    """Print the figures of the contacted node, a series a line."""
+    with settings.client() as client:
+        found = client.metrics()
+    columns = [
+        Column("SERIES", lambda record: str(record["series"])),
+        Column("VALUE", lambda record: f"{record['value']:g}", right=True),
+    ]
+    print_records(settings, "metrics", columns, ({"series": name, "value": found[name]} for name in sorted(found)))

@@ -18,8 +18,8 @@ use super::*;
 use crate::{
     env::{Listener, SimulatedNetwork, SystemClock, TcpTransport, Transport},
     replication::eventual::{Eventual, PeerStream, Reach, Reaching},
-    rpc::{spawn_mute, Accepting, Host, Server},
-    types::{Command, CommandKind, Dot, Key, NodeId, PartitionId, ReplicationLag, Value},
+    rpc::{spawn_mute, Accepting, Host, Removed, Removing, Server},
+    types::{Command, CommandKind, Dot, Health, Key, MemberState, NodeId, PartitionId, ReplicationLag, Value},
 };
 
 /// A node as far as clients see it: real data, the real server, no peers.
@@ -65,12 +65,30 @@ impl Host for Data {
             replication_lag: ReplicationLag::default(),
             digests: Vec::new(),
             ready: true,
+            removed: false,
+            health: Health::default(),
         }
     }
 
     fn members(&self) -> Vec<MemberStatus> {
         let address = Address::new("127.0.0.1", 1).unwrap();
-        vec![MemberStatus { node: Some(self.0.me()), address, connected: true }]
+        vec![MemberStatus {
+            node: Some(self.0.me()),
+            address,
+            connected: true,
+            state: MemberState::Up,
+            since_ms: 0,
+            born_ms: 0,
+            behind: 0,
+        }]
+    }
+
+    fn remove_member(&self, node: NodeId, _force: bool) -> Removing<'_> {
+        Box::pin(async move { Err(Error::new(ErrorCode::UnknownMember, format!("no member {node}"))) })
+    }
+
+    fn removed(&self) -> Removed<'_> {
+        Box::pin(std::future::pending())
     }
 
     fn accept(&self, _stream: PeerStream) -> Accepting<'_> {

@@ -40,6 +40,8 @@ pub struct ReplicationStatus {
     pub lag: ReplicationLag,
     /// The node has caught up with at least one peer since it started, or has none.
     pub ready: bool,
+    /// The cluster removed this node.
+    pub removed: bool,
     /// How far the time up to which every member has everything is behind the wall clock, in milliseconds.
     pub stable_lag_ms: u64,
     /// The members that hold it back, once that is long.
@@ -61,6 +63,11 @@ pub(super) struct Shown {
 /// What the world asks of the replica's task.
 pub(super) enum Request {
     Accept(PeerStream),
+    Remove {
+        node: NodeId,
+        force: bool,
+        done: oneshot::Sender<Result<()>>,
+    },
     /// Answered with those of the writes that nobody here can be asked for.
     Reach {
         wanted: Vec<(PartitionId, Dot)>,
@@ -79,6 +86,7 @@ pub struct Replication {
     /// Guards what was last shown; the replica's task refreshes it.
     shown: Arc<Mutex<Shown>>,
     ready: watch::Receiver<bool>,
+    removed: watch::Receiver<bool>,
     /// Owns every other task of this replica.
     task: JoinHandle<()>,
 }
@@ -91,6 +99,7 @@ impl Replication {
     pub fn spawn(config: ReplicationConfig, keyspace: Arc<Eventual>, dialer: Arc<dyn Dialer>, env: Env) -> Replication {
         let (requests, inbox) = mpsc::channel(REPLICA_QUEUE_EVENTS_MAX);
         let (ready_sender, ready) = watch::channel(false);
+        let (removed_sender, removed) = watch::channel(false);
         let config = ReplicaConfig {
             cluster: config.cluster,
             advertise: config.advertise,
@@ -99,9 +108,9 @@ impl Replication {
             // Without entropy jitter repeats itself from node to node, unless their ids differ, which they do.
             seed: env.rng.next_u64().unwrap_or(keyspace.me().0),
         };
-        let shell = Shell::new(config, keyspace, dialer, env.clock, ready_sender);
+        let shell = Shell::new(config, keyspace, dialer, env.clock, (ready_sender, removed_sender));
         let shown = shell.shown();
-        Replication { requests, shown, ready, task: tokio::spawn(shell.run(inbox)) }
+        Replication { requests, shown, ready, removed, task: tokio::spawn(shell.run(inbox)) }
     }
 
     /// Takes over a stream that a peer opened. Nothing has been said on it yet.
@@ -123,16 +132,29 @@ impl Replication {
         self.shown.lock().members.clone()
     }
 
-    /// Returns when the replica has caught up with at least one peer, or has none. Never, once it is shut down before.
-    pub async fn ready(&self) {
-        let mut ready = self.ready.clone();
-        if ready.wait_for(|&is_ready| is_ready).await.is_err() {
-            std::future::pending::<()>().await;
-        }
+    /// Removes a member for good, also one that is up with `force`; all peers are told.
+    ///
+    /// # Errors
+    /// `UNKNOWN_MEMBER`, `MEMBER_UP`, `INVALID_ARGUMENT` for this node itself; `NOT_RUNNING` after a shutdown.
+    pub async fn remove_member(&self, node: NodeId, force: bool) -> Result<()> {
+        let stopped = || Error::new(ErrorCode::NotRunning, "replication was shut down");
+        let (done, answer) = oneshot::channel();
+        self.requests.send(Request::Remove { node, force, done }).await.map_err(|_| stopped())?;
+        answer.await.unwrap_or_else(|_| Err(stopped()))
     }
 
-    /// Waits until every connected peer has acknowledged all own writes, at most `patience`, then ends all streams and
-    /// tasks. False when the patience ran out, or another call had shut it down.
+    /// Returns when the replica has caught up with at least one peer, or has none. Never, once it is shut down before.
+    pub async fn ready(&self) {
+        until(self.ready.clone()).await;
+    }
+
+    /// Returns when the cluster has removed this node. Never, once it is shut down before.
+    pub async fn removed(&self) {
+        until(self.removed.clone()).await;
+    }
+
+    /// Waits until every connected peer has acknowledged all own writes, at most `patience`, says goodbye, then ends all
+    /// streams and tasks. False when the patience ran out, or another call had shut it down.
     pub async fn shutdown(&self, patience: Duration) -> bool {
         let (done, answer) = oneshot::channel();
         if self.requests.send(Request::Shutdown { patience, done }).await.is_err() {
@@ -159,6 +181,13 @@ impl Reach for Replication {
 impl Drop for Replication {
     fn drop(&mut self) {
         self.task.abort();
+    }
+}
+
+/// Returns when the word is said; never, when it cannot be any more.
+async fn until(mut word: watch::Receiver<bool>) {
+    if word.wait_for(|&is_said| is_said).await.is_err() {
+        std::future::pending::<()>().await;
     }
 }
 

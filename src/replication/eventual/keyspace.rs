@@ -40,6 +40,8 @@ pub struct Eventual {
     journal: Journal,
     /// Values that turned into tombstones here because their time to live had passed.
     expired: AtomicU64,
+    /// This node was removed from the cluster: nobody would take its writes.
+    is_removed: AtomicBool,
     /// There are own writes that the replica has not been told of.
     has_news: AtomicBool,
     news: Notify,
@@ -65,6 +67,7 @@ impl Eventual {
             partitions: Partitions::new(|_| Progress { outbox: Outbox::new(bounds), ..Progress::default() }),
             journal: Journal::default(),
             expired: AtomicU64::new(0),
+            is_removed: AtomicBool::new(false),
             has_news: AtomicBool::new(false),
             news: Notify::new(),
             arrivals: Notify::new(),
@@ -101,7 +104,7 @@ impl Eventual {
     /// Applies a client's write here; replication follows by itself.
     ///
     /// # Errors
-    /// `INTERNAL` when the clock has reached the end of time.
+    /// `MEMBER_REMOVED` when the cluster removed this node; `INTERNAL` when the clock has reached the end of time.
     pub fn write(&self, command: Command) -> Result<Written> {
         self.write_seen(command).map(|(written, _)| written)
     }
@@ -111,6 +114,9 @@ impl Eventual {
     /// # Errors
     /// Those of [`Eventual::write`].
     pub fn write_seen(&self, command: Command) -> Result<(Written, Seen)> {
+        if self.is_removed.load(Ordering::Relaxed) {
+            return Err(removed());
+        }
         let now_ms = self.now_ms();
         let Command { key, kind } = command;
         let partition = partition_of(&key);
@@ -257,6 +263,11 @@ impl Eventual {
         })
     }
 
+    /// Refuses writes from now on, because the cluster removed this node and would refuse them.
+    pub fn refuse_writes(&self) {
+        self.is_removed.store(true, Ordering::Relaxed);
+    }
+
     /// A partition under its read lock.
     pub(super) fn read_partition<R>(&self, id: PartitionId, look: impl FnOnce(&Partition<Progress>) -> R) -> R {
         look(&self.partitions.read(id))
@@ -289,6 +300,12 @@ impl Eventual {
     fn now_ms(&self) -> u64 {
         self.clock.wall_ms()
     }
+}
+
+#[cold]
+fn removed() -> Error {
+    let text = "this node was removed from the cluster: start it again, it comes back as a new, empty member";
+    Error::new(ErrorCode::MemberRemoved, text)
 }
 
 #[cfg(test)]

@@ -31,7 +31,6 @@ mod shell;
 mod skew;
 mod snapshot;
 mod stability;
-mod view;
 
 pub use cover::{catch_up, cover, lost_error, Reach, Reaching};
 pub use driver::{Replication, ReplicationConfig, ReplicationStatus};

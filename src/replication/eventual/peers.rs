@@ -167,6 +167,15 @@ impl Peers {
         peer.failing_since.get_or_insert(now);
     }
 
+    /// A node no longer belongs to the cluster. What was configured is dialled on, because another may come there.
+    pub(super) fn forget_node(&mut self, node: NodeId) {
+        self.book.retain(|_, peer| peer.node != Some(node) || peer.source == Source::Configured);
+        for peer in self.book.values_mut().filter(|peer| peer.node == Some(node)) {
+            peer.node = None;
+            peer.acknowledged = 0;
+        }
+    }
+
     /// A connected node is gone; `acknowledged` own writes had reached it.
     pub(super) fn parted(&mut self, node: NodeId, acknowledged: u64) {
         for peer in self.book.values_mut().filter(|peer| peer.node == Some(node)) {

@@ -16,6 +16,7 @@ mod compare;
 mod conflicts;
 mod exchange;
 mod greet;
+mod membership;
 mod report;
 #[cfg(test)]
 mod simulation;
@@ -44,17 +45,17 @@ use super::{
     session::{Link, Phase, Session},
     snapshot::PieceBounds,
     stability::Stability,
-    view::View,
     Eventual,
 };
 use crate::{
+    cluster::{Detector, Members},
     error::{Error, ErrorCode},
     limits::{
         CONNECT_TIMEOUT, POSITIONS_INTERVAL, REPLICATION_BATCH_BYTES_TARGET, REPLICATION_BATCH_WRITES_MAX,
         REPLICATION_WINDOW_BYTES, REPLICATION_WINDOW_STRETCHES, SESSION_SILENCE_MAX, STATE_CHUNK_BYTES_TARGET,
         STATE_CHUNK_RECORDS_MAX, STATE_CHUNK_VISITS_MAX, STATE_TRANSFER_TIMEOUT, SWEEP_GRACE, TOMBSTONE_GRACE,
     },
-    types::{Address, Member, Membership, NodeId, PeerMessage, Sequence},
+    types::{Address, Member, NodeId, PeerMessage, Sequence},
 };
 
 /// The time, twice: one clock to wait by, one to compare with timestamps.
@@ -97,6 +98,8 @@ pub(super) enum Event {
         session: SessionId,
         problem: Option<Error>,
     },
+    /// Tell all peers that this node leaves for good. They hang up.
+    Leave,
     /// End all streams.
     Shutdown,
 }
@@ -183,10 +186,12 @@ pub(super) struct Replica {
     pulls: Pulls,
     lag: Lag,
     retention: Retention,
-    /// Who belongs to the cluster.
-    view: View,
-    /// What was last told of that to the peers.
-    told: Membership,
+    members: Members,
+    /// Whom it counted, and at which version of the table, when that was last looked at.
+    counted: (u64, BTreeSet<NodeId>),
+    detector: Detector,
+    /// This node has said that it leaves.
+    is_leaving: bool,
     stability: Stability,
     reissues: Reissues,
     /// By node, then by partition: the first own write that it may get by push, because it was met when others may have
@@ -203,19 +208,22 @@ impl Replica {
     /// A replica that has not met anyone.
     pub(super) fn new(config: ReplicaConfig, keyspace: Arc<Eventual>, now: Now) -> Replica {
         let me = Member { node: keyspace.me(), address: config.advertise, born_ms: now.wall_ms };
+        let mut rng = StdRng::seed_from_u64(config.seed);
         Replica {
             peers: Peers::new(&me.address, &config.peers),
-            view: View::new(me.clone()),
+            members: Members::new(me.clone()),
+            detector: Detector::new(me.node, rng.random(), now.monotonic),
             me,
             cluster: config.cluster,
             bounds: config.bounds,
             keyspace,
-            rng: StdRng::seed_from_u64(config.seed),
+            rng,
             sessions: BTreeMap::new(),
             pulls: Pulls::default(),
             lag: Lag::new(now.monotonic),
             retention: Retention::default(),
-            told: Membership::default(),
+            counted: (0, BTreeSet::new()),
+            is_leaving: false,
             stability: Stability::new(),
             reissues: Reissues::default(),
             begins_at: BTreeMap::new(),
@@ -238,6 +246,7 @@ impl Replica {
             }
             Event::DialFailed { address, problem } => self.handle_dial_failed(now, &address, &problem),
             Event::Accepted { session } => self.open(now, session, None, actions),
+            Event::Leave => self.leave(actions),
             Event::Received { session, message } => self.handle_message(now, session, message, actions),
             Event::Closed { session, problem } => {
                 let problem = problem.unwrap_or_else(|| Error::new(ErrorCode::ConnectionLost, "the peer hung up"));
@@ -252,6 +261,7 @@ impl Replica {
         }
         self.work(now, actions);
         self.tell_members(actions);
+        self.send_gossip(actions);
     }
 
     /// Whether a piece of work was left undone, so that [`Event::News`] should follow soon.
@@ -280,8 +290,11 @@ impl Replica {
         }
         self.close_silent(now, actions);
         let connected = self.connected_nodes();
-        let due = self.peers.due(now.monotonic, &connected);
-        actions.extend(due.into_iter().map(|address| Action::Dial { address }));
+        if !self.is_leaving && !self.is_removed() {
+            let due = self.peers.due(now.monotonic, &connected);
+            actions.extend(due.into_iter().map(|address| Action::Dial { address }));
+        }
+        self.watch_members(now, actions);
         for session in self.pulls.expire(now.monotonic) {
             if let Some(link) = self.link_mut(session) {
                 link.ask_after = now.monotonic + STATE_TRANSFER_TIMEOUT;
@@ -330,7 +343,13 @@ impl Replica {
         let lived = session.link().map_or(Duration::ZERO, |_| now.monotonic.saturating_sub(session.opened));
         if let Some(link) = session.link() {
             self.peers.parted(link.peer.node, link.push.acknowledged());
-            self.retention.parted(now.monotonic, link.peer.node, link.push.positions().collect());
+            self.members.parted(now.monotonic, link.peer.node, link.push.acknowledged());
+            if !self.connected_nodes().contains(&link.peer.node) {
+                self.detector.parted(link.peer.node);
+            }
+            if self.members.counts(link.peer.node) {
+                self.retention.parted(now.monotonic, link.peer.node, link.push.positions().collect());
+            }
         }
         match (&session.dialled, &session.phase) {
             (Some(address), Phase::Refused) => self.peers.refused(address, now.monotonic, problem.message()),

@@ -12,6 +12,8 @@ pub(super) struct Session {
     pub(super) opened: Duration,
     /// When the last message came.
     pub(super) heard: Duration,
+    /// The version of the membership that the peer was told last.
+    pub(super) told: u64,
     pub(super) phase: Phase,
 }
 
@@ -47,8 +49,8 @@ pub(super) struct Link {
 
 impl Session {
     /// A stream on which nothing was said.
-    pub(super) fn new(now: Duration, dialled: Option<Address>) -> Session {
-        Session { dialled, opened: now, heard: now, phase: Phase::Greeting }
+    pub(super) fn new(now: Duration, dialled: Option<Address>, told: u64) -> Session {
+        Session { dialled, opened: now, heard: now, told, phase: Phase::Greeting }
     }
 
     /// The link, if it has come to that.

@@ -20,8 +20,8 @@ use super::{
 use crate::{
     env::Clock,
     error::{Error, ErrorCode, Result},
-    limits::{CONNECT_TIMEOUT, REPLICA_QUEUE_EVENTS_MAX, REPLICA_TICK},
-    types::{Address, PeerMessage},
+    limits::{CONNECT_TIMEOUT, LEAVE_GRACE, REPLICA_QUEUE_EVENTS_MAX, REPLICA_TICK},
+    types::{Address, NodeId, PeerMessage},
 };
 
 /// The core with its streams and tasks.
@@ -32,6 +32,7 @@ pub(super) struct Shell {
     clock: Arc<dyn Clock>,
     shown: Arc<Mutex<Shown>>,
     ready: watch::Sender<bool>,
+    removed: watch::Sender<bool>,
     streams: BTreeMap<SessionId, Stream>,
     last_session: u64,
     /// Readers and dials. They end with the shell.
@@ -66,8 +67,10 @@ enum Wake {
 
 /// A shutdown that waits for the peers.
 struct Farewell {
-    /// `None`: beyond the end of time.
+    /// Of the hand-over, then of the goodbye. `None`: beyond the end of time.
     deadline: Option<Instant>,
+    /// Whether every peer had everything when the goodbye was said; `None`: it was not said yet.
+    drained: Option<bool>,
     done: oneshot::Sender<bool>,
 }
 
@@ -78,7 +81,7 @@ impl Shell {
         keyspace: Arc<Eventual>,
         dialer: Arc<dyn Dialer>,
         clock: Arc<dyn Clock>,
-        ready: watch::Sender<bool>,
+        (ready, removed): (watch::Sender<bool>, watch::Sender<bool>),
     ) -> Shell {
         let (reports, inbox) = mpsc::channel(REPLICA_QUEUE_EVENTS_MAX);
         let replica = Replica::new(config, Arc::clone(&keyspace), read(&*clock));
@@ -90,6 +93,7 @@ impl Shell {
             clock,
             shown: Arc::new(Mutex::new(shown)),
             ready,
+            removed,
             streams: BTreeMap::new(),
             last_session: 0,
             tasks: JoinSet::new(),
@@ -126,7 +130,11 @@ impl Shell {
                 }
                 Wake::Request(Some(Request::Shutdown { patience, done })) => {
                     let deadline = Instant::now().checked_add(patience);
-                    self.farewell.get_or_insert(Farewell { deadline, done });
+                    self.farewell.get_or_insert(Farewell { deadline, drained: None, done });
+                }
+                Wake::Request(Some(Request::Remove { node, force, done })) => {
+                    // An error says that who asked has stopped waiting.
+                    let _ = done.send(self.remove_member(node, force));
                 }
                 Wake::Request(Some(Request::Reach { wanted, answer })) => {
                     // An error says that who asked has stopped waiting.
@@ -136,25 +144,49 @@ impl Shell {
                 Wake::Tick => self.handle_tick(),
                 Wake::News => self.handle(Event::News),
             }
-            if self.farewell.as_ref().is_some_and(|farewell| self.is_over(farewell)) {
+            if self.is_over() {
                 break;
             }
         }
         self.end().await;
     }
 
-    fn is_over(&self, farewell: &Farewell) -> bool {
-        self.replica.is_drained() || farewell.deadline.is_some_and(|deadline| Instant::now() >= deadline)
+    /// Says goodbye once the peers have everything, or the patience is at its end. It is over when all have hung up, or
+    /// had the time to.
+    fn is_over(&mut self) -> bool {
+        let is_drained = self.replica.is_drained();
+        let is_past = |deadline: Option<Instant>| deadline.is_some_and(|deadline| Instant::now() >= deadline);
+        let Some(farewell) = &mut self.farewell else { return false };
+        if farewell.drained.is_some() {
+            return self.streams.is_empty() || is_past(farewell.deadline);
+        }
+        if is_drained || is_past(farewell.deadline) {
+            farewell.drained = Some(is_drained);
+            farewell.deadline = Instant::now().checked_add(LEAVE_GRACE);
+            self.handle(Event::Leave);
+        }
+        self.farewell.as_ref().is_some_and(|farewell| farewell.drained.is_some()) && self.streams.is_empty()
+    }
+
+    fn remove_member(&mut self, node: NodeId, force: bool) -> Result<()> {
+        let mut actions = Vec::new();
+        self.replica.remove_member(read(&*self.clock), node, force, &mut actions)?;
+        for action in actions {
+            if let Some(event) = self.perform(action) {
+                self.handle(event);
+            }
+        }
+        self.show();
+        Ok(())
     }
 
     async fn end(mut self) {
-        let is_drained = self.replica.is_drained();
         self.handle(Event::Shutdown);
         self.tasks.shutdown().await;
         self.show();
         if let Some(farewell) = self.farewell.take() {
             // An error says that who asked has stopped waiting.
-            let _ = farewell.done.send(is_drained);
+            let _ = farewell.done.send(farewell.drained.unwrap_or_default());
         }
     }
 
@@ -190,6 +222,9 @@ impl Shell {
         }
         if self.replica.is_ready() {
             self.ready.send_if_modified(|is_ready| !std::mem::replace(is_ready, true));
+        }
+        if self.replica.is_removed() {
+            self.removed.send_if_modified(|is_removed| !std::mem::replace(is_removed, true));
         }
     }
 

@@ -181,3 +181,30 @@ async fn health_is_serving_until_the_node_leaves() {
     assert_eq!(health.check(ask("")).await.unwrap().into_inner().status(), ServingStatus::NotServing);
     assert_eq!(code(fixture.client().await.get(get(b"a")).await), ErrorCode::NotRunning);
 }
+
+#[tokio::test]
+async fn health_is_not_serving_once_the_cluster_has_removed_the_node() {
+    let fixture = Fixture::new(simulated()).await;
+    let mut health = HealthClient::new(fixture.channel().await);
+    let ask = || HealthCheckRequest { service: "kvstore.v1.KV".to_string() };
+    assert_eq!(health.check(ask()).await.unwrap().into_inner().status(), ServingStatus::Serving);
+    let mut watched = health.watch(ask()).await.unwrap().into_inner();
+    fixture.host.removal.notify_one();
+    let becomes_not_serving =
+        async { while watched.message().await.unwrap().unwrap().status() != ServingStatus::NotServing {} };
+    tokio::time::timeout(DEADLINE, becomes_not_serving).await.expect("load balancers are told");
+}
+
+#[tokio::test]
+async fn a_member_is_removed_or_the_reason_comes_back() {
+    for transport in transports() {
+        let fixture = Fixture::new(transport).await;
+        let channel = fixture.channel().await;
+        assert_eq!(remove_member(channel.clone(), NodeId(8), true).await, Ok(()));
+        let refused = remove_member(channel.clone(), NodeId(8), false).await.unwrap_err();
+        assert_eq!(refused, Error::new(ErrorCode::MemberUp, format!("{} is up", NodeId(8))));
+        let nobody = remove_member(channel, NodeId(0), false).await.unwrap_err();
+        assert_eq!(nobody.code(), ErrorCode::MalformedMessage);
+        assert!(nobody.message().contains("node_id"), "{nobody}");
+    }
+}

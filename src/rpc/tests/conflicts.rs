@@ -4,7 +4,7 @@ use super::*;
 use crate::{
     limits::{MESSAGE_BYTES_MAX, PAGE_KEYS_MAX, VALUE_BYTES_MAX},
     storage::partition_of,
-    types::{Change, Command, CommandKind, ConflictQuery, Key, PartitionChanges, Timestamp, Value},
+    types::{Change, Command, CommandKind, ConflictQuery, Key, MemberState, PartitionChanges, Timestamp, Value},
     wire::v1,
 };
 
@@ -78,7 +78,15 @@ async fn members_are_asked_each_conflict_comes_once_and_the_silent_are_named() {
     lose(&fixture.host.keyspace, &numbered(3), 1);
     let query = ConflictQuery::default();
     let own = node_conflicts(fixture.channel().await, &query).await.unwrap();
-    let member = |address: &Address, connected| MemberStatus { node: None, address: address.clone(), connected };
+    let member = |address: &Address, connected| MemberStatus {
+        node: None,
+        address: address.clone(),
+        connected,
+        state: MemberState::Unknown,
+        since_ms: 0,
+        born_ms: 0,
+        behind: 0,
+    };
     let nobody = |port| Address::new("127.0.0.1", port).unwrap();
     // The same node by another name, one that does not answer, and one that is away.
     let members = vec![

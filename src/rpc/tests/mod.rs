@@ -21,7 +21,10 @@ use crate::{
     error::{Error, ErrorCode},
     limits::{MEMBERS_MAX, MESSAGE_BYTES_MAX},
     replication::eventual::{Eventual, PeerStream, Reach, Reaching},
-    types::{Address, Dot, MemberStatus, NodeId, NodeStatus, PartitionId, PeerState, PeerStatus, ReplicationLag},
+    types::{
+        Address, Dot, Health, MemberState, MemberStatus, NodeId, NodeStatus, PartitionId, PeerState, PeerStatus,
+        ReplicationLag,
+    },
     wire::v1::kv_client::KvClient,
 };
 
@@ -33,6 +36,8 @@ struct FakeHost {
     /// Guards where accepted streams go.
     accepted: Mutex<mpsc::UnboundedSender<PeerStream>>,
     refusal: Option<Error>,
+    /// The cluster removes this node.
+    removal: tokio::sync::Notify,
 }
 
 /// Nobody can bring it anything.
@@ -85,15 +90,40 @@ impl Host for FakeHost {
             replication_lag: ReplicationLag { samples: 1, p50_ms: 0.5, p99_ms: 1.5, max_ms: 2.5 },
             digests: if digests { self.keyspace.digests() } else { Vec::new() },
             ready: true,
+            removed: true,
+            health: Health { serving: false, problems: vec!["it was removed".to_string()] },
         }
     }
 
     fn members(&self) -> Vec<MemberStatus> {
         let member = |port| {
             let address = Address::new("127.0.0.1", port).unwrap();
-            MemberStatus { node: (port % 2 == 0).then_some(NodeId(port.into())), address, connected: port % 3 == 0 }
+            MemberStatus {
+                node: (port % 2 == 0).then_some(NodeId(port.into())),
+                address,
+                connected: port % 3 == 0,
+                state: MemberState::ALL[usize::from(port) % 6],
+                since_ms: 1,
+                born_ms: 2,
+                behind: port.into(),
+            }
         };
         (1..=MEMBERS_MAX as u16 + 1).map(member).collect()
+    }
+
+    fn remove_member(&self, node: NodeId, force: bool) -> Removing<'_> {
+        let refusal = Error::new(ErrorCode::MemberUp, format!("{node} is up"));
+        Box::pin(async move {
+            if force {
+                Ok(())
+            } else {
+                Err(refusal)
+            }
+        })
+    }
+
+    fn removed(&self) -> Removed<'_> {
+        Box::pin(self.removal.notified())
     }
 
     fn accept(&self, stream: PeerStream) -> Accepting<'_> {
@@ -122,7 +152,7 @@ impl Fixture {
         let clock = Arc::new(SimulatedClock::new(1_700_000_000_000));
         let (sender, accepted) = mpsc::unbounded_channel();
         let keyspace = Arc::new(Eventual::new(NodeId(7), clock));
-        let host = Arc::new(FakeHost { keyspace, accepted: Mutex::new(sender), refusal });
+        let host = Arc::new(FakeHost { keyspace, accepted: Mutex::new(sender), refusal, removal: Default::default() });
         let listener = transport.listen("127.0.0.1", 0).await.unwrap();
         let address = Address::new("127.0.0.1", listener.port()).unwrap();
         let server = Server::spawn(listener, host.clone()).await;

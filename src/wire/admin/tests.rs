@@ -58,21 +58,29 @@ prop_compose! {
         digests in prop::collection::vec(digest(), 0..16), ready in any::<bool>(),
         (oldest_tombstone_ms, stable_lag_ms, divergences) in any::<(u64, u64, u64)>(),
         (repairs, expired, refused_writes) in any::<(u64, u64, u64)>(), held_back_by in prop::collection::vec(1..=u64::MAX, 0..3),
+        (removed, serving) in any::<(bool, bool)>(), problems in prop::collection::vec(".{0,20}", 0..3),
     ) -> NodeStatus {
         let (node, uptime) = (NodeId(node), Duration::from_millis(uptime_ms));
         NodeStatus {
             node, address, cluster, version, uptime, keys, bytes, tombstones, conflicts, conflicts_dropped,
             conflicts_inexact, peers, replication_lag, digests, ready, oldest_tombstone_ms, stable_lag_ms, divergences,
             repairs, expired, refused_writes, held_back_by: held_back_by.into_iter().map(NodeId).collect(),
+            removed, health: Health { serving, problems },
         }
     }
 }
 
 fn member() -> impl Strategy<Value = MemberStatus> {
-    (optional_node(), address(), any::<bool>()).prop_map(|(node, address, connected)| MemberStatus {
+    let state = prop::sample::select(&MemberState::ALL[..]);
+    let parts = (optional_node(), address(), any::<bool>(), state, any::<(u64, u64, u64)>());
+    parts.prop_map(|(node, address, connected, state, (since_ms, born_ms, behind))| MemberStatus {
         node,
         address,
         connected,
+        state,
+        since_ms,
+        born_ms,
+        behind,
     })
 }
 
@@ -127,9 +135,18 @@ fn each_bad_field_is_named() {
     for (name, status) in cases {
         assert_eq!(NodeStatus::try_from(status).unwrap_err().field, name);
     }
-    let member = v1::MemberStatus { address: "h:1".to_string(), ..v1::MemberStatus::default() };
+    let member = v1::MemberStatus { address: "h:1".to_string(), state: 1, ..v1::MemberStatus::default() };
     let members = |members| Vec::<MemberStatus>::try_from(v1::MembersResponse { members });
     assert_eq!(members(vec![v1::MemberStatus::default()]).unwrap_err().field, "members.address");
-    assert_eq!(members(vec![member.clone(); MEMBERS_MAX + 2]).unwrap_err().field, "members");
-    assert!(members(vec![member; MEMBERS_MAX + 1]).is_ok());
+    for state in [0, 7] {
+        let stateless = v1::MemberStatus { state, ..member.clone() };
+        assert_eq!(members(vec![stateless]).unwrap_err().field, "members.state");
+    }
+    assert_eq!(members(vec![member.clone(); 2 * MEMBERS_MAX + 2]).unwrap_err().field, "members");
+    assert!(members(vec![member; 2 * MEMBERS_MAX + 1]).is_ok());
+    let health = v1::Health { serving: true, problems: vec![String::new(); PROBLEMS_MAX + 1] };
+    let sick = v1::StatusResponse { health: Some(health), ..good };
+    assert_eq!(NodeStatus::try_from(sick).unwrap_err().field, "health.problems");
+    let nobody = v1::RemoveMemberRequest { node_id: 0, force: true };
+    assert_eq!(<(NodeId, bool)>::try_from(nobody).unwrap_err().field, "node_id");
 }

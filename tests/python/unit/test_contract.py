@@ -28,6 +28,7 @@ STORE = {
     "conflicts": "(prefix='', *, since=None)",
     "restore": "(conflict)",
     "ping": "()",
+    "metrics": "(*, timeout=Ellipsis)",
     "with_options": "(*, codec=Ellipsis, read=Ellipsis, timeout=Ellipsis)",
 }
 NODE = {

@@ -4,7 +4,7 @@ use super::*;
 use super::{conflicts::check_journals, simulation::Simulation};
 use crate::{
     storage::partition_of,
-    types::{Key, Record},
+    types::{Key, MemberState, MemberStatus, Record},
 };
 
 const PORTS: [u16; 4] = [1, 2, 3, 4];
@@ -67,6 +67,7 @@ fn has_converged(simulation: &Simulation) -> bool {
 /// What must hold when peace has come.
 fn check_outcome(simulation: &Simulation) {
     check_vectors(simulation);
+    assert_eq!(unlike_the_truth(simulation), Vec::<String>::new());
     let first = simulation.nodes.values().next().unwrap();
     for node in simulation.nodes.values() {
         assert_eq!(node.keyspace.digests(), first.keyspace.digests(), "equal vectors, different contents");
@@ -76,6 +77,7 @@ fn check_outcome(simulation: &Simulation) {
         let others = simulation.nodes.values().map(|other| other.keyspace.me()).filter(|&id| id != node.keyspace.me());
         assert_eq!(BTreeSet::from_iter(others), BTreeSet::from_iter(peers.iter().copied()));
         assert_eq!(peers.len(), simulation.nodes.len() - 1, "one session a pair");
+        check_members(simulation, &node.replica);
     }
     let survivors: Vec<NodeId> = simulation.nodes.values().map(|node| node.keyspace.me()).collect();
     for (&(partition, origin, sequence), (key, _)) in &simulation.written {
@@ -93,6 +95,32 @@ fn check_outcome(simulation: &Simulation) {
             assert_eq!((stats.tombstones, stats.expiring), (0, 0), "every member has them, and nobody drops them");
         }
     }
+}
+
+/// What is said of each member: who lives is up; who was killed is dead, until another has its place.
+fn unlike_the_truth(simulation: &Simulation) -> Vec<String> {
+    let living: BTreeMap<&Address, NodeId> =
+        simulation.nodes.values().map(|node| (&node.replica.me.address, node.keyspace.me())).collect();
+    let said = simulation.nodes.values().flat_map(|node| node.replica.members());
+    let is_wrong = |member: &MemberStatus| {
+        let truth = match (living.get(&member.address), member.node) {
+            (Some(&node), _) => (MemberState::Up, Some(node)),
+            (None, Some(node)) => (MemberState::Dead, Some(node)),
+            (None, None) => (MemberState::Unknown, None),
+        };
+        (member.state, member.node) != truth
+    };
+    said.filter(is_wrong).map(|member| format!("{member:?}")).collect()
+}
+
+/// Nobody who lives was removed, and all count the same.
+fn check_members(simulation: &Simulation, replica: &Replica) {
+    assert!(!replica.is_removed(), "a living node was removed");
+    let first = &simulation.nodes.values().next().expect("this one at least").replica;
+    let counted_by = |replica: &Replica| BTreeSet::from_iter(replica.counted().into_iter().chain([replica.me.node]));
+    assert!(simulation.nodes.values().all(|node| counted_by(replica).contains(&node.keyspace.me())));
+    assert_eq!(counted_by(replica), counted_by(first));
+    assert_eq!(replica.removed_digest(), first.removed_digest());
 }
 
 /// Keys that share few partitions, so that outboxes overflow and state comes in many pieces.
@@ -159,6 +187,13 @@ fn run(seed: u64) -> Simulation {
     for (what, count) in [("expired", Eventual::expired as fn(&Eventual) -> u64), ("dropped", dropped)] {
         let count = simulation.nodes.values().map(|node| count(&node.keyspace)).sum::<u64>();
         *simulation.counts.entry(what).or_default() += count;
+    }
+    // A message may take 3 s here, and a suspicion as long: each passes, and what is dead has to be found.
+    for _ in 0..60 {
+        if unlike_the_truth(&simulation).is_empty() {
+            break;
+        }
+        simulation.run(500);
     }
     simulation
 }

@@ -44,7 +44,7 @@ impl Replica {
         match message {
             PeerMessage::Hello(_) => Ok(()),
             PeerMessage::Members(membership) => {
-                self.hear_of_members(&membership);
+                self.hear_members(now, &membership, actions);
                 Ok(())
             }
             PeerMessage::Positions(positions) => self.handle_positions(now, (id, node), positions, actions),
@@ -68,7 +68,11 @@ impl Replica {
                 check(partition)?;
                 self.handle_clock_skew(now, id, (partition, sequence), ahead_ms)
             }
-            PeerMessage::Gossip(_) | PeerMessage::Leave => Ok(()),
+            PeerMessage::Gossip(message) => self.handle_gossip(now, node, &message),
+            PeerMessage::Leave => {
+                self.handle_leave(now, id, node, actions);
+                Ok(())
+            }
         }
     }
 
@@ -112,7 +116,7 @@ impl Replica {
             self.keyspace.trim_seen(position.partition, node, &position.vector);
             self.handle_acknowledgement(now, id, (position.partition, position.vector.sequence(me)))?;
         }
-        if self.view.counts(node) {
+        if self.members.counts(node) {
             self.stability.hear(node, &positions);
         }
         self.reissues.hear(&self.keyspace, node, &positions.partitions);

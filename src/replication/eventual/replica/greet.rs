@@ -1,21 +1,23 @@
 //! The beginning of a session: who is there, do we fit together, do we have two sessions now; and who else is there.
 
+use std::collections::BTreeSet;
+
 use super::{Action, Link, Now, Phase, Replica, Session, SessionId};
 use crate::{
-    limits::{PARTITIONS, PROTOCOL_VERSION},
-    types::{Address, Hello, Member, Membership, NodeId, PeerMessage},
+    limits::{HEARD_RECENTLY, PARTITIONS, PROTOCOL_VERSION},
+    types::{Address, Hello, Member, NodeId, PeerMessage},
 };
 
 impl Replica {
     /// A stream is there: says Hello on it.
     pub(super) fn open(&mut self, now: Now, id: SessionId, dialled: Option<Address>, actions: &mut Vec<Action>) {
-        self.sessions.insert(id, Session::new(now.monotonic, dialled));
+        self.sessions.insert(id, Session::new(now.monotonic, dialled, self.members.version()));
         let hello = Hello {
             protocol_version: PROTOCOL_VERSION,
             cluster: self.cluster.clone(),
             sender: self.me.clone(),
             partitions: PARTITIONS,
-            membership: self.view.membership(),
+            membership: self.members.membership(),
         };
         actions.push(Action::Send { session: id, message: PeerMessage::Hello(hello) });
     }
@@ -34,15 +36,28 @@ impl Replica {
         if let Some(why) = self.mismatch(&hello) {
             return self.refuse(now, id, &hello.sender.address, &why, actions);
         }
+        if hello.membership.removed.contains(&self.me.node) {
+            self.learn_removed(now, vec![self.me.node], actions);
+            return self.refuse(now, id, &hello.sender.address, "the peer says that this node was removed", actions);
+        }
+        let heard = self.heard();
+        let is_heard =
+            |node| heard.get(&node).is_some_and(|&heard| now.monotonic.saturating_sub(heard) < HEARD_RECENTLY);
+        let replaced = match self.members.meet(now.monotonic, &hello.sender, is_heard) {
+            Ok(replaced) => replaced,
+            Err(why) => return self.refuse(now, id, &hello.sender.address, &why, actions),
+        };
+        self.learn_removed(now, replaced, actions);
         self.close_former_incarnation(now, &hello.sender, actions);
         self.peers.meet(&hello.sender, dialled.as_ref().map(|address| (address, id)));
+        self.hear_members(now, &hello.membership, actions);
+        self.detector.linked(now.monotonic, hello.sender.node);
         let node = hello.sender.node;
         let is_counted = hello.membership.members.iter().any(|member| member.node == self.me.node);
         if !is_counted {
             self.reissues.meet(node);
         }
-        self.count(&hello.sender);
-        self.hear_of_members(&hello.membership);
+        self.settle_members();
         if let Some(session) = self.sessions.get_mut(&id) {
             let mut link = Link::new(hello.sender, now.wall_ms);
             link.push.begin_at(self.begins_at.get(&node).map_or(&[], Vec::as_slice));
@@ -52,42 +67,31 @@ impl Replica {
         self.keyspace.partition_ids().for_each(|partition| self.release(partition));
         self.close_duplicates(now, node, actions);
         if self.sessions.contains_key(&id) {
-            let membership = self.view.membership();
-            if membership == self.told {
-                // It may have changed since our Hello on this session.
-                actions.push(Action::Send { session: id, message: PeerMessage::Members(membership) });
-            }
             self.tell_positions_to(now, id, actions);
         }
     }
 
-    /// Takes note of what a peer tells of the cluster.
-    pub(super) fn hear_of_members(&mut self, membership: &Membership) {
-        for &node in &membership.removed {
-            self.view.remove(node);
-            self.forget(node);
-        }
-        for member in &membership.members {
-            self.peers.hear_of(member);
-            self.count(member);
-        }
-    }
-
-    /// Counts a member from now on, and no longer the one whose place it has taken.
-    fn count(&mut self, member: &Member) {
-        if !self.view.see(member) {
+    /// Draws the conclusions of whom this node counts now.
+    pub(super) fn settle_members(&mut self) {
+        let version = self.members.version();
+        if self.counted.0 == version {
             return;
         }
+        let now: BTreeSet<NodeId> = self.members.counted().map(|member| member.node).collect();
+        let (_, before) = std::mem::replace(&mut self.counted, (version, now.clone()));
+        before.difference(&now).for_each(|&gone| self.forget(gone));
+        now.difference(&before).for_each(|&met| self.count(met));
+    }
+
+    /// Counts a member from now on.
+    fn count(&mut self, node: NodeId) {
         self.stability.meet();
         let first = |partition| {
             let told = self.stability.told(partition);
             self.keyspace.outbox(partition, |outbox| outbox.first_after(told))
         };
         let begins_at = self.keyspace.partition_ids().map(first).collect();
-        self.begins_at.insert(member.node, begins_at);
-        for gone in self.begins_at.keys().copied().filter(|&node| !self.view.counts(node)).collect::<Vec<_>>() {
-            self.forget(gone);
-        }
+        self.begins_at.insert(node, begins_at);
     }
 
     /// A node is no member any more.
@@ -95,17 +99,7 @@ impl Replica {
         self.begins_at.remove(&node);
         self.stability.forget(node);
         self.reissues.forget(node);
-    }
-
-    /// Tells every peer who belongs to the cluster, when that has changed.
-    pub(super) fn tell_members(&mut self, actions: &mut Vec<Action>) {
-        let membership = self.view.membership();
-        if membership == self.told {
-            return;
-        }
-        let message = PeerMessage::Members(membership.clone());
-        actions.extend(self.links().map(|(session, _)| Action::Send { session, message: message.clone() }));
-        self.told = membership;
+        self.keyspace.forget_seen(node);
     }
 
     /// Why the two cannot talk to each other.

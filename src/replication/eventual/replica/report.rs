@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use super::{Replica, SessionId};
 use crate::{
+    cluster::Entry,
     replication::eventual::{peers::Peer, session::Link, ReplicationStatus},
-    types::{Address, Dot, MemberStatus, NodeId, PartitionId, PeerState, PeerStatus},
+    types::{Address, Dot, MemberState, MemberStatus, NodeId, PartitionId, PeerState, PeerStatus},
 };
 
 impl Replica {
@@ -62,18 +63,40 @@ impl Replica {
             divergences: self.counters.divergences,
             repairs: self.counters.repairs,
             refused_writes: self.counters.refused_writes,
+            removed: self.is_removed(),
         }
     }
 
-    /// The members this node knows, itself first.
+    /// The members this node knows, itself first, and the configured addresses where nobody was reached.
     pub(in super::super) fn members(&self) -> Vec<MemberStatus> {
-        let links = self.links_by_node();
-        let me = MemberStatus { node: Some(self.me.node), address: self.me.address.clone(), connected: true };
-        let others = self.addresses(&links).map(|(address, peer)| {
-            let connected = peer.node.is_some_and(|node| links.contains_key(&node));
-            MemberStatus { node: peer.node, address: address.clone(), connected }
+        let (written, links) = (self.written(), self.links_by_node());
+        let me = MemberStatus {
+            node: Some(self.me.node),
+            address: self.me.address.clone(),
+            connected: true,
+            state: if self.is_removed() { MemberState::Removed } else { MemberState::Up },
+            since_ms: self.me.born_ms,
+            born_ms: self.me.born_ms,
+            behind: 0,
+        };
+        let known = self.members.shown().map(|entry| {
+            let link = links.get(&entry.member.node).map(|(_, link)| *link);
+            let acknowledged = link.map_or(entry.acknowledged, |link| link.push.acknowledged());
+            member_status(entry, link.is_some(), written.saturating_sub(acknowledged))
         });
-        std::iter::once(me).chain(others).collect()
+        let is_listed = |address: &Address| self.members.shown().any(|entry| entry.member.address == *address);
+        let is_second_name = |peer: &Peer| peer.node.is_some_and(|node| self.members.entry(node).is_some());
+        let unreached = self.peers.iter().filter(|(address, peer)| !is_listed(address) && !is_second_name(peer));
+        let unreached = unreached.map(|(address, peer)| MemberStatus {
+            node: peer.node,
+            address: address.clone(),
+            connected: false,
+            state: MemberState::Unknown,
+            since_ms: 0,
+            born_ms: 0,
+            behind: written,
+        });
+        std::iter::once(me).chain(known).chain(unreached).collect()
     }
 
     /// Own writes in all partitions.
@@ -95,5 +118,17 @@ impl Replica {
             link.is_some_and(|(_, link)| link.peer.address != *address)
         };
         self.peers.iter().filter(move |(address, peer)| !is_second_name(address, peer))
+    }
+}
+
+fn member_status(entry: &Entry, connected: bool, behind: u64) -> MemberStatus {
+    MemberStatus {
+        node: Some(entry.member.node),
+        address: entry.member.address.clone(),
+        connected,
+        state: entry.state,
+        since_ms: entry.since_ms,
+        born_ms: entry.member.born_ms,
+        behind: if entry.counts() { behind } else { 0 },
     }
 }

@@ -347,7 +347,10 @@ impl Simulation {
                 }
             }
             Action::Close { session, why } => {
-                let is_fine = ["another session", "silent", "new incarnation"].iter().any(|fine| why.contains(fine));
+                let is_fine =
+                    ["another session", "silent", "new incarnation", "was removed", "has the address", "leaves"]
+                        .iter()
+                        .any(|fine| why.contains(fine));
                 assert!(is_fine, "a correct peer was cut off: {why}");
                 let Some((wire, side)) = self.nodes.get_mut(&port).unwrap().streams.remove(&session) else { return };
                 let after_ms = self.delay();

@@ -37,9 +37,9 @@ impl Replica {
     pub(super) fn positions(&mut self, now: Now, partitions: impl Iterator<Item = PartitionId>) -> Positions {
         // Before any vector is read: see the field.
         let clock = self.keyspace.tick();
-        let removed_digest = self.view.removed_digest();
+        let removed_digest = self.removed_digest();
         // One that has not caught up with anybody yet is not alone: it does not know the others.
-        let others = self.view.others().filter(|_| self.is_ready);
+        let others = self.members.others().filter(|_| self.is_ready);
         let members = Members { me: self.me.node, others: &others, removed_digest };
         let mut told = Vec::new();
         for partition in partitions {
@@ -67,7 +67,7 @@ impl Replica {
     /// Names the members that hold stability back for long, and warns when they change.
     pub(super) fn blame(&mut self, now: Now) {
         let bound_ms = STABILITY_LAG_SHOWN.as_millis() as u64;
-        let others: BTreeSet<NodeId> = self.view.others().unwrap_or_default();
+        let others: BTreeSet<NodeId> = self.members.others().unwrap_or_default();
         let held_back_by = if self.stable_lag_ms(now.wall_ms) > bound_ms {
             let bound = Timestamp::from_millis(now.wall_ms.saturating_sub(bound_ms));
             self.stability.held_back_by(bound, &others)

@@ -1,0 +1,127 @@
+//! Figures for machines that watch a node: series by name, as Prometheus writes them.
+
+use std::collections::BTreeMap;
+
+use super::{MemberState, MemberStatus, NodeStatus, PeerStatus};
+
+/// Every series of a node, from what it says of itself and of the members it knows.
+pub fn metrics(status: &NodeStatus, members: &[MemberStatus]) -> BTreeMap<String, f64> {
+    let lag = &status.replication_lag;
+    let plain = [
+        ("kvstore_keys", status.keys as f64),
+        ("kvstore_bytes", status.bytes as f64),
+        ("kvstore_tombstones", status.tombstones as f64),
+        ("kvstore_tombstone_oldest_seconds", status.oldest_tombstone_ms as f64 / 1000.0),
+        ("kvstore_stable_lag_seconds", status.stable_lag_ms as f64 / 1000.0),
+        ("kvstore_stability_held_back_by", status.held_back_by.len() as f64),
+        ("kvstore_expired_total", status.expired as f64),
+        ("kvstore_conflicts_total", status.conflicts as f64),
+        ("kvstore_conflicts_dropped_total", status.conflicts_dropped as f64),
+        ("kvstore_conflicts_inexact_total", status.conflicts_inexact as f64),
+        ("kvstore_divergences_total", status.divergences as f64),
+        ("kvstore_repairs_total", status.repairs as f64),
+        ("kvstore_refused_writes_total", status.refused_writes as f64),
+        ("kvstore_uptime_seconds", status.uptime.as_secs_f64()),
+        ("kvstore_ready", f64::from(u8::from(status.ready))),
+        ("kvstore_serving", f64::from(u8::from(status.health.serving))),
+        ("kvstore_problems", status.health.problems.len() as f64),
+        ("kvstore_replication_lag_samples", lag.samples as f64),
+        ("kvstore_replication_lag_seconds{quantile=\"0.5\"}", lag.p50_ms / 1000.0),
+        ("kvstore_replication_lag_seconds{quantile=\"0.99\"}", lag.p99_ms / 1000.0),
+        ("kvstore_replication_lag_seconds{quantile=\"1\"}", lag.max_ms / 1000.0),
+    ];
+    let states = MemberState::ALL.map(|state| {
+        let count = members.iter().filter(|member| member.state == state).count();
+        (format!("kvstore_members{{state=\"{}\"}}", state.as_str()), count as f64)
+    });
+    // An address has no character that a label would have to escape.
+    let of_peers = |name: &'static str, figure: fn(&PeerStatus) -> f64| {
+        status.peers.iter().map(move |peer| (format!("{name}{{peer=\"{}\"}}", peer.address), figure(peer)))
+    };
+    let peers = of_peers("kvstore_peer_unacknowledged", |peer| peer.unacknowledged as f64)
+        .chain(of_peers("kvstore_peer_clock_offset_seconds", |peer| peer.clock_offset_ms as f64 / 1000.0))
+        .chain(of_peers("kvstore_peer_clock_skew_seconds", |peer| {
+            peer.refuses_ms.max(peer.refused_ms) as f64 / 1000.0
+        }));
+    let plain = plain.into_iter().map(|(name, value)| (name.to_string(), value));
+    plain.chain(states).chain(peers).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::types::{Address, Health, NodeId, PeerState, ReplicationLag};
+
+    #[test]
+    fn every_series_has_the_figure_of_its_name() {
+        let address = Address::new("::1", 7).unwrap();
+        let peer = PeerStatus {
+            node: None,
+            address: address.clone(),
+            state: PeerState::Connecting,
+            unacknowledged: 5,
+            transfers: 0,
+            problem: String::new(),
+            clock_offset_ms: -1500,
+            refuses_ms: 0,
+            refused_ms: 20_000,
+        };
+        let status = NodeStatus {
+            node: NodeId(1),
+            address: address.clone(),
+            cluster: "c".into(),
+            version: "1".into(),
+            uptime: Duration::from_millis(1500),
+            keys: 2,
+            bytes: 3,
+            tombstones: 4,
+            conflicts: 6,
+            conflicts_dropped: 7,
+            conflicts_inexact: 8,
+            oldest_tombstone_ms: 10,
+            stable_lag_ms: 11_000,
+            held_back_by: vec![NodeId(2)],
+            divergences: 12,
+            repairs: 13,
+            expired: 14,
+            refused_writes: 15,
+            peers: vec![peer],
+            replication_lag: ReplicationLag { samples: 9, p50_ms: 1.0, p99_ms: 2.0, max_ms: 3.0 },
+            digests: Vec::new(),
+            ready: true,
+            removed: false,
+            health: Health { serving: true, problems: vec!["p".into()] },
+        };
+        let member = MemberStatus {
+            node: None,
+            address,
+            connected: false,
+            state: MemberState::Dead,
+            since_ms: 0,
+            born_ms: 0,
+            behind: 0,
+        };
+        let found = metrics(&status, &[member.clone(), member]);
+        for (name, value) in [
+            ("kvstore_keys", 2.0),
+            ("kvstore_uptime_seconds", 1.5),
+            ("kvstore_tombstone_oldest_seconds", 0.01),
+            ("kvstore_stable_lag_seconds", 11.0),
+            ("kvstore_stability_held_back_by", 1.0),
+            ("kvstore_divergences_total", 12.0),
+            ("kvstore_refused_writes_total", 15.0),
+            ("kvstore_peer_clock_offset_seconds{peer=\"[::1]:7\"}", -1.5),
+            ("kvstore_peer_clock_skew_seconds{peer=\"[::1]:7\"}", 20.0),
+            ("kvstore_serving", 1.0),
+            ("kvstore_problems", 1.0),
+            ("kvstore_members{state=\"dead\"}", 2.0),
+            ("kvstore_members{state=\"up\"}", 0.0),
+            ("kvstore_peer_unacknowledged{peer=\"[::1]:7\"}", 5.0),
+            ("kvstore_replication_lag_seconds{quantile=\"0.99\"}", 0.002),
+        ] {
+            assert_eq!(found.get(name), Some(&value), "{name}");
+        }
+    }
+}
