@@ -164,9 +164,9 @@ fn main() -> Result<(), Failure> {
     let (mut ours_per_second, mut empty_per_second, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
     for number in 0..ROUNDS {
         // Who goes first alternates, so that a drift of the machine favours nobody.
-        let (first, second) = if number % 2 == 0 { (&ours, &empty) } else { (&empty, &ours) };
+        let (first, second) = if number.is_multiple_of(2) { (&ours, &empty) } else { (&empty, &ours) };
         let (first, second) = (clients.block_on(round(first))?, clients.block_on(round(second))?);
-        let (own, bare) = if number % 2 == 0 { (first, second) } else { (second, first) };
+        let (own, bare) = if number.is_multiple_of(2) { (first, second) } else { (second, first) };
         ours_per_second.push(own);
         empty_per_second.push(bare);
         ratios.push(own / bare);

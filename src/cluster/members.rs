@@ -200,8 +200,10 @@ impl Members {
         }
     }
 
-    /// Looks at the evidence for each member, and forgets those that have been gone for long.
-    pub fn observe(&mut self, now: Duration, wall_ms: u64, evidence: impl Fn(NodeId) -> Evidence) {
+    /// Looks at the evidence for each member, and forgets those that have been gone for long. Gives those that are
+    /// removed now, because they are dead and another has their address: late news of a former incarnation, which came
+    /// from a node that had not met the new one.
+    pub fn observe(&mut self, now: Duration, wall_ms: u64, evidence: impl Fn(NodeId) -> Evidence) -> Vec<NodeId> {
         let has_expired = |entry: &Entry| entry.gone.is_some_and(|(since, _)| now.saturating_sub(since) >= GONE_SHOWN);
         self.entries.retain(|_, entry| !has_expired(entry));
         let round = PROBE_PERIOD * (self.entries.len() as u32 + 1);
@@ -219,6 +221,22 @@ impl Members {
             entry.state = state;
             entry.since_ms = wall_ms;
         }
+        let replaced = self.replaced();
+        for &node in &replaced {
+            self.remove(now, node, Gone::Replaced);
+        }
+        replaced
+    }
+
+    /// The dead at whose address another is.
+    fn replaced(&self) -> Vec<NodeId> {
+        let counted = || self.entries.values().filter(|entry| entry.gone.is_none());
+        let is_taken = |address: &Address| {
+            let is_there = |entry: &Entry| entry.is_met && entry.state == MemberState::Up;
+            *address == self.me.address || counted().any(|entry| entry.member.address == *address && is_there(entry))
+        };
+        let dead = counted().filter(|entry| entry.state == MemberState::Dead);
+        dead.filter(|entry| is_taken(&entry.member.address)).map(|entry| entry.member.node).collect()
     }
 
     fn add(&mut self, now: Duration, member: &Member, is_met: bool) {

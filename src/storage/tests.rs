@@ -12,14 +12,14 @@ const NOW_MS: u64 = 1000;
 /// A record of one of a few writes: the stamp and the node name a write, so they decide everything else in it.
 fn record(stamp: u64, node: u64) -> Record {
     let write = stamp * 31 + node * 7;
-    let has_value = write % 4 != 0;
+    let has_value = !write.is_multiple_of(4);
     Record {
         value: has_value.then(|| Value::new(&vec![write as u8; (write % 50) as usize]).unwrap()),
         flags: (write % 3) as u32,
         timestamp: Timestamp(stamp),
         dot: Dot { node: NodeId(node), sequence: Sequence(stamp + 1) },
         // Around the present, so that some are past, some just past and some to come.
-        expires_ms: if write % 3 == 0 { NonZeroU64::new(NOW_MS - 2 + write % 5) } else { None },
+        expires_ms: if write.is_multiple_of(3) { NonZeroU64::new(NOW_MS - 2 + write % 5) } else { None },
     }
 }
 

@@ -155,3 +155,16 @@ fn a_full_table_keeps_those_who_were_met() {
     members.hear(SECOND, &told(1));
     assert_eq!(members.counted().count(), MEMBERS_MAX);
 }
+
+#[test]
+fn late_news_of_a_former_incarnation_makes_no_ghost() {
+    let mut members = table();
+    members.meet(SECOND, &member(2, 1, 5), never).unwrap();
+    let late = Membership { members: vec![member(1, 1, 9), member(3, 1000, 1), member(4, 4, 1)], removed: Vec::new() };
+    members.hear(SECOND, &late);
+    assert_eq!(ids(&members), [1, 2, 3, 4]);
+    let heard = |now| move |node| Evidence { heard: (node == NodeId(2)).then_some(now), verdict: None };
+    assert_eq!(members.observe(SECOND, 1, heard(SECOND)), [], "nobody is dead yet");
+    assert_eq!(members.observe(SECOND * 60, 1, heard(SECOND * 60)), [NodeId(1), NodeId(3)], "the address, and ours");
+    assert_eq!(ids(&members), [2, 4]);
+}

@@ -12,7 +12,7 @@ from typing import Any, Awaitable, Callable
 import pytest
 
 import kvstore
-from kvstore import AsyncClient, AsyncStore, Client, Store
+from kvstore import AsyncClient, AsyncCluster, AsyncStore, Client, Cluster, Store
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
 Main = Callable[[Any], Awaitable[Any]]
@@ -174,17 +174,19 @@ OPERATORS = {"__getitem__", "__setitem__", "__delitem__", "__contains__"}
 
 
 def test_the_twins_have_the_same_methods_and_arguments() -> None:
-    for blocking, twin in ((Store, AsyncStore), (Client, AsyncClient)):
+    for blocking, twin in ((Store, AsyncStore), (Client, AsyncClient), (Cluster, AsyncCluster)):
         names = {name for name in vars(blocking) if not name.startswith("_")} - {"close"}
         assert names <= set(vars(twin))
         for name in names:
+            if isinstance(vars(blocking)[name], property):
+                continue
             ours, theirs = (inspect.signature(getattr(cls, name)) for cls in (blocking, twin))
             assert list(ours.parameters.values()) == list(theirs.parameters.values()), name
         assert not OPERATORS & set(vars(twin))
 
 
 def test_no_call_that_waits_was_left_unawaited() -> None:
-    for name in ("store.py", "client.py"):
+    for name in ("store.py", "client.py", "cluster.py"):
         tree = ast.parse((ROOT / "python" / "kvstore" / "aio" / name).read_text("utf-8"))
         awaited = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Await)}
         for node in ast.walk(tree):

@@ -110,7 +110,7 @@ impl Replica {
                 linked.into_iter().for_each(|id| self.close(now, id, "this node was removed", actions));
             }
         }
-        self.judge_members(now);
+        self.judge_members(now, actions);
         self.settle_members();
         self.keyspace.partition_ids().for_each(|partition| self.release(partition));
     }
@@ -150,15 +150,16 @@ impl Replica {
     /// Probes, and judges by what is known now.
     pub(super) fn watch_members(&mut self, now: Now, actions: &mut Vec<Action>) {
         self.detector.tick(now.monotonic);
-        self.judge_members(now);
+        self.judge_members(now, actions);
         self.close_removed(now, actions);
     }
 
     /// Judges each member by what is known now.
-    fn judge_members(&mut self, now: Now) {
+    fn judge_members(&mut self, now: Now, actions: &mut Vec<Action>) {
         let (heard, verdicts) = (self.heard(), self.detector.verdicts());
         let evidence = |node| Evidence { heard: heard.get(&node).copied(), verdict: verdicts.get(&node).copied() };
-        self.members.observe(now.monotonic, now.wall_ms, evidence);
+        let replaced = self.members.observe(now.monotonic, now.wall_ms, evidence);
+        self.learn_removed(now, replaced, actions);
     }
 
     /// When the last message came from each linked node.
