@@ -3,6 +3,7 @@
 
 mod bounded_clock;
 mod convergence;
+mod covered_is_held;
 mod monotonic_reads;
 mod no_lost_write;
 mod no_phantom;
@@ -71,6 +72,7 @@ pub fn all(hosts: &Arc<Hosts>) -> Vec<Box<dyn Invariant>> {
     vec![
         Box::new(convergence::Convergence),
         Box::<no_lost_write::NoLostWrite>::default(),
+        Box::<covered_is_held::CoveredIsHeld>::default(),
         Box::<one_version_one_value::OneVersionOneValue>::default(),
         Box::<no_resurrection::NoResurrection>::default(),
         Box::new(bounded_clock::BoundedClock::new(hosts.clone())),
