@@ -115,6 +115,8 @@ error_codes! {
     Unsupported => "UNSUPPORTED", Unsupported;
     /// What was found is not what the call expected, in a way no finer code names.
     Conflict => "CONFLICT", Conflict;
+    /// A watch cannot go on from there: a delete after that position is forgotten.
+    Compacted => "COMPACTED", Conflict;
     /// The port is taken.
     AddressInUse => "ADDRESS_IN_USE", Unavailable;
     /// The address cannot be bound, for another reason than being taken.
@@ -201,7 +203,9 @@ impl Error {
     /// Whether the same call may succeed later without a change.
     pub fn is_retryable(&self) -> bool {
         match self.kind() {
-            ErrorKind::Unavailable | ErrorKind::Timeout | ErrorKind::Conflict => self.code != ErrorCode::WrongCluster,
+            ErrorKind::Unavailable | ErrorKind::Timeout | ErrorKind::Conflict => {
+                !matches!(self.code, ErrorCode::WrongCluster | ErrorCode::Compacted)
+            }
             ErrorKind::InvalidArgument
             | ErrorKind::Unsupported
             | ErrorKind::Denied

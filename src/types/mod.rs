@@ -9,6 +9,7 @@
 //! | [`VersionVector`] | node -> highest sequence applied without a gap |
 //! | [`Command`], [`Written`] | what a client asks to change, and what came of it |
 //! | [`PeerMessage`] | what replicas tell each other |
+//! | [`WatchEvent`], [`WatchPosition`] | what a watcher is told, and where it stands |
 
 mod address;
 mod command;
@@ -22,6 +23,7 @@ mod status;
 mod timestamp;
 mod value;
 mod vector;
+mod watch;
 
 pub use address::Address;
 pub use command::{Command, CommandKind, Written};
@@ -38,3 +40,4 @@ pub use status::{MemberStatus, NodeStatus, PartitionDigest, PeerState, PeerStatu
 pub use timestamp::Timestamp;
 pub use value::Value;
 pub use vector::VersionVector;
+pub use watch::{WatchChange, WatchEvent, WatchFilter, WatchPage, WatchPosition, WatchRequest, WatchStart};

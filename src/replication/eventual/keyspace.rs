@@ -1,6 +1,7 @@
 //! The data of one eventual keyspace on one node, and the only code that changes it.
 
 mod apply;
+mod observe;
 mod progress;
 
 use std::{num::NonZeroU64, sync::Arc};
@@ -11,7 +12,7 @@ pub use apply::Applied;
 use progress::merge_with;
 pub(super) use progress::Progress;
 
-use super::{outbox::OutboxBounds, snapshot::Pins, Hlc, Outbox};
+use super::{cover::Listeners, outbox::OutboxBounds, snapshot::Pins, Hlc, Outbox};
 use crate::{
     env::Clock,
     error::{Error, ErrorCode, Result},
@@ -35,6 +36,10 @@ pub struct Eventual {
     /// There are own writes that the replica has not been told of.
     has_news: AtomicBool,
     news: Notify,
+    /// Watchers, and what they have to know of the peers.
+    listeners: Listeners,
+    /// The replica has caught up with a peer, or has none.
+    is_caught_up: AtomicBool,
 }
 
 impl Eventual {
@@ -53,6 +58,8 @@ impl Eventual {
             conflicts: AtomicU64::new(0),
             has_news: AtomicBool::new(false),
             news: Notify::new(),
+            listeners: Listeners::default(),
+            is_caught_up: AtomicBool::new(true),
         }
     }
 
@@ -91,8 +98,12 @@ impl Eventual {
         }
         let version = record.timestamp;
         guard.sidecar.outbox.push(key, record);
+        let is_watched = guard.sidecar.feed.is_watched();
         drop(guard);
         self.announce();
+        if is_watched {
+            self.listeners.wake();
+        }
         Ok(Written { version, existed })
     }
 

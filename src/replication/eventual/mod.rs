@@ -5,10 +5,13 @@
 //! * [`Hlc`] is the hybrid logical clock.
 //! * [`Outbox`] keeps a partition's recent own writes for streaming to peers.
 //! * [`Snapshot`] is the state of a partition at one moment, for peers that the outbox no longer serves.
+//! * [`Watcher`] tells of every change, from any position on, at whatever node.
 //! * `Replica` is the core of replication: `handle(now, event)` and out come actions. Start reading there.
 //! * [`Replication`] is the thin tokio shell around it.
 
+mod cover;
 mod driver;
+mod feed;
 mod hlc;
 mod keyspace;
 mod lag;
@@ -23,10 +26,14 @@ mod serve;
 mod session;
 mod shell;
 mod snapshot;
+mod watch;
 
+pub use cover::{CoverBounds, Covered};
 pub use driver::{Replication, ReplicationConfig, ReplicationStatus};
+pub use feed::FeedBounds;
 pub use hlc::Hlc;
 pub use keyspace::{Applied, Eventual};
 pub use link::{Dialer, PeerStream};
 pub use outbox::{Outbox, OutboxBounds, OutboxWrite};
 pub use snapshot::{PieceBounds, Snapshot};
+pub use watch::{WatchBounds, Watcher};

@@ -159,6 +159,8 @@ pub(super) struct Replica {
     /// The members that were last told to the peers.
     told: BTreeSet<Member>,
     ticked: Duration,
+    /// When a peer was lost last, or when this node was started with peers.
+    parted: Option<Duration>,
     positions_due: Duration,
     is_ready: bool,
     has_backlog: bool,
@@ -167,6 +169,8 @@ pub(super) struct Replica {
 impl Replica {
     /// A replica that has not met anyone.
     pub(super) fn new(config: ReplicaConfig, keyspace: Arc<Eventual>, now: Now) -> Replica {
+        let parted = (!config.peers.is_empty()).then_some(now.monotonic);
+        keyspace.set_caught_up(parted.is_none());
         let me = Member { node: keyspace.me(), address: config.advertise, born_ms: now.wall_ms };
         Replica {
             peers: Peers::new(&me.address, &config.peers),
@@ -181,6 +185,7 @@ impl Replica {
             retention: Retention::default(),
             told: BTreeSet::new(),
             ticked: now.monotonic,
+            parted,
             positions_due: now.monotonic,
             is_ready: false,
             has_backlog: false,
@@ -291,6 +296,8 @@ impl Replica {
         self.pulls.session_ended(id);
         let lived = session.link().map_or(Duration::ZERO, |_| now.monotonic.saturating_sub(session.opened));
         if let Some(link) = session.link() {
+            self.parted = Some(now.monotonic);
+            self.keyspace.listeners().peer_parted(link.peer.node);
             self.peers.parted(link.peer.node, link.push.acknowledged());
             self.retention.parted(now.monotonic, link.peer.node, link.push.positions().collect());
         }

@@ -43,6 +43,8 @@ impl Eventual {
             }
         }
         guard.sidecar.others.raise(origin, sequence);
+        drop(guard);
+        self.listeners.wake();
         Applied::UpTo(sequence)
     }
 
@@ -50,6 +52,7 @@ impl Eventual {
     /// served from this partition: until then there are records here that the vector does not cover.
     pub fn apply_state(&self, partition: PartitionId, records: Vec<StateRecord>) {
         let mut guard = self.partitions.write(partition);
+        guard.sidecar.merging = true;
         for StateRecord { key, record } in records {
             self.hlc.observe(record.timestamp);
             merge(&mut guard, key, record);
@@ -63,6 +66,10 @@ impl Eventual {
         for (node, sequence) in end.vector.iter().filter(|&(node, _)| node != self.me) {
             guard.sidecar.others.raise(node, sequence);
         }
+        guard.sidecar.merging = false;
+        guard.sidecar.feed.rescan();
+        drop(guard);
+        self.listeners.wake();
     }
 }
 

@@ -1,7 +1,11 @@
 //! What is kept beside the records of a partition, and the only way into them.
 
 use crate::{
-    replication::eventual::{snapshot::Pins, Outbox},
+    replication::eventual::{
+        feed::{Changed, Feed},
+        snapshot::Pins,
+        Outbox,
+    },
     storage::{Merged, Partition},
     types::{Key, NodeId, Record, VersionVector},
 };
@@ -15,6 +19,10 @@ pub(in crate::replication::eventual) struct Progress {
     pub(super) others: VersionVector,
     /// Snapshots that are being read.
     pub(in crate::replication::eventual) pins: Pins,
+    /// Recent changes, for watchers.
+    pub(in crate::replication::eventual) feed: Feed,
+    /// Fetched state is being merged: there are records that the vector does not cover.
+    pub(in crate::replication::eventual) merging: bool,
 }
 
 impl Progress {
@@ -31,19 +39,27 @@ pub(super) fn merge(partition: &mut Partition<Progress>, key: Key, record: Recor
     merge_with(partition, key, |_| Some(record)).expect("a record was given")
 }
 
-/// The only way into the records: snapshots that are being read keep what is replaced.
+/// The only way into the records: snapshots that are being read keep what is replaced, and watchers are told what is new.
 pub(super) fn merge_with(
     partition: &mut Partition<Progress>,
     key: Key,
     next: impl FnOnce(Option<&Record>) -> Option<Record>,
 ) -> Option<Merged> {
     let Partition { records, sidecar } = partition;
-    if sidecar.pins.is_empty() {
+    if sidecar.pins.is_empty() && !sidecar.feed.is_watched() {
         return records.merge_with(key, next);
     }
     let merged = records.merge_with(key.clone(), next);
     if let Some(Merged::Replaced(old)) = &merged {
         sidecar.pins.keep(&key, old);
+    }
+    let is_changed = matches!(merged, Some(Merged::Inserted | Merged::Replaced(_)));
+    // The dots of fetched state come out of order; a scan tells of them once it is whole.
+    if is_changed && sidecar.feed.is_watched() && !sidecar.merging {
+        if let Some(record) = records.get(&key) {
+            let changed = Changed::new(key, record);
+            sidecar.feed.push(changed);
+        }
     }
     merged
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use super::{Action, Link, Now, Phase, Replica, Session, SessionId};
 use crate::{
+    replication::eventual::cover::Stand,
     limits::{MEMBERS_MAX, PARTITIONS, PROTOCOL_VERSION},
     types::{Address, Hello, Member, Membership, NodeId, PeerMessage},
 };
@@ -44,6 +45,7 @@ impl Replica {
             session.phase = Phase::Linked(Box::new(Link::new(hello.sender, now.wall_ms)));
         }
         self.retention.met(node);
+        self.keyspace.listeners().peer_stands(node, &Stand::new());
         self.keyspace.partition_ids().for_each(|partition| self.release(partition));
         self.close_duplicates(now, node, actions);
         if self.sessions.contains_key(&id) {

@@ -1,0 +1,396 @@
+//! Laws of a watch: whatever is written, pushed, transferred and resumed in whatever order, a watcher that has come to
+//! rest knows what the keyspace holds, and no key of its ever went back.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::{
+    env::SimulatedClock,
+    error::ErrorCode,
+    replication::eventual::{CoverBounds, FeedBounds, OutboxBounds, PieceBounds, Snapshot},
+    types::{
+        Command, CommandKind, Dot, Key, NodeId, PartitionChanges, StateEnd, Timestamp, Value, VersionVector, WatchChange,
+        WatchEvent, WatchFilter,
+    },
+};
+
+const NODES: usize = 3;
+
+/// So small that everything overflows.
+fn bounds() -> WatchBounds {
+    WatchBounds {
+        feed: FeedBounds { entries_max: 3, bytes_max: 1000 },
+        piece: PieceBounds { records_max: 2, visits_max: 3, bytes_target: usize::MAX },
+        visits_max: 2,
+        events_max: 2,
+        bytes_target: 1000,
+        hold_max: Duration::from_millis(60),
+        cover: CoverBounds { grace: Duration::from_millis(40), timeout: Duration::from_millis(120) },
+    }
+}
+
+fn keyspaces() -> Vec<Arc<Eventual>> {
+    let bounds = OutboxBounds { bytes_max: 1 << 20, writes_max: 1000, spare_writes: 1000 };
+    let keyspace = |node| Eventual::with_outbox_bounds(NodeId(node), Arc::new(SimulatedClock::new(1)), bounds);
+    (1..=NODES as u64).map(|node| Arc::new(keyspace(node))).collect()
+}
+
+fn write(keyspace: &Eventual, key: u8, value: Option<u8>) {
+    let kind = value.map_or(CommandKind::Delete, |value| CommandKind::Put {
+        value: Value::new(&[value]).unwrap(),
+        flags: 0,
+        ttl_ms: None,
+    });
+    keyspace.write(Command { key: Key::new(&[key]).unwrap(), kind }).unwrap();
+}
+
+/// Brings all own writes of one to another, by pushes.
+fn push(from: &Eventual, to: &Eventual) {
+    for partition in from.partition_ids() {
+        loop {
+            let first = to.position(partition, from.me()).next();
+            let stretch: PartitionChanges = from.own_changes(partition, to.me(), first, (3, usize::MAX)).unwrap();
+            if stretch.changes.is_empty() {
+                break;
+            }
+            to.apply_changes(from.me(), stretch);
+        }
+    }
+}
+
+/// Brings everything from one to another, as state.
+fn transfer(from: &Arc<Eventual>, to: &Eventual) {
+    for partition in from.partition_ids() {
+        let mut snapshot = Snapshot::take(from, partition, to.vector(partition));
+        while !snapshot.is_read() {
+            to.apply_state(partition, snapshot.next_piece(bounds().piece));
+        }
+        to.adopt_end(partition, &StateEnd { vector: snapshot.vector().clone(), ..StateEnd::default() });
+    }
+}
+
+/// Whoever watches: what it was shown, and where it stands.
+struct Observer {
+    filter: WatchFilter,
+    position: WatchPosition,
+    shown: BTreeMap<Vec<u8>, (Timestamp, Option<Vec<u8>>)>,
+    dots: Vec<Dot>,
+    reader: Option<(usize, Reader)>,
+}
+
+impl Observer {
+    fn begin(keyspaces: &[Arc<Eventual>], at: usize, filter: WatchFilter, start: WatchStart) -> Observer {
+        let request = WatchRequest { filter: filter.clone(), start };
+        let reader = Reader::new(&keyspaces[at], request, bounds());
+        let mut position = WatchPosition::new();
+        reader.first_page().advance(&mut position);
+        Observer { filter, position, shown: BTreeMap::new(), dots: Vec::new(), reader: Some((at, reader)) }
+    }
+
+    fn take(&mut self, page: &WatchPage) {
+        for event in &page.events {
+            self.see(event);
+        }
+        page.advance(&mut self.position);
+    }
+
+    /// The laws that hold at each event.
+    fn see(&mut self, event: &WatchEvent) {
+        assert!(self.filter.wants(event.key()), "{event:?} was not asked for");
+        let before = self.position.clone();
+        assert!(!before.vector(event.partition).covers(event.dot), "{event:?} was covered before: a position repeats");
+        assert!(!self.dots.contains(&event.dot), "{event:?} comes twice");
+        self.dots.push(event.dot);
+        let value = match &event.change {
+            WatchChange::Put(entry) => Some(entry.value.to_vec()),
+            WatchChange::Delete { .. } | WatchChange::Expire { .. } => None,
+        };
+        if let Some((version, _)) = self.shown.insert(event.key().to_vec(), (event.version(), value)) {
+            assert!(version < event.version(), "{event:?} goes back from {version}");
+        }
+        // Dots of several partitions may look the same in `dots`, but not with the key's partition being one.
+        self.position.pass(event.partition, event.dot);
+    }
+
+    /// Reads at most so many pieces, or until there is nothing.
+    fn read(&mut self, keyspaces: &[Arc<Eventual>], pieces: usize, marks: bool) {
+        let Some((at, mut reader)) = self.reader.take() else { return };
+        for _ in 0..pieces {
+            match reader.read(&keyspaces[at], marks).unwrap() {
+                Read::Page { page, .. } => self.take(&page),
+                Read::More => {}
+                Read::Nothing => break,
+            }
+        }
+        self.reader = Some((at, reader));
+    }
+
+    /// Goes on at another node with nothing but the position, once that node has caught up with it.
+    fn resume(&mut self, keyspaces: &[Arc<Eventual>], to: usize) {
+        let Some((at, reader)) = self.reader.take() else { return };
+        reader.leave(&keyspaces[at]);
+        let covers = |keyspace: &Eventual| {
+            self.position.iter().all(|(partition, vector)| keyspace.vector(partition).covers_all(vector))
+        };
+        if !covers(&keyspaces[to]) {
+            transfer(&keyspaces[at], &keyspaces[to]);
+        }
+        assert!(covers(&keyspaces[to]), "a node is never behind what it has shown");
+        let request = WatchRequest { filter: self.filter.clone(), start: WatchStart::After(self.position.clone()) };
+        self.reader = Some((to, Reader::new(&keyspaces[to], request, bounds())));
+    }
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Write { at: usize, key: u8, value: Option<u8> },
+    Push { from: usize, to: usize },
+    Transfer { from: usize, to: usize },
+    Read { pieces: usize, marks: bool },
+    Resume { at: usize },
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let step = prop_oneof![
+        8 => (0..NODES, 0u8..6, any::<Option<u8>>()).prop_map(|(at, key, value)| Step::Write { at, key, value }),
+        3 => (0..NODES, 0..NODES).prop_map(|(from, to)| Step::Push { from, to }),
+        2 => (0..NODES, 0..NODES).prop_map(|(from, to)| Step::Transfer { from, to }),
+        5 => (0usize..6, any::<bool>()).prop_map(|(pieces, marks)| Step::Read { pieces, marks }),
+        1 => (0..NODES).prop_map(|at| Step::Resume { at }),
+    ];
+    prop::collection::vec(step, 0..80)
+}
+
+fn filters() -> impl Strategy<Value = WatchFilter> {
+    prop_oneof![
+        2 => Just(WatchFilter::All),
+        1 => (0u8..6).prop_map(|key| WatchFilter::Key(Key::new(&[key]).unwrap())),
+        1 => (0u8..6).prop_map(|key| WatchFilter::Prefix(vec![key])),
+    ]
+}
+
+fn run(keyspaces: &[Arc<Eventual>], observer: &mut Observer, steps: Vec<Step>) {
+    for step in steps {
+        match step {
+            Step::Write { at, key, value } => write(&keyspaces[at], key, value),
+            Step::Push { from, to } if from != to => push(&keyspaces[from], &keyspaces[to]),
+            Step::Transfer { from, to } if from != to => transfer(&keyspaces[from], &keyspaces[to]),
+            Step::Push { .. } | Step::Transfer { .. } => {}
+            Step::Read { pieces, marks } => observer.read(keyspaces, pieces, marks),
+            Step::Resume { at } => observer.resume(keyspaces, at),
+        }
+    }
+    for (from, to) in (0..NODES).flat_map(|from| (0..NODES).map(move |to| (from, to))).filter(|(from, to)| from != to) {
+        push(&keyspaces[from], &keyspaces[to]);
+    }
+    observer.read(keyspaces, usize::MAX, true);
+}
+
+/// What a keyspace holds of the keys that a filter wants, deletes included.
+fn contents(keyspace: &Eventual, filter: &WatchFilter) -> BTreeMap<Vec<u8>, (Timestamp, Option<Vec<u8>>)> {
+    let mut contents = BTreeMap::new();
+    for partition in keyspace.partition_ids() {
+        keyspace.records(partition, |records| {
+            for (key, record) in records.after(None).filter(|(key, _)| filter.wants(key)) {
+                let value = record.value.as_ref().map(|value| value.to_vec());
+                contents.insert(key.to_vec(), (record.timestamp, value));
+            }
+        });
+    }
+    contents
+}
+
+proptest! {
+    #[test]
+    fn a_watch_from_before_every_write_ends_with_what_is_there(steps in steps(), filter in filters(), at in 0..NODES) {
+        let keyspaces = keyspaces();
+        let start = WatchStart::After(WatchPosition::new());
+        let mut observer = Observer::begin(&keyspaces, at, filter, start);
+        run(&keyspaces, &mut observer, steps);
+        prop_assert_eq!(&observer.shown, &contents(&keyspaces[0], &observer.filter));
+        for (partition, vector) in observer.position.iter() {
+            prop_assert_eq!(vector, &keyspaces[0].vector(partition));
+        }
+    }
+
+    #[test]
+    fn a_watch_from_now_on_tells_of_all_that_changed_since(
+        before in steps(), after in steps(), filter in filters(), at in 0..NODES,
+    ) {
+        let keyspaces = keyspaces();
+        let mut nobody = Observer::begin(&keyspaces, 0, WatchFilter::All, WatchStart::Now);
+        run(&keyspaces, &mut nobody, before);
+        let then = contents(&keyspaces[0], &filter);
+        let mut observer = Observer::begin(&keyspaces, at, filter, WatchStart::Now);
+        run(&keyspaces, &mut observer, after);
+        let mut expected = contents(&keyspaces[0], &observer.filter);
+        expected.retain(|key, state| then.get(key) != Some(state));
+        prop_assert_eq!(&observer.shown, &expected);
+    }
+
+    #[test]
+    fn an_initial_watch_begins_with_the_values_that_are_there(before in steps(), after in steps(), filter in filters()) {
+        let keyspaces = keyspaces();
+        let mut nobody = Observer::begin(&keyspaces, 0, WatchFilter::All, WatchStart::Now);
+        run(&keyspaces, &mut nobody, before);
+        let mut expected = contents(&keyspaces[1], &filter);
+        expected.retain(|_, (_, value)| value.is_some());
+        let request = WatchRequest { filter: filter.clone(), start: WatchStart::Initial };
+        let mut reader = Reader::new(&keyspaces[1], request, bounds());
+        let mut observer = Observer::begin(&keyspaces, 1, filter, WatchStart::Initial);
+        loop {
+            match reader.read(&keyspaces[1], true).unwrap() {
+                Read::Page { page, .. } => {
+                    prop_assert!(page.events.iter().all(|event| event.is_initial));
+                    observer.take(&page);
+                    if page.is_initial_done { break; }
+                }
+                Read::More => {}
+                Read::Nothing => prop_assert!(false, "the initial values end without saying so"),
+            }
+        }
+        prop_assert_eq!(&observer.shown, &expected);
+        let (at, own) = observer.reader.replace((1, reader)).unwrap();
+        own.leave(&keyspaces[at]);
+        run(&keyspaces, &mut observer, after);
+        let mut shown = observer.shown.clone();
+        shown.retain(|_, (_, value)| value.is_some());
+        let mut expected = contents(&keyspaces[0], &observer.filter);
+        expected.retain(|_, (_, value)| value.is_some());
+        prop_assert_eq!(shown, expected);
+    }
+
+    #[test]
+    fn from_any_events_position_another_node_tells_exactly_the_rest(steps in steps(), later in steps()) {
+        let keyspaces = keyspaces();
+        let mut nobody = Observer::begin(&keyspaces, 0, WatchFilter::All, WatchStart::Now);
+        run(&keyspaces, &mut nobody, steps);
+        let start = WatchStart::After(WatchPosition::new());
+        let mut observer = Observer::begin(&keyspaces, 0, WatchFilter::All, start);
+        observer.read(&keyspaces, usize::MAX, false);
+        let order = observer.dots.clone();
+        let mut position = WatchPosition::new();
+        let partition_of_dot = |dot: Dot| {
+            let has = |&id: &PartitionId| {
+                keyspaces[0].records(id, |records| records.after(None).any(|(_, record)| record.dot == dot))
+            };
+            keyspaces[0].partition_ids().filter(has).collect::<Vec<_>>()
+        };
+        for (count, &dot) in order.iter().enumerate() {
+            let [partition] = partition_of_dot(dot)[..] else { continue };
+            position.pass(partition, dot);
+            let start = WatchStart::After(position.clone());
+            let mut rest = Observer::begin(&keyspaces, 1, WatchFilter::All, start);
+            rest.position = position.clone();
+            rest.read(&keyspaces, usize::MAX, false);
+            prop_assert!(rest.dots.len() <= order.len() - count - 1);
+            prop_assert!(rest.dots.iter().all(|dot| order[count + 1..].contains(dot)));
+        }
+        run(&keyspaces, &mut observer, later);
+        prop_assert_eq!(&observer.shown, &contents(&keyspaces[2], &WatchFilter::All));
+    }
+}
+
+#[test]
+fn own_writes_are_needed_at_a_peer_before_they_are_shown() {
+    let keyspace = &keyspaces()[0];
+    let request = WatchRequest { filter: WatchFilter::All, start: WatchStart::Now };
+    let mut reader = Reader::new(keyspace, request, bounds());
+    let partition = crate::storage::partition_of(&[1]);
+    keyspace.outbox(partition, |outbox| outbox.set_safe(Sequence::ZERO));
+    write(keyspace, 1, Some(1));
+    let Read::Page { needs, .. } = reader.read(keyspace, false).unwrap() else { panic!("there is an event") };
+    assert_eq!(needs, BTreeMap::from([(partition, Sequence(1))]));
+    keyspace.outbox(partition, |outbox| outbox.set_safe(Sequence::MAX));
+    write(keyspace, 1, Some(2));
+    let Read::Page { needs, .. } = reader.read(keyspace, false).unwrap() else { panic!("there is an event") };
+    assert!(needs.is_empty(), "alone there is nobody to wait for");
+}
+
+#[test]
+fn nothing_is_noted_while_nobody_watches() {
+    let keyspace = &keyspaces()[0];
+    write(keyspace, 1, Some(1));
+    let partition = crate::storage::partition_of(&[1]);
+    let next = |keyspace: &Eventual| keyspace.read_partition(partition, |partition| partition.sidecar.feed.next());
+    assert_eq!(next(keyspace), 0);
+    let request = WatchRequest { filter: WatchFilter::All, start: WatchStart::Now };
+    let reader = Reader::new(keyspace, request, bounds());
+    write(keyspace, 1, Some(1));
+    assert_eq!(next(keyspace), 1);
+    reader.leave(keyspace);
+    let left = next(keyspace);
+    write(keyspace, 1, Some(1));
+    assert_eq!(next(keyspace), left);
+}
+
+#[test]
+fn while_fetched_state_is_merged_the_partition_tells_nothing() {
+    let keyspaces = keyspaces();
+    (0..6).for_each(|key| write(&keyspaces[0], key, Some(key)));
+    let mut observer = Observer::begin(&keyspaces, 1, WatchFilter::All, WatchStart::Now);
+    let partition = crate::storage::partition_of(&[1]);
+    let mut snapshot = Snapshot::take(&keyspaces[0], partition, VersionVector::new());
+    keyspaces[1].apply_state(partition, snapshot.next_piece(PieceBounds { records_max: 100, ..bounds().piece }));
+    observer.read(&keyspaces, usize::MAX, true);
+    assert!(observer.shown.is_empty());
+    while !snapshot.is_read() {
+        keyspaces[1].apply_state(partition, snapshot.next_piece(bounds().piece));
+    }
+    keyspaces[1].adopt_end(partition, &StateEnd { vector: snapshot.vector().clone(), ..StateEnd::default() });
+    observer.read(&keyspaces, usize::MAX, true);
+    assert!(observer.shown.contains_key(&vec![1]));
+}
+
+#[tokio::test]
+async fn a_position_that_nobody_can_cover_is_given_up_after_a_grace() {
+    let keyspace = keyspaces().remove(0);
+    let mut position = WatchPosition::new();
+    position.pass(PartitionId(0), Dot { node: NodeId(77), sequence: Sequence(5) });
+    let request = WatchRequest { filter: WatchFilter::All, start: WatchStart::After(position.clone()) };
+    let mut watcher = Watcher::with_bounds(Arc::clone(&keyspace), request, bounds()).unwrap();
+    let began = Instant::now();
+    assert_eq!(watcher.next().await.unwrap().events, []);
+    assert!(began.elapsed() >= bounds().cover.grace);
+    assert_eq!(watcher.position(), Some(position.clone()), "what is gone stays covered");
+
+    // Someone who is connected may still bring it; in the end another node has to do.
+    keyspace.listeners().peer_stands(NodeId(77), &BTreeMap::new());
+    let request = WatchRequest { filter: WatchFilter::All, start: WatchStart::After(position) };
+    let mut watcher = Watcher::with_bounds(keyspace, request, bounds()).unwrap();
+    assert_eq!(watcher.next().await.unwrap_err().code(), ErrorCode::Unreachable);
+    assert!(began.elapsed() >= bounds().cover.grace + bounds().cover.timeout);
+}
+
+#[tokio::test]
+async fn an_event_waits_for_a_peer_but_not_for_ever_and_not_twice() {
+    let keyspace = keyspaces().remove(0);
+    let request = WatchRequest { filter: WatchFilter::All, start: WatchStart::Now };
+    let mut watcher = Watcher::with_bounds(Arc::clone(&keyspace), request, bounds()).unwrap();
+    watcher.next().await.unwrap();
+    let partition = crate::storage::partition_of(&[1]);
+    keyspace.outbox(partition, |outbox| outbox.set_safe(Sequence::ZERO));
+    write(&keyspace, 1, Some(0));
+    let began = Instant::now();
+    assert_eq!(watcher.next().await.unwrap().events.len(), 1);
+    assert!(began.elapsed() >= bounds().hold_max);
+    let began = Instant::now();
+    write(&keyspace, 1, Some(1));
+    assert_eq!(watcher.next().await.unwrap().events.len(), 1);
+    assert!(began.elapsed() < bounds().hold_max);
+}
+
+#[test]
+fn more_watches_than_the_limit_are_refused() {
+    let keyspace = keyspaces().remove(0);
+    let watch = || {
+        let request = WatchRequest { filter: WatchFilter::All, start: WatchStart::Now };
+        Watcher::new(Arc::clone(&keyspace), request)
+    };
+    let watchers: Vec<_> = (0..crate::limits::WATCHES_PER_NODE_MAX).map(|_| watch().unwrap()).collect();
+    assert_eq!(watch().err().map(|error| error.code()), Some(ErrorCode::Overloaded));
+    drop(watchers);
+    assert!(watch().is_ok());
+}
