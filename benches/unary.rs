@@ -49,6 +49,7 @@ fn empty<T>() -> Answered<T> {
 #[tonic::async_trait]
 impl Kv for Empty {
     type ScanStream = BoxStream<v1::ScanPage>;
+    type WatchStream = BoxStream<v1::WatchPage>;
     type PipelineStream = BoxStream<v1::PipelineResponse>;
 
     async fn get(&self, _: Request<v1::GetRequest>) -> Answered<v1::GetResponse> {
@@ -73,6 +74,9 @@ impl Kv for Empty {
         empty()
     }
     async fn batch_delete(&self, _: Request<v1::BatchDeleteRequest>) -> Answered<v1::BatchDeleteResponse> {
+        empty()
+    }
+    async fn watch(&self, _: Request<v1::WatchRequest>) -> Answered<Self::WatchStream> {
         empty()
     }
     async fn scan(&self, _: Request<v1::ScanRequest>) -> Answered<Self::ScanStream> {

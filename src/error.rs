@@ -137,6 +137,8 @@ error_codes! {
     NotRunning => "NOT_RUNNING", Closed;
     /// The client was closed.
     ClientClosed => "CLIENT_CLOSED", Closed;
+    /// The watch was ended by its own program.
+    WatchCancelled => "WATCH_CANCELLED", Closed;
     /// The object was made before `fork()`.
     Forked => "FORKED", Closed;
     /// Stored data failed its checks.

@@ -308,6 +308,9 @@ pub const WATCH_BUFFER_EVENTS: usize = 4096;
 /// The most that a program may let wait. Each takes its value and a few hundred bytes.
 pub const WATCH_BUFFER_EVENTS_MAX: usize = 1024 * 1024;
 
+/// Bytes of keys and values that may wait: see [`WATCH_BUFFER_EVENTS_MAX`], whose events may have large values.
+pub const WATCH_BUFFER_BYTES_MAX: usize = 64 * 1024 * 1024;
+
 /// Lists and dicts in one another that the AUTO codec encodes. Deeper ones would overflow the stack of the thread that
 /// walks them; Python's own JSON gives up at about a thousand.
 #[cfg(feature = "python")]

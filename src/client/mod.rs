@@ -3,7 +3,7 @@
 //! All calls of a client, from however many threads and tasks, share one connection and on it one `Pipeline` stream:
 //! calls that come together travel together, each answer finds its call by id. `calls` is the state machine that
 //! keeps the promises about outcomes, `pipeline` the task that drives it over a connection, `endpoints` decides
-//! which node is tried next.
+//! which node is tried next. A [`Watch`] has a connection and a task of its own.
 //!
 //! | what happens | a read | a write |
 //! | --- | --- | --- |
@@ -21,6 +21,7 @@ mod endpoints;
 pub mod load;
 mod pipeline;
 mod shared;
+mod watch;
 
 use std::{future::Future, sync::Arc, time::Duration};
 
@@ -35,6 +36,7 @@ use crate::{
 };
 use call::Slot;
 use shared::Shared;
+pub use watch::{Wake, Watch};
 
 /// What a client is made with.
 #[derive(Clone, Debug, PartialEq, Eq)]

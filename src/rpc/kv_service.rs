@@ -8,11 +8,15 @@ use tonic::{Request, Response, Status, Streaming};
 use super::{
     phase::{Phase, PhaseWatch},
     pipeline::{answers, until},
+    watch::WatchPages,
 };
 use crate::{
     error::{Error, Result},
     limits::BATCH_BYTES_MAX,
-    replication::{eventual::Eventual, execute},
+    replication::{
+        eventual::{Eventual, Watcher},
+        execute,
+    },
     types::{Answer, Operation},
     wire::{
         kv::{self, ScanPlan},
@@ -45,6 +49,7 @@ impl KvService {
 #[tonic::async_trait]
 impl Kv for KvService {
     type ScanStream = BoxStream<v1::ScanPage>;
+    type WatchStream = BoxStream<v1::WatchPage>;
     type PipelineStream = BoxStream<v1::PipelineResponse>;
 
     async fn get(&self, request: Request<v1::GetRequest>) -> Answered<v1::GetResponse> {
@@ -109,6 +114,12 @@ impl Kv for KvService {
         let plan = kv::decode_scan(request.into_inner())?;
         let pages = tokio_stream::iter(ScanPages { keyspace: self.keyspace.clone(), plan: Some(plan) });
         Ok(Response::new(Box::pin(until(self.phase.clone().reached(Phase::Closing), pages))))
+    }
+
+    async fn watch(&self, request: Request<v1::WatchRequest>) -> Answered<Self::WatchStream> {
+        self.phase.check_serving()?;
+        let watcher = Watcher::new(self.keyspace.clone(), kv::decode_watch(request.into_inner())?)?;
+        Ok(Response::new(Box::pin(WatchPages::new(watcher, self.phase.clone()))))
     }
 
     async fn pipeline(&self, request: Request<Streaming<v1::PipelineRequest>>) -> Answered<Self::PipelineStream> {

@@ -3,7 +3,7 @@
 //! * [`Server`] is the one hardened server; it serves a [`Host`]: the client API, the stream between peers, what
 //!   operators ask, and `grpc.health.v1`.
 //! * [`connect`] opens a [`Channel`] to a node, [`RpcDialer`] a stream to a peer, [`open_pipeline`] a stream of
-//!   operations; [`UnaryClient`] makes single calls, [`node_status`] and [`node_members`] ask what operators ask.
+//!   operations, [`open_watch`] one of changes; [`UnaryClient`] makes single calls, [`node_status`] and [`node_members`] ask what operators ask.
 //! * [`to_status`] and [`from_status`] carry an [`Error`](crate::Error) over a status and back.
 //!
 //! Not done here: TLS and authentication.
@@ -24,12 +24,13 @@ mod phase;
 mod pipeline;
 mod server;
 mod status;
+mod watch;
 
 pub use admin_client::{node_members, node_status};
 pub use channel::{connect, Channel};
 pub use dialer::RpcDialer;
 pub use host::{Accepting, Host};
-pub use kv_client::{open_pipeline, PipelineAnswers, UnaryClient};
+pub use kv_client::{open_pipeline, open_watch, PipelineAnswers, UnaryClient, WatchAnswers};
 pub use server::Server;
 pub use status::{from_status, to_status};
 

@@ -6,6 +6,7 @@
 
 mod answers;
 mod operations;
+mod watch;
 
 use super::{v1, ConvertError};
 
@@ -18,6 +19,8 @@ pub use operations::{
     decode_batch_delete, decode_batch_get, decode_batch_put, decode_count, decode_delete, decode_get, decode_operation,
     decode_put, decode_scan, decode_touch, encode_body, encode_operation, ScanPlan, DEFAULT_KEYSPACE,
 };
+
+pub use watch::{decode_position, decode_watch, decode_watch_page, encode_position, encode_watch, encode_watch_page};
 
 fn bad(field: &'static str, why: impl Into<String>) -> ConvertError {
     ConvertError { field, why: why.into() }

@@ -163,7 +163,7 @@ fn check_bound(field: &str, bound: &[u8]) -> Result<()> {
     Ok(())
 }
 
-fn check_keyspace(keyspace: &str) -> Result<()> {
+pub(super) fn check_keyspace(keyspace: &str) -> Result<()> {
     if keyspace.is_empty() || keyspace == DEFAULT_KEYSPACE {
         return Ok(());
     }

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use super::{Action, Link, Now, Phase, Replica, Session, SessionId};
 use crate::{
-    replication::eventual::cover::Stand,
     limits::{MEMBERS_MAX, PARTITIONS, PROTOCOL_VERSION},
+    replication::eventual::cover::Stand,
     types::{Address, Hello, Member, Membership, NodeId, PeerMessage},
 };
 

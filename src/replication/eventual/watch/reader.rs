@@ -6,8 +6,8 @@ use super::scan::{Progress as ScanProgress, Scan};
 use crate::{
     error::{Error, ErrorCode, Result},
     limits::{
-        STATE_CHUNK_BYTES_TARGET, STATE_CHUNK_RECORDS_MAX, STATE_CHUNK_VISITS_MAX, WATCH_PAGE_BYTES_TARGET,
-        WATCH_HOLD_MAX, WATCH_PAGE_EVENTS_MAX, WATCH_VISITS_MAX,
+        STATE_CHUNK_BYTES_TARGET, STATE_CHUNK_RECORDS_MAX, STATE_CHUNK_VISITS_MAX, WATCH_HOLD_MAX,
+        WATCH_PAGE_BYTES_TARGET, WATCH_PAGE_EVENTS_MAX, WATCH_VISITS_MAX,
     },
     replication::eventual::{
         cover::CoverBounds,

@@ -10,9 +10,10 @@ use crate::{
     env::SimulatedClock,
     error::ErrorCode,
     replication::eventual::{CoverBounds, FeedBounds, OutboxBounds, PieceBounds, Snapshot},
+    storage::partition_of,
     types::{
-        Command, CommandKind, Dot, Key, NodeId, PartitionChanges, StateEnd, Timestamp, Value, VersionVector, WatchChange,
-        WatchEvent, WatchFilter,
+        Command, CommandKind, Dot, Key, NodeId, PartitionChanges, StateEnd, Timestamp, Value, VersionVector,
+        WatchChange, WatchEvent, WatchFilter,
     },
 };
 
@@ -37,13 +38,19 @@ fn keyspaces() -> Vec<Arc<Eventual>> {
     (1..=NODES as u64).map(|node| Arc::new(keyspace(node))).collect()
 }
 
-fn write(keyspace: &Eventual, key: u8, value: Option<u8>) {
+/// One of few keys, which share two partitions.
+fn key(number: u8) -> Key {
+    let mut keys = (0..=u8::MAX).filter(|&byte| partition_of(&[byte]).0 < 2);
+    Key::new(&[keys.nth(number.into()).unwrap()]).unwrap()
+}
+
+fn write(keyspace: &Eventual, number: u8, value: Option<u8>) {
     let kind = value.map_or(CommandKind::Delete, |value| CommandKind::Put {
         value: Value::new(&[value]).unwrap(),
         flags: 0,
         ttl_ms: None,
     });
-    keyspace.write(Command { key: Key::new(&[key]).unwrap(), kind }).unwrap();
+    keyspace.write(Command { key: key(number), kind }).unwrap();
 }
 
 /// Brings all own writes of one to another, by pushes.
@@ -71,12 +78,15 @@ fn transfer(from: &Arc<Eventual>, to: &Eventual) {
     }
 }
 
+/// What decides a merge, and the value, by key.
+type Contents = BTreeMap<Vec<u8>, ((Timestamp, NodeId), Option<Vec<u8>>)>;
+
 /// Whoever watches: what it was shown, and where it stands.
 struct Observer {
     filter: WatchFilter,
     position: WatchPosition,
-    shown: BTreeMap<Vec<u8>, (Timestamp, Option<Vec<u8>>)>,
-    dots: Vec<Dot>,
+    shown: Contents,
+    order: Vec<(PartitionId, Dot)>,
     reader: Option<(usize, Reader)>,
 }
 
@@ -86,7 +96,7 @@ impl Observer {
         let reader = Reader::new(&keyspaces[at], request, bounds());
         let mut position = WatchPosition::new();
         reader.first_page().advance(&mut position);
-        Observer { filter, position, shown: BTreeMap::new(), dots: Vec::new(), reader: Some((at, reader)) }
+        Observer { filter, position, shown: BTreeMap::new(), order: Vec::new(), reader: Some((at, reader)) }
     }
 
     fn take(&mut self, page: &WatchPage) {
@@ -101,16 +111,16 @@ impl Observer {
         assert!(self.filter.wants(event.key()), "{event:?} was not asked for");
         let before = self.position.clone();
         assert!(!before.vector(event.partition).covers(event.dot), "{event:?} was covered before: a position repeats");
-        assert!(!self.dots.contains(&event.dot), "{event:?} comes twice");
-        self.dots.push(event.dot);
+        assert!(!self.order.contains(&(event.partition, event.dot)), "{event:?} comes twice");
+        self.order.push((event.partition, event.dot));
         let value = match &event.change {
             WatchChange::Put(entry) => Some(entry.value.to_vec()),
             WatchChange::Delete { .. } | WatchChange::Expire { .. } => None,
         };
-        if let Some((version, _)) = self.shown.insert(event.key().to_vec(), (event.version(), value)) {
-            assert!(version < event.version(), "{event:?} goes back from {version}");
+        let rank = (event.version(), event.dot.node);
+        if let Some((former, _)) = self.shown.insert(event.key().to_vec(), (rank, value)) {
+            assert!(former < rank, "{event:?} goes back from {former:?}");
         }
-        // Dots of several partitions may look the same in `dots`, but not with the key's partition being one.
         self.position.pass(event.partition, event.dot);
     }
 
@@ -166,8 +176,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 fn filters() -> impl Strategy<Value = WatchFilter> {
     prop_oneof![
         2 => Just(WatchFilter::All),
-        1 => (0u8..6).prop_map(|key| WatchFilter::Key(Key::new(&[key]).unwrap())),
-        1 => (0u8..6).prop_map(|key| WatchFilter::Prefix(vec![key])),
+        1 => (0u8..6).prop_map(|number| WatchFilter::Key(key(number))),
+        1 => (0u8..6).prop_map(|number| WatchFilter::Prefix(key(number).to_vec())),
     ]
 }
 
@@ -189,13 +199,13 @@ fn run(keyspaces: &[Arc<Eventual>], observer: &mut Observer, steps: Vec<Step>) {
 }
 
 /// What a keyspace holds of the keys that a filter wants, deletes included.
-fn contents(keyspace: &Eventual, filter: &WatchFilter) -> BTreeMap<Vec<u8>, (Timestamp, Option<Vec<u8>>)> {
+fn contents(keyspace: &Eventual, filter: &WatchFilter) -> Contents {
     let mut contents = BTreeMap::new();
     for partition in keyspace.partition_ids() {
         keyspace.records(partition, |records| {
             for (key, record) in records.after(None).filter(|(key, _)| filter.wants(key)) {
                 let value = record.value.as_ref().map(|value| value.to_vec());
-                contents.insert(key.to_vec(), (record.timestamp, value));
+                contents.insert(key.to_vec(), (record.rank(), value));
             }
         });
     }
@@ -270,23 +280,18 @@ proptest! {
         let start = WatchStart::After(WatchPosition::new());
         let mut observer = Observer::begin(&keyspaces, 0, WatchFilter::All, start);
         observer.read(&keyspaces, usize::MAX, false);
-        let order = observer.dots.clone();
+        let order = observer.order.clone();
         let mut position = WatchPosition::new();
-        let partition_of_dot = |dot: Dot| {
-            let has = |&id: &PartitionId| {
-                keyspaces[0].records(id, |records| records.after(None).any(|(_, record)| record.dot == dot))
-            };
-            keyspaces[0].partition_ids().filter(has).collect::<Vec<_>>()
-        };
-        for (count, &dot) in order.iter().enumerate() {
-            let [partition] = partition_of_dot(dot)[..] else { continue };
+        for (count, &(partition, dot)) in order.iter().enumerate() {
             position.pass(partition, dot);
             let start = WatchStart::After(position.clone());
             let mut rest = Observer::begin(&keyspaces, 1, WatchFilter::All, start);
             rest.position = position.clone();
             rest.read(&keyspaces, usize::MAX, false);
-            prop_assert!(rest.dots.len() <= order.len() - count - 1);
-            prop_assert!(rest.dots.iter().all(|dot| order[count + 1..].contains(dot)));
+            rest.order.sort_unstable();
+            let mut expected = order[count + 1..].to_vec();
+            expected.sort_unstable();
+            prop_assert_eq!(rest.order, expected);
         }
         run(&keyspaces, &mut observer, later);
         prop_assert_eq!(&observer.shown, &contents(&keyspaces[2], &WatchFilter::All));
@@ -298,7 +303,7 @@ fn own_writes_are_needed_at_a_peer_before_they_are_shown() {
     let keyspace = &keyspaces()[0];
     let request = WatchRequest { filter: WatchFilter::All, start: WatchStart::Now };
     let mut reader = Reader::new(keyspace, request, bounds());
-    let partition = crate::storage::partition_of(&[1]);
+    let partition = partition_of(&key(1));
     keyspace.outbox(partition, |outbox| outbox.set_safe(Sequence::ZERO));
     write(keyspace, 1, Some(1));
     let Read::Page { needs, .. } = reader.read(keyspace, false).unwrap() else { panic!("there is an event") };
@@ -313,7 +318,7 @@ fn own_writes_are_needed_at_a_peer_before_they_are_shown() {
 fn nothing_is_noted_while_nobody_watches() {
     let keyspace = &keyspaces()[0];
     write(keyspace, 1, Some(1));
-    let partition = crate::storage::partition_of(&[1]);
+    let partition = partition_of(&key(1));
     let next = |keyspace: &Eventual| keyspace.read_partition(partition, |partition| partition.sidecar.feed.next());
     assert_eq!(next(keyspace), 0);
     let request = WatchRequest { filter: WatchFilter::All, start: WatchStart::Now };
@@ -331,7 +336,7 @@ fn while_fetched_state_is_merged_the_partition_tells_nothing() {
     let keyspaces = keyspaces();
     (0..6).for_each(|key| write(&keyspaces[0], key, Some(key)));
     let mut observer = Observer::begin(&keyspaces, 1, WatchFilter::All, WatchStart::Now);
-    let partition = crate::storage::partition_of(&[1]);
+    let partition = partition_of(&key(1));
     let mut snapshot = Snapshot::take(&keyspaces[0], partition, VersionVector::new());
     keyspaces[1].apply_state(partition, snapshot.next_piece(PieceBounds { records_max: 100, ..bounds().piece }));
     observer.read(&keyspaces, usize::MAX, true);
@@ -341,7 +346,7 @@ fn while_fetched_state_is_merged_the_partition_tells_nothing() {
     }
     keyspaces[1].adopt_end(partition, &StateEnd { vector: snapshot.vector().clone(), ..StateEnd::default() });
     observer.read(&keyspaces, usize::MAX, true);
-    assert!(observer.shown.contains_key(&vec![1]));
+    assert!(observer.shown.contains_key(key(1).as_slice()));
 }
 
 #[tokio::test]
@@ -370,7 +375,7 @@ async fn an_event_waits_for_a_peer_but_not_for_ever_and_not_twice() {
     let request = WatchRequest { filter: WatchFilter::All, start: WatchStart::Now };
     let mut watcher = Watcher::with_bounds(Arc::clone(&keyspace), request, bounds()).unwrap();
     watcher.next().await.unwrap();
-    let partition = crate::storage::partition_of(&[1]);
+    let partition = partition_of(&key(1));
     keyspace.outbox(partition, |outbox| outbox.set_safe(Sequence::ZERO));
     write(&keyspace, 1, Some(0));
     let began = Instant::now();
