@@ -7,10 +7,11 @@ use pyo3::prelude::*;
 
 use super::{
     answer::Outcome,
-    convert::Timeout,
+    convert::{KeyBytes, Timeout},
     request::{Call, Request},
     runtime::{self, ProcessBound},
     slot::Slot,
+    watch::{self, PyWatch},
 };
 use crate::{
     client::{CallId, Client, ClientConfig},
@@ -133,6 +134,20 @@ impl PyClient {
         };
         let started = Started::new(client, call, timeout.0, done)?;
         conversion.to_python(py, wait(py, &slot, started)?)
+    }
+
+    #[pyo3(signature = (key, prefix, since, initial, buffer, /))]
+    fn watch(
+        &self,
+        key: Option<KeyBytes<'_>>,
+        prefix: Option<KeyBytes<'_>>,
+        since: Option<&[u8]>,
+        initial: bool,
+        buffer: usize,
+    ) -> PyResult<PyWatch> {
+        let request = watch::request(key, prefix, since, initial)?;
+        let client = self.connection()?;
+        Ok(PyWatch::open(request, |request| client.watch(request, buffer))?)
     }
 
     /// Locks of the client may be held by its threads, which never wait for the GIL; so it may be kept here.

@@ -16,8 +16,10 @@ use super::{
     convert::{self, KeyBytes, Timeout},
     request::{Call, Request},
     runtime::{self, ProcessBound},
+    watch::{self, PyWatch},
 };
 use crate::{
+    client::Watch,
     config::NodeConfig,
     env::Env,
     error::{Error, ErrorCode, Result},
@@ -175,6 +177,20 @@ impl PyNode {
         let (call, conversion): (Call, Conversion) = request.take()?;
         let outcome = py.detach(|| self.answer(call))?;
         conversion.to_python(py, outcome)
+    }
+
+    #[pyo3(signature = (key, prefix, since, initial, buffer, /))]
+    fn _open_watch(
+        &self,
+        key: Option<KeyBytes<'_>>,
+        prefix: Option<KeyBytes<'_>>,
+        since: Option<&[u8]>,
+        initial: bool,
+        buffer: usize,
+    ) -> PyResult<PyWatch> {
+        let request = watch::request(key, prefix, since, initial)?;
+        let (keyspace, runtime) = (self.keyspace()?.clone(), self.node()?.runtime()?);
+        Ok(PyWatch::open(request, |request| Watch::local(keyspace, request, buffer, &runtime))?)
     }
 
     /// The value, or `default` when the key is missing or expired. From memory: it never waits.
