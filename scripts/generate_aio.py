@@ -39,6 +39,7 @@ PHRASES = {
 NAMES = {
     "Store": "AsyncStore",
     "View": "AsyncView",
+    "Watch": "AsyncWatch",
     "Client": "AsyncClient",
     "Iterator": "AsyncIterator",
     "__enter__": "__aenter__",

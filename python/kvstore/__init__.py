@@ -3,7 +3,7 @@
 `Node` is a node in this process, `Client` and `AsyncClient` talk to nodes anywhere; `Store` is what they share.
 """
 
-from kvstore._core import Entry, __version__
+from kvstore._core import Entry, Event, __version__
 from kvstore._options import ReadLevel
 from kvstore.aio import AsyncClient, AsyncStore
 from kvstore.client import Client
@@ -31,6 +31,7 @@ from kvstore.errors import (
 from kvstore.node import Node
 from kvstore.status import MemberStatus, NodeStatus, PartitionDigest, PeerStatus, ReplicationLag
 from kvstore.store import Store
+from kvstore.watch import AsyncWatch, Watch
 
 __all__ = [
     "AUTO",
@@ -39,6 +40,7 @@ __all__ = [
     "TEXT",
     "AsyncClient",
     "AsyncStore",
+    "AsyncWatch",
     "Client",
     "ClosedError",
     "Codec",
@@ -49,6 +51,7 @@ __all__ = [
     "DeadlineError",
     "DeniedError",
     "Entry",
+    "Event",
     "ForkedError",
     "InternalError",
     "InvalidArgumentError",
@@ -69,5 +72,6 @@ __all__ = [
     "Store",
     "UnavailableError",
     "UnsupportedError",
+    "Watch",
     "__version__",
 ]

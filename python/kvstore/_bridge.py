@@ -11,12 +11,13 @@ from kvstore import _core, _fork
 from kvstore.errors import ForkedError
 
 if TYPE_CHECKING:
-    from kvstore._options import Timeout
+    from kvstore._options import Timeout, Wanted
 
 _queues: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _core.Completions] = weakref.WeakKeyDictionary()
 
 
-def _queue_of(loop: asyncio.AbstractEventLoop) -> _core.Completions:
+def queue_of(loop: asyncio.AbstractEventLoop) -> _core.Completions:
+    """The queue of an event loop; made when it is asked for first."""
     queue = _queues.get(loop)
     if queue is None:
         queue = _core.Completions()
@@ -45,6 +46,14 @@ class AsyncChannel:
             if future.cancelled() or not future.done():
                 queue.cancel(call)
 
+    def watch(self, wanted: Wanted, /) -> _core.Changes:
+        """Begin a watch, in the background."""
+        if self._generation != _fork.generation():
+            msg = "this AsyncClient was made before a fork: make a new one in the child"
+            raise ForkedError(msg)
+        self._open = True
+        return self._client.watch(wanted)
+
     def _here(self) -> Tuple[_core.Completions, asyncio.AbstractEventLoop]:
         loop = asyncio.get_running_loop()
         if self._bound is not None and self._bound[0] is loop and self._generation == _fork.generation():
@@ -52,7 +61,7 @@ class AsyncChannel:
         if self._generation != _fork.generation():
             msg = "this AsyncClient was made before a fork: make a new one in the child"
             raise ForkedError(msg)
-        queue = _queue_of(loop)
+        queue = queue_of(loop)
         self._bound = (loop, queue)
         self._open = True
         return queue, loop
@@ -80,6 +89,10 @@ class LocalChannel:
     async def run(self, request: _core.Request, timeout: Timeout) -> Any:  # noqa: ARG002  # it never waits
         """Do what was asked, now."""
         return self._node._run(request)  # noqa: SLF001
+
+    def watch(self, wanted: Wanted, /) -> _core.Changes:
+        """Begin a watch of the node's own data."""
+        return self._node._open_watch(wanted)  # noqa: SLF001
 
     def close(self) -> None:
         """The node goes on."""

@@ -25,11 +25,13 @@ from typing import (
 )
 
 from kvstore._core import Request, check_read, refuse_conditions
-from kvstore._options import DEFAULT, Key, Page, Read, Seconds, Timeout, check_page
+from kvstore._options import DEFAULT, Key, Page, Read, Seconds, Timeout, Wanted, check_page
 from kvstore.codecs import native
 from kvstore.errors import key_not_found
+from kvstore.watch import Watch
 
 if TYPE_CHECKING:
+    from kvstore import _core
     from kvstore._core import Entry
     from kvstore.codecs import Codec
     from kvstore.status import MemberStatus, NodeStatus
@@ -58,6 +60,10 @@ class Store(Generic[V]):
 
     def _run(self, request: Request, timeout: Timeout = DEFAULT) -> Any:
         """Do what was asked, and give the converted answer."""
+        raise NotImplementedError
+
+    def _open_watch(self, wanted: Wanted, /) -> _core.Changes:
+        """Begin a watch, in the background."""
         raise NotImplementedError
 
     @overload
@@ -204,6 +210,32 @@ class Store(Generic[V]):
         """New ttl (None: for ever); False when missing."""
         return cast("bool", self._run(Request.touch(key, ttl)))
 
+    def watch(
+        self,
+        key: Optional[Key] = None,
+        *,
+        prefix: Optional[Key] = None,
+        since: Optional[bytes] = None,
+        initial: bool = False,
+        buffer: int = 4096,
+    ) -> Watch[V]:
+        """Changes of a key, a prefix or the whole keyspace, from now on or after `since`.
+
+        Args:
+            key: Watch this key alone.
+            prefix: Watch the keys that begin with it.
+            since: Go on after this Event.position or Watch.position, of a watch of the same key or prefix.
+            initial: Send what is there first, as events with initial=True.
+            buffer: Events that may wait here; when they are that many, the node is not read from any more.
+
+        Raises:
+            InvalidArgumentError: `since` is no position of such a watch; or two arguments exclude each other.
+            CompactedError: `since` is too old. Raised by the iteration.
+        """
+        watch: Watch[V] = Watch(self._open_watch(Wanted(key, prefix, since, initial, buffer)), self._codec)
+        watch._begin()  # noqa: SLF001
+        return watch
+
     def ping(self) -> float:
         """Round trip to the contacted node, in seconds."""
         start = time.perf_counter()
@@ -261,3 +293,6 @@ class View(Store[V]):
 
     def _run(self, request: Request, timeout: Timeout = DEFAULT) -> Any:
         return self._origin._run(request, self._timeout if timeout is DEFAULT else timeout)  # noqa: SLF001
+
+    def _open_watch(self, wanted: Wanted, /) -> _core.Changes:
+        return self._origin._open_watch(wanted)  # noqa: SLF001

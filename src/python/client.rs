@@ -7,11 +7,11 @@ use pyo3::prelude::*;
 
 use super::{
     answer::Outcome,
-    convert::{KeyBytes, Timeout},
+    convert::Timeout,
     request::{Call, Request},
     runtime::{self, ProcessBound},
     slot::Slot,
-    watch::{self, PyWatch},
+    watch::{Changes, Wanted},
 };
 use crate::{
     client::{CallId, Client, ClientConfig},
@@ -136,18 +136,11 @@ impl PyClient {
         conversion.to_python(py, wait(py, &slot, started)?)
     }
 
-    #[pyo3(signature = (key, prefix, since, initial, buffer, /))]
-    fn watch(
-        &self,
-        key: Option<KeyBytes<'_>>,
-        prefix: Option<KeyBytes<'_>>,
-        since: Option<&[u8]>,
-        initial: bool,
-        buffer: usize,
-    ) -> PyResult<PyWatch> {
-        let request = watch::request(key, prefix, since, initial)?;
+    #[pyo3(signature = (wanted, /))]
+    fn watch(&self, wanted: Wanted<'_>) -> PyResult<Changes> {
+        let (request, buffer) = wanted.request()?;
         let client = self.connection()?;
-        Ok(PyWatch::open(request, |request| client.watch(request, buffer))?)
+        Ok(Changes::open(request, |request| client.watch(request, buffer))?)
     }
 
     /// Locks of the client may be held by its threads, which never wait for the GIL; so it may be kept here.

@@ -27,7 +27,7 @@ use super::{
     convert::Timeout,
     request::Request,
     runtime::{forked, ProcessBound},
-    watch::PyWatch,
+    watch::Changes,
 };
 use crate::error::{Error, ErrorCode, Result};
 
@@ -159,8 +159,8 @@ impl Completions {
     }
 
     /// Sets a future when there may be something to take from a watch.
-    #[pyo3(signature = (watch, future, /))]
-    fn watch(&self, watch: &PyWatch, future: Py<PyAny>) -> PyResult<u64> {
+    #[pyo3(signature = (changes, future, /))]
+    fn watch(&self, changes: &Changes, future: Py<PyAny>) -> PyResult<u64> {
         let queue = Arc::clone(self.queue()?);
         let id = {
             let mut calls = self.calls.lock();
@@ -169,7 +169,7 @@ impl Completions {
             calls.waiting.insert(id, Waiting { future, conversion: Conversion::Nothing, started: None });
             id
         };
-        if let Err(error) = watch.on_change(Box::new(move || queue.push(id, Ok(Outcome::Answers(Vec::new()))))) {
+        if let Err(error) = changes.on_change(Box::new(move || queue.push(id, Ok(Outcome::Answers(Vec::new()))))) {
             let unused = self.calls.lock().waiting.remove(&id);
             drop(unused);
             return Err(error.into());

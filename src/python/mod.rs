@@ -35,7 +35,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<node::PyNode>()?;
     module.add_class::<request::Request>()?;
     module.add_class::<watch::PyEvent>()?;
-    module.add_class::<watch::PyWatch>()?;
+    module.add_class::<watch::Changes>()?;
     module.add_function(wrap_pyfunction!(codec::encode_auto, module)?)?;
     module.add_function(wrap_pyfunction!(codec::decode_auto, module)?)?;
     module.add_function(wrap_pyfunction!(convert::py_check_read, module)?)?;

@@ -16,7 +16,7 @@ use super::{
     convert::{self, KeyBytes, Timeout},
     request::{Call, Request},
     runtime::{self, ProcessBound},
-    watch::{self, PyWatch},
+    watch::{Changes, Wanted},
 };
 use crate::{
     client::Watch,
@@ -179,18 +179,11 @@ impl PyNode {
         conversion.to_python(py, outcome)
     }
 
-    #[pyo3(signature = (key, prefix, since, initial, buffer, /))]
-    fn _open_watch(
-        &self,
-        key: Option<KeyBytes<'_>>,
-        prefix: Option<KeyBytes<'_>>,
-        since: Option<&[u8]>,
-        initial: bool,
-        buffer: usize,
-    ) -> PyResult<PyWatch> {
-        let request = watch::request(key, prefix, since, initial)?;
+    #[pyo3(signature = (wanted, /))]
+    fn _open_watch(&self, wanted: Wanted<'_>) -> PyResult<Changes> {
+        let (request, buffer) = wanted.request()?;
         let (keyspace, runtime) = (self.keyspace()?.clone(), self.node()?.runtime()?);
-        Ok(PyWatch::open(request, |request| Watch::local(keyspace, request, buffer, &runtime))?)
+        Ok(Changes::open(request, |request| Watch::local(keyspace, request, buffer, &runtime))?)
     }
 
     /// The value, or `default` when the key is missing or expired. From memory: it never waits.

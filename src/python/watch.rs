@@ -27,34 +27,36 @@ use crate::{
     wire::kv::{decode_position, encode_position},
 };
 
-/// What to watch, from Python's arguments.
-///
-/// # Errors
-/// `InvalidArgumentError` that names the argument.
-pub(super) fn request(
-    key: Option<KeyBytes<'_>>,
-    prefix: Option<KeyBytes<'_>>,
-    since: Option<&[u8]>,
-    initial: bool,
-) -> PyResult<WatchRequest> {
-    let filter = match (key, prefix) {
-        (Some(_), Some(_)) => return Err(errors::invalid("prefix: there is a key already; give one of the two")),
-        (Some(key), None) => WatchFilter::Key(key.to_key()?),
-        (None, Some(prefix)) if !prefix.is_empty() => WatchFilter::Prefix(prefix.to_vec()),
-        (None, _) => WatchFilter::All,
-    };
-    let start = match (since, initial) {
-        (Some(_), true) => return Err(errors::invalid("initial: there is a `since` already; give one of the two")),
-        (Some(since), false) => WatchStart::After(decode_position(&filter, since)?),
-        (None, true) => WatchStart::Initial,
-        (None, false) => WatchStart::Now,
-    };
-    Ok(WatchRequest { filter, start })
+/// What to watch: key, prefix, `since`, `initial`, and how many events may wait.
+#[derive(FromPyObject)]
+pub(super) struct Wanted<'py>(Option<KeyBytes<'py>>, Option<KeyBytes<'py>>, Option<Vec<u8>>, bool, usize);
+
+impl Wanted<'_> {
+    /// The request, and how many events may wait.
+    ///
+    /// # Errors
+    /// `InvalidArgumentError` that names the argument.
+    pub(super) fn request(self) -> PyResult<(WatchRequest, usize)> {
+        let Wanted(key, prefix, since, initial, buffer) = self;
+        let filter = match (key, prefix) {
+            (Some(_), Some(_)) => return Err(errors::invalid("prefix: there is a key already; give one of the two")),
+            (Some(key), None) => WatchFilter::Key(key.to_key()?),
+            (None, Some(prefix)) if !prefix.is_empty() => WatchFilter::Prefix(prefix.to_vec()),
+            (None, _) => WatchFilter::All,
+        };
+        let start = match (since, initial) {
+            (Some(_), true) => return Err(errors::invalid("initial: there is a `since` already; give one of the two")),
+            (Some(since), false) => WatchStart::After(decode_position(&filter, &since)?),
+            (None, true) => WatchStart::Initial,
+            (None, false) => WatchStart::Now,
+        };
+        Ok((WatchRequest { filter, start }, buffer))
+    }
 }
 
 /// See `_core.pyi`.
-#[pyclass(frozen, name = "Watch", module = "kvstore._core")]
-pub(super) struct PyWatch {
+#[pyclass(frozen, module = "kvstore._core")]
+pub(super) struct Changes {
     watch: ProcessBound<Watch>,
     filter: WatchFilter,
     state: Mutex<State>,
@@ -86,12 +88,12 @@ impl Trail {
     }
 }
 
-impl PyWatch {
+impl Changes {
     /// A watch that `open` begins.
     ///
     /// # Errors
     /// Those of `open`.
-    pub(super) fn open(request: WatchRequest, open: impl FnOnce(WatchRequest) -> Result<Watch>) -> Result<PyWatch> {
+    pub(super) fn open(request: WatchRequest, open: impl FnOnce(WatchRequest) -> Result<Watch>) -> Result<Changes> {
         let position = match &request.start {
             WatchStart::Now | WatchStart::Initial => WatchPosition::new(),
             WatchStart::After(position) | WatchStart::InitialAfter(position) => position.clone(),
@@ -100,7 +102,7 @@ impl PyWatch {
         let trail = Trail { filter: filter.clone(), base: WatchPosition::new(), dots: Vec::new() };
         let is_begun = !matches!(request.start, WatchStart::Now);
         let state = State { is_begun, position, events: VecDeque::new(), trail: Arc::new(trail), marks: Vec::new() };
-        Ok(PyWatch { watch: ProcessBound::new(open(request)?), filter, state: Mutex::new(state) })
+        Ok(Changes { watch: ProcessBound::new(open(request)?), filter, state: Mutex::new(state) })
     }
 
     fn watch(&self) -> Result<&Watch> {
@@ -155,7 +157,7 @@ impl State {
 }
 
 #[pymethods]
-impl PyWatch {
+impl Changes {
     /// The next event, if it is there.
     #[pyo3(signature = (codec, /))]
     fn take<'py>(&self, py: Python<'py>, codec: Option<&Bound<'py, PyAny>>) -> PyResult<Option<PyEvent>> {

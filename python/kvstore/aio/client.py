@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self, Unpack
 
-    from kvstore._options import Target, Timeout
+    from kvstore import _core
+    from kvstore._options import Target, Timeout, Wanted
     from kvstore.codecs import Codec
 
 __all__ = ["AsyncClient"]
@@ -127,6 +128,9 @@ class AsyncClient(AsyncStore[V]):
 
     async def _run(self, request: Request, timeout: Timeout = DEFAULT) -> Any:
         return await self._channel.run(request, self._timeout if timeout is DEFAULT else timeout)
+
+    def _open_watch(self, wanted: Wanted, /) -> _core.Changes:
+        return self._channel.watch(wanted)
 
 
 def _check_keyspace(keyspace: str) -> None:
