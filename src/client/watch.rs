@@ -118,8 +118,9 @@ impl Watch {
 
     /// Ends the watch; what was not taken is dropped.
     pub fn cancel(&self) {
-        self.task.abort();
+        // First the reason, else that of a task that ends would stand.
         self.queue.cancel(Error::new(ErrorCode::WatchCancelled, "the watch was cancelled"));
+        self.task.abort();
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod failures;
 mod traffic;
+mod watches;
 
 use std::{
     future::Future,

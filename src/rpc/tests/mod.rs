@@ -5,6 +5,7 @@ mod hostile;
 mod lifecycle;
 mod peers;
 mod pipeline;
+mod watch;
 
 use std::{sync::Arc, time::Duration};
 
