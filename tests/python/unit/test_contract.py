@@ -25,6 +25,7 @@ STORE = {
     "delete": "(key, *, if_version=None, timeout=Ellipsis)",
     "delete_many": "(keys)",
     "touch": "(key, ttl)",
+    "watch": "(key=None, *, prefix=None, since=None, initial=False, buffer=4096)",
     "ping": "()",
     "with_options": "(*, codec=Ellipsis, read=Ellipsis, timeout=Ellipsis)",
 }
