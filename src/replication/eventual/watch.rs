@@ -54,7 +54,7 @@ pub struct Watcher {
 enum Stage {
     /// Before the first page.
     New(WatchRequest),
-    Open(Reader),
+    Open(Box<Reader>),
 }
 
 struct Held {
@@ -117,7 +117,7 @@ impl Watcher {
         let reader = Reader::new(&self.keyspace, request, self.bounds);
         // The first page lets whoever asked know that nothing is missed from now on.
         let first = reader.first_page();
-        self.stage = Stage::Open(reader);
+        self.stage = Stage::Open(Box::new(reader));
         self.mark_due = Instant::now() + WATCH_MARK_INTERVAL;
         let until = Instant::now() + self.bounds.hold_max;
         self.held = Some(Held { page: first, needs: BTreeMap::new(), until });
