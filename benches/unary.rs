@@ -51,6 +51,7 @@ fn empty<T>() -> Answered<T> {
 #[tonic::async_trait]
 impl Kv for Empty {
     type ScanStream = BoxStream<v1::ScanPage>;
+    type WatchStream = BoxStream<v1::WatchPage>;
     type PipelineStream = BoxStream<v1::PipelineResponse>;
     type ConflictsStream = BoxStream<v1::ConflictsPage>;
 
@@ -79,6 +80,9 @@ impl Kv for Empty {
         empty()
     }
     async fn batch_delete(&self, _: Request<v1::BatchDeleteRequest>) -> Answered<v1::BatchDeleteResponse> {
+        empty()
+    }
+    async fn watch(&self, _: Request<v1::WatchRequest>) -> Answered<Self::WatchStream> {
         empty()
     }
     async fn scan(&self, _: Request<v1::ScanRequest>) -> Answered<Self::ScanStream> {

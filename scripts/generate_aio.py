@@ -43,6 +43,7 @@ PHRASES = {
 NAMES = {
     "Store": "AsyncStore",
     "View": "AsyncView",
+    "Watch": "AsyncWatch",
     "Client": "AsyncClient",
     "Cluster": "AsyncCluster",
     "Iterator": "AsyncIterator",

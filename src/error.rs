@@ -119,6 +119,8 @@ error_codes! {
     Conflict => "CONFLICT", Conflict;
     /// A member that is up is not removed without force.
     MemberUp => "MEMBER_UP", Conflict;
+    /// A watch cannot go on from there: a delete after that position is forgotten.
+    Compacted => "COMPACTED", Conflict;
     /// The port is taken.
     AddressInUse => "ADDRESS_IN_USE", Unavailable;
     /// The address cannot be bound, for another reason than being taken.
@@ -147,6 +149,8 @@ error_codes! {
     NotRunning => "NOT_RUNNING", Closed;
     /// The client was closed.
     ClientClosed => "CLIENT_CLOSED", Closed;
+    /// The watch was ended by its own program.
+    WatchCancelled => "WATCH_CANCELLED", Closed;
     /// The object was made before `fork()`.
     Forked => "FORKED", Closed;
     /// Stored data failed its checks.
@@ -213,7 +217,9 @@ impl Error {
     /// Whether the same call may succeed later without a change.
     pub fn is_retryable(&self) -> bool {
         match self.kind() {
-            ErrorKind::Unavailable | ErrorKind::Timeout | ErrorKind::Conflict => self.code != ErrorCode::WrongCluster,
+            ErrorKind::Unavailable | ErrorKind::Timeout | ErrorKind::Conflict => {
+                !matches!(self.code, ErrorCode::WrongCluster | ErrorCode::Compacted)
+            }
             ErrorKind::InvalidArgument
             | ErrorKind::Unsupported
             | ErrorKind::Denied

@@ -2,8 +2,11 @@
 //! call fails with an error that names it, and nothing is changed.
 
 mod members;
+mod watch;
 
 use std::time::Duration;
+
+pub use watch::*;
 
 use crate::error::{Error, ErrorCode, Result};
 pub use members::*;

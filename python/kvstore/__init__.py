@@ -3,7 +3,7 @@
 `Node` is a node in this process, `Client` and `AsyncClient` talk to nodes anywhere; `Store` is what they share.
 """
 
-from kvstore._core import Conflict, Entry, __version__
+from kvstore._core import Conflict, Entry, Event, __version__
 from kvstore._options import ReadLevel
 from kvstore.aio import AsyncClient, AsyncCluster, AsyncStore
 from kvstore.client import Client
@@ -32,6 +32,7 @@ from kvstore.errors import (
 from kvstore.node import Node
 from kvstore.status import MemberStatus, NodeStatus, PartitionDigest, PeerStatus, ReplicationLag
 from kvstore.store import Store
+from kvstore.watch import AsyncWatch, Watch
 
 __all__ = [
     "AUTO",
@@ -41,6 +42,7 @@ __all__ = [
     "AsyncClient",
     "AsyncCluster",
     "AsyncStore",
+    "AsyncWatch",
     "Client",
     "ClosedError",
     "Cluster",
@@ -53,6 +55,7 @@ __all__ = [
     "DeadlineError",
     "DeniedError",
     "Entry",
+    "Event",
     "ForkedError",
     "InternalError",
     "InvalidArgumentError",
@@ -73,5 +76,6 @@ __all__ = [
     "Store",
     "UnavailableError",
     "UnsupportedError",
+    "Watch",
     "__version__",
 ]

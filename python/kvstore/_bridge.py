@@ -12,12 +12,13 @@ from kvstore import _core, _fork
 from kvstore.errors import ForkedError
 
 if TYPE_CHECKING:
-    from kvstore._options import Read, Timeout
+    from kvstore._options import Read, Timeout, Wanted
 
 _queues: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _core.Completions] = weakref.WeakKeyDictionary()
 
 
-def _queue_of(loop: asyncio.AbstractEventLoop) -> _core.Completions:
+def queue_of(loop: asyncio.AbstractEventLoop) -> _core.Completions:
+    """The queue of an event loop; made when it is asked for first."""
     queue = _queues.get(loop)
     if queue is None:
         queue = _core.Completions()
@@ -46,6 +47,14 @@ class AsyncChannel:
             if future.cancelled() or not future.done():
                 queue.cancel(call)
 
+    def watch(self, wanted: Wanted, /) -> _core.Changes:
+        """Begin a watch, in the background."""
+        if self._generation != _fork.generation():
+            msg = "this AsyncClient was made before a fork: make a new one in the child"
+            raise ForkedError(msg)
+        self._open = True
+        return self._client.watch(wanted)
+
     def _here(self) -> Tuple[_core.Completions, asyncio.AbstractEventLoop]:
         loop = asyncio.get_running_loop()
         if self._bound is not None and self._bound[0] is loop and self._generation == _fork.generation():
@@ -53,7 +62,7 @@ class AsyncChannel:
         if self._generation != _fork.generation():
             msg = "this AsyncClient was made before a fork: make a new one in the child"
             raise ForkedError(msg)
-        queue = _queue_of(loop)
+        queue = queue_of(loop)
         self._bound = (loop, queue)
         self._open = True
         return queue, loop
@@ -84,6 +93,10 @@ class LocalChannel:
             run = functools.partial(self._node._run, request, timeout, read)  # noqa: SLF001
             return await asyncio.get_running_loop().run_in_executor(None, run)
         return self._node._run(request, timeout, read)  # noqa: SLF001
+
+    def watch(self, wanted: Wanted, /) -> _core.Changes:
+        """Begin a watch of the node's own data."""
+        return self._node._open_watch(wanted)  # noqa: SLF001
 
     def close(self) -> None:
         """The node goes on."""

@@ -5,19 +5,36 @@ Private: its names change without notice. The public classes are in `kvstore.nod
 
 import asyncio
 import datetime as dt
-from typing import Any, Final, Generic, Iterable, List, Mapping, Optional, Tuple, Type, TypeVar, Union, final, overload
+from typing import (
+    Any,
+    Final,
+    Generic,
+    Iterable,
+    List,
+    Literal,
+    Mapping,
+    Optional,
+    Tuple,
+    Type,
+    TypeVar,
+    Union,
+    final,
+    overload,
+)
 
 from typing_extensions import Self
 
-from kvstore._options import Key, Page, Read, Seconds, Timeout
+from kvstore._options import Key, Page, Read, Seconds, Timeout, Wanted
 from kvstore.bench import LoadReport, LoadSettings
 from kvstore.codecs import Codec
 
 __all__ = [
+    "Changes",
     "Client",
     "Completions",
     "Conflict",
     "Entry",
+    "Event",
     "Load",
     "Node",
     "Request",
@@ -221,6 +238,8 @@ class Node:
     def _stop(self, timeout: Timeout) -> None: ...
     def _run(self, request: Request, timeout: Timeout = None, read: Optional[Read] = None) -> Any:
         """Do what was asked, now; the GIL is released meanwhile."""
+    def _open_watch(self, wanted: Wanted, /) -> Changes:
+        """Begin a watch of this node's data, in the background."""
     @overload
     def get(self, key: Key, *, read: Read = ..., timeout: Timeout = ...) -> Any: ...
     @overload
@@ -271,6 +290,8 @@ class Client:
 
         All calls are one session: `read` of "session", `...` or None shows at least what it has written or read before.
         """
+    def watch(self, wanted: Wanted, /) -> Changes:
+        """Begin a watch, in the background."""
     def close(self) -> None:
         """Idempotent; calls in flight raise ClosedError."""
 
@@ -295,10 +316,68 @@ class Completions:
         Raises:
             ForkedError: Made before a fork.
         """
+    def watch(self, changes: Changes, future: asyncio.Future[Any], /) -> int:
+        """Set `future` when there may be something to take; the result names the wait."""
     def cancel(self, call: int, /) -> None:
         """Give a call up: an answer that still comes is dropped."""
     def drain(self) -> None:
         """Hand all answers that came to their futures."""
+
+@final
+class Event(Generic[_V]):
+    """One change seen by a watch. Immutable."""
+
+    @property
+    def type(self) -> Literal["put", "delete", "expire"]:
+        """What happened to the key."""
+    @property
+    def key(self) -> str:
+        """The key as text; bytes that are no UTF-8 come with surrogateescape, as from os.fsdecode."""
+    @property
+    def key_bytes(self) -> bytes:
+        """The key, exactly."""
+    @property
+    def version(self) -> int:
+        """Opaque: for `==` and for the order within this key; 64 bits."""
+    @property
+    def position(self) -> bytes:
+        """To resume after this event: `watch(since=...)`, good at any node. To be stored, not compared."""
+    @property
+    def revision(self) -> Optional[int]:
+        """None in eventual keyspaces."""
+    @property
+    def entry(self) -> Optional[Entry[_V]]:
+        """The new value; None for delete and expire."""
+    @property
+    def previous(self) -> Optional[Entry[_V]]:
+        """None in eventual keyspaces, which do not keep what was replaced."""
+    @property
+    def initial(self) -> bool:
+        """Part of the state asked for with initial=True."""
+    @classmethod
+    def __class_getitem__(cls, item: Any, /) -> Type[Self]: ...
+
+@final
+class Changes:
+    """A watch under way. A wait takes nothing, so that one that is given up loses nothing."""
+
+    @property
+    def begun(self) -> bool:
+        """Whether it is known where it begins: nothing is missed from then on."""
+    @property
+    def position(self) -> bytes:
+        """After the last event that was taken."""
+    def take(self, codec: Optional[Codec[Any]], /) -> Optional[Event[Any]]:
+        """The next event, if it is there.
+
+        Raises:
+            ClosedError: It was cancelled, or the client closed, or the node stopped.
+            CompactedError: It cannot go on from `since`.
+        """
+    def wait(self, timeout: Timeout, /) -> bool:
+        """Wait until there may be something to take, with the GIL released; False after the timeout."""
+    def cancel(self) -> None:
+        """End it, from any thread."""
 
 @final
 class Load:

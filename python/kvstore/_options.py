@@ -192,6 +192,16 @@ class Page(NamedTuple):
     size: int
 
 
+class Wanted(NamedTuple):
+    """What to watch."""
+
+    key: Optional[Key]
+    prefix: Optional[Key]
+    since: Optional[bytes]
+    initial: bool
+    buffer: int
+
+
 def check_page(limit: Optional[int], page_size: int) -> int:
     """How many entries a scan gives at most."""
     if page_size < 1:

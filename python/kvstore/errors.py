@@ -232,6 +232,7 @@ _BY_CODE: Final[Dict[str, Type[KVError]]] = {
     "VALUE_TOO_LARGE": LimitError,
     "BATCH_TOO_LARGE": LimitError,
     "FORKED": ForkedError,
+    "COMPACTED": CompactedError,
 }
 
 

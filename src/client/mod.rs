@@ -3,7 +3,8 @@
 //! All calls of a client, from however many threads and tasks, share one connection and on it one `Pipeline` stream:
 //! calls that come together travel together, each answer finds its call by id. `calls` is the state machine that
 //! keeps the promises about outcomes, `pipeline` the task that drives it over a connection, `endpoints` decides
-//! which node is tried next, and `session` keeps reads from going back when it is another one.
+//! which node is tried next, and `session` keeps reads from going back when it is another one. A [`Watch`] has a connection
+//! and a task of its own.
 //!
 //! | what happens | a read | a write |
 //! | --- | --- | --- |
@@ -24,6 +25,7 @@ pub mod load;
 mod pipeline;
 mod session;
 mod shared;
+mod watch;
 
 use std::{collections::BTreeMap, future::Future, sync::Arc, time::Duration};
 
@@ -40,6 +42,7 @@ use crate::{
 };
 use call::Slot;
 use shared::Shared;
+pub use watch::{Wake, Watch};
 
 /// What a client is made with.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -201,6 +201,11 @@ impl Shared {
         complete(finished);
     }
 
+    /// Whether the client is closed.
+    pub(super) fn is_closed(&self) -> bool {
+        *self.closed.borrow()
+    }
+
     /// Returns once the client is closed.
     pub(super) async fn closed(&self) {
         let mut closed = self.closed.subscribe();

@@ -189,6 +189,14 @@ impl Node {
         Ok(self.running()?.keyspace().clone())
     }
 
+    /// The runtime it runs on, for what follows its data. Ends with the node.
+    ///
+    /// # Errors
+    /// `NOT_RUNNING`.
+    pub fn runtime(&self) -> Result<tokio::runtime::Handle> {
+        Ok(self.running()?.runtime().clone())
+    }
+
     /// How it is, without I/O. `digests` reads every record.
     ///
     /// # Errors

@@ -30,6 +30,8 @@ struct Inside {
     port: u16,
     cluster: String,
     env: Env,
+    /// Where it runs.
+    runtime: tokio::runtime::Handle,
     /// By the monotonic clock.
     started: Duration,
     keyspace: Arc<Eventual>,
@@ -64,7 +66,8 @@ impl Running {
         );
         let (cluster, started) = (config.cluster.clone(), env.clock.monotonic());
         tracing::info!(node = %id, %address, %cluster, "node started");
-        let inside = Arc::new(Inside { address, port, cluster, env: env.clone(), started, keyspace, replication });
+        let (env, runtime) = (env.clone(), tokio::runtime::Handle::current());
+        let inside = Arc::new(Inside { address, port, cluster, env, runtime, started, keyspace, replication });
         let server = Server::spawn(listener, inside.clone()).await;
         Ok(Running { inside, server: Mutex::new(Some(server)) })
     }
@@ -101,6 +104,11 @@ impl Running {
     /// The data.
     pub fn keyspace(&self) -> &Arc<Eventual> {
         &self.inside.keyspace
+    }
+
+    /// Where it runs.
+    pub fn runtime(&self) -> &tokio::runtime::Handle {
+        &self.inside.runtime
     }
 
     /// How it is, without I/O. `digests` reads every record.

@@ -1,5 +1,7 @@
 //! Whole nodes over a simulated network; over TCP where the port itself matters.
 
+mod watch;
+
 use super::*;
 use crate::{
     env::{Clock, SeededRng, SimulatedNetwork, SystemClock, Transport},

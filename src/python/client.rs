@@ -11,6 +11,7 @@ use super::{
     request::{Call, Request},
     runtime::{self, ProcessBound},
     slot::Slot,
+    watch::{Changes, Wanted},
 };
 use crate::{
     client::{CallId, Client, ClientConfig},
@@ -149,6 +150,13 @@ impl PyClient {
         };
         let started = Started::new(client, call, (read, timeout.0), done)?;
         conversion.to_python(py, wait(py, &slot, started)?)
+    }
+
+    #[pyo3(signature = (wanted, /))]
+    fn watch(&self, wanted: Wanted<'_>) -> PyResult<Changes> {
+        let (request, buffer) = wanted.request()?;
+        let client = self.connection()?;
+        Ok(Changes::open(request, |request| client.watch(request, buffer))?)
     }
 
     /// Locks of the client may be held by its threads, which never wait for the GIL; so it may be kept here.

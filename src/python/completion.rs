@@ -27,6 +27,7 @@ use super::{
     convert::{read_level, Timeout},
     request::Request,
     runtime::{forked, ProcessBound},
+    watch::Changes,
 };
 use crate::error::{Error, ErrorCode, Result};
 
@@ -163,6 +164,25 @@ impl Completions {
                 Err(error.into())
             }
         }
+    }
+
+    /// Sets a future when there may be something to take from a watch.
+    #[pyo3(signature = (changes, future, /))]
+    fn watch(&self, changes: &Changes, future: Py<PyAny>) -> PyResult<u64> {
+        let queue = Arc::clone(self.queue()?);
+        let id = {
+            let mut calls = self.calls.lock();
+            calls.last += 1;
+            let id = calls.last;
+            calls.waiting.insert(id, Waiting { future, conversion: Conversion::Nothing, started: None });
+            id
+        };
+        if let Err(error) = changes.on_change(Box::new(move || queue.push(id, Ok(Outcome::Answers(Vec::new()))))) {
+            let unused = self.calls.lock().waiting.remove(&id);
+            drop(unused);
+            return Err(error.into());
+        }
+        Ok(id)
     }
 
     #[pyo3(signature = (call, /))]

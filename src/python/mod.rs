@@ -22,6 +22,7 @@ mod node;
 mod request;
 mod runtime;
 mod slot;
+mod watch;
 
 use pyo3::prelude::*;
 
@@ -35,6 +36,8 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<load::PyLoad>()?;
     module.add_class::<node::PyNode>()?;
     module.add_class::<request::Request>()?;
+    module.add_class::<watch::PyEvent>()?;
+    module.add_class::<watch::Changes>()?;
     module.add_function(wrap_pyfunction!(codec::encode_auto, module)?)?;
     module.add_function(wrap_pyfunction!(codec::decode_auto, module)?)?;
     module.add_function(wrap_pyfunction!(convert::py_check_read, module)?)?;

@@ -16,8 +16,10 @@ use super::{
     convert::{self, KeyBytes, Timeout},
     request::{Call, Request},
     runtime::{self, ProcessBound},
+    watch::{Changes, Wanted},
 };
 use crate::{
+    client::Watch,
     config::NodeConfig,
     env::Env,
     error::{Error, ErrorCode, Result},
@@ -199,6 +201,13 @@ impl PyNode {
         let (call, conversion): (Call, Conversion) = request.take()?;
         let outcome = py.detach(|| self.answer(call))?;
         conversion.to_python(py, outcome)
+    }
+
+    #[pyo3(signature = (wanted, /))]
+    fn _open_watch(&self, wanted: Wanted<'_>) -> PyResult<Changes> {
+        let (request, buffer) = wanted.request()?;
+        let (keyspace, runtime) = (self.keyspace()?.clone(), self.node()?.runtime()?);
+        Ok(Changes::open(request, |request| Watch::local(keyspace, request, buffer, &runtime))?)
     }
 
     /// The value, or `default` when the key is missing or expired. From memory: it never waits.

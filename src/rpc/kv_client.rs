@@ -40,6 +40,28 @@ pub async fn open_pipeline(
     Ok(PipelineAnswers(response.map_err(|status| from_status(&status))?.into_inner()))
 }
 
+/// The pages of a `Watch` stream. Dropping it ends the stream.
+pub struct WatchAnswers(Streaming<v1::WatchPage>);
+
+impl WatchAnswers {
+    /// The next page; `None`: the node ended the stream.
+    ///
+    /// # Errors
+    /// `CONNECTION_LOST`, or why the node ended the stream.
+    pub async fn next(&mut self) -> Result<Option<v1::WatchPage>> {
+        self.0.message().await.map_err(|status| from_status(&status))
+    }
+}
+
+/// Opens a `Watch` stream; returns when the node has taken it.
+///
+/// # Errors
+/// `CONNECTION_LOST`, or why the node refused.
+pub async fn open_watch(channel: Channel, request: v1::WatchRequest) -> Result<WatchAnswers> {
+    let response = client(channel).watch(request).await;
+    Ok(WatchAnswers(response.map_err(|status| from_status(&status))?.into_inner()))
+}
+
 /// Unary calls, each a request of its own: what a stranger's client does.
 #[derive(Clone)]
 pub struct UnaryClient(KvClient<Channel>);

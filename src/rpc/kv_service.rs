@@ -11,11 +11,15 @@ use super::{
     host::Host,
     phase::{Phase, PhaseWatch},
     pipeline::{answers, until},
+    watch::WatchPages,
 };
 use crate::{
     error::{Error, Result},
     limits::BATCH_BYTES_MAX,
-    replication::{eventual::Eventual, execute_seen},
+    replication::{
+        eventual::{Eventual, Watcher},
+        execute_seen,
+    },
     types::{Answer, Operation, Seen},
     wire::{
         kv::{self, ScanPlan},
@@ -49,6 +53,7 @@ impl KvService {
 #[tonic::async_trait]
 impl Kv for KvService {
     type ScanStream = BoxStream<v1::ScanPage>;
+    type WatchStream = BoxStream<v1::WatchPage>;
     type PipelineStream = BoxStream<v1::PipelineResponse>;
     type ConflictsStream = BoxStream<v1::ConflictsPage>;
 
@@ -126,6 +131,12 @@ impl Kv for KvService {
         let plan = Some(kv::decode_scan(request)?);
         let pages = tokio_stream::iter(ScanPages { keyspace: self.keyspace.clone(), plan, with_seen });
         Ok(Response::new(Box::pin(until(self.phase.clone().reached(Phase::Closing), pages))))
+    }
+
+    async fn watch(&self, request: Request<v1::WatchRequest>) -> Answered<Self::WatchStream> {
+        self.phase.check_serving()?;
+        let watcher = Watcher::new(self.keyspace.clone(), kv::decode_watch(request.into_inner())?)?;
+        Ok(Response::new(Box::pin(WatchPages::new(watcher, self.phase.clone()))))
     }
 
     async fn pipeline(&self, request: Request<Streaming<v1::PipelineRequest>>) -> Answered<Self::PipelineStream> {

@@ -3,8 +3,8 @@
 //! * [`Server`] is the one hardened server; it serves a [`Host`]: the client API, the stream between peers, what
 //!   operators ask, and `grpc.health.v1`.
 //! * [`connect`] opens a [`Channel`] to a node, [`RpcDialer`] a stream to a peer, [`open_pipeline`] a stream of
-//!   operations; [`UnaryClient`] makes single calls, [`node_status`], [`node_members`] and [`remove_member`] ask what
-//!   operators ask, [`all_conflicts`] gathers the lost writes of a cluster.
+//!   operations, [`open_watch`] one of changes; [`UnaryClient`] makes single calls, [`node_status`], [`node_members`] and
+//!   [`remove_member`] ask what operators ask, [`all_conflicts`] gathers the lost writes of a cluster.
 //! * [`to_status`] and [`from_status`] carry an [`Error`](crate::Error) over a status and back.
 //!
 //! Not done here: TLS and authentication.
@@ -27,13 +27,14 @@ mod phase;
 mod pipeline;
 mod server;
 mod status;
+mod watch;
 
 pub use admin_client::{node_members, node_status, remove_member};
 pub use channel::{connect, Channel};
 pub use conflicts::{all_conflicts, gather_conflicts, node_conflicts};
 pub use dialer::RpcDialer;
 pub use host::{Accepting, Host, Removed, Removing};
-pub use kv_client::{open_pipeline, PipelineAnswers, UnaryClient};
+pub use kv_client::{open_pipeline, open_watch, PipelineAnswers, UnaryClient, WatchAnswers};
 pub use server::Server;
 pub use status::{from_status, to_status};
 

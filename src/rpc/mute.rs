@@ -43,6 +43,7 @@ fn none<T>() -> Answered<T> {
 #[tonic::async_trait]
 impl Kv for Mute {
     type ScanStream = BoxStream<v1::ScanPage>;
+    type WatchStream = BoxStream<v1::WatchPage>;
     type PipelineStream = BoxStream<v1::PipelineResponse>;
     type ConflictsStream = BoxStream<v1::ConflictsPage>;
 
@@ -86,6 +87,9 @@ impl Kv for Mute {
         none()
     }
     async fn batch_delete(&self, _: Request<v1::BatchDeleteRequest>) -> Answered<v1::BatchDeleteResponse> {
+        none()
+    }
+    async fn watch(&self, _: Request<v1::WatchRequest>) -> Answered<Self::WatchStream> {
         none()
     }
     async fn scan(&self, _: Request<v1::ScanRequest>) -> Answered<Self::ScanStream> {

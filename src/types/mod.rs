@@ -10,6 +10,7 @@
 //! | [`Command`], [`Written`] | what a client asks to change, and what came of it |
 //! | [`Mark`], [`SessionToken`] | a write that a session has seen, and all of them |
 //! | [`PeerMessage`] | what replicas tell each other |
+//! | [`WatchEvent`], [`WatchPosition`] | what a watcher is told, and where it stands |
 
 mod address;
 mod command;
@@ -26,6 +27,7 @@ mod timestamp;
 mod token;
 mod value;
 mod vector;
+mod watch;
 
 pub use address::Address;
 pub use command::{Command, CommandKind, Written};
@@ -47,3 +49,4 @@ pub use timestamp::Timestamp;
 pub use token::{LostWrites, Mark, ReadLevel, Seen, SeenPartitions, SessionToken};
 pub use value::Value;
 pub use vector::VersionVector;
+pub use watch::{WatchChange, WatchEvent, WatchFilter, WatchPage, WatchPosition, WatchRequest, WatchStart};

@@ -8,6 +8,7 @@ mod answers;
 mod conflicts;
 mod operations;
 mod session;
+mod watch;
 
 use super::{v1, ConvertError};
 
@@ -26,6 +27,8 @@ pub use session::{
     decode_catch_up, decode_caught_up, decode_mark, decode_seen, encode_catch_up, encode_caught_up, encode_mark,
     encode_seen, CatchUp,
 };
+
+pub use watch::{decode_position, decode_watch, decode_watch_page, encode_position, encode_watch, encode_watch_page};
 
 fn bad(field: &'static str, why: impl Into<String>) -> ConvertError {
     ConvertError { field, why: why.into() }

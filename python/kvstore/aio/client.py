@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self, Unpack
 
-    from kvstore._options import Read, Target, Timeout
+    from kvstore import _core
+    from kvstore._options import Read, Target, Timeout, Wanted
     from kvstore.codecs import Codec
 
 __all__ = ["AsyncClient"]
@@ -133,6 +134,9 @@ class AsyncClient(AsyncStore[V]):
     async def _run(self, request: Request, timeout: Timeout = DEFAULT, read: Optional[Read] = DEFAULT) -> Any:
         timeout = self._timeout if timeout is DEFAULT else timeout
         return await self._channel.run(request, timeout, self._read if read is DEFAULT else read)
+
+    def _open_watch(self, wanted: Wanted, /) -> _core.Changes:
+        return self._channel.watch(wanted)
 
 
 def _check_keyspace(keyspace: str) -> None:

@@ -25,14 +25,16 @@ from typing import (
 )
 
 from kvstore._core import Request, check_read, refuse_conditions
-from kvstore._options import DEFAULT, Key, Page, Read, Seconds, Timeout, check_page, since_ms
+from kvstore._options import DEFAULT, Key, Page, Read, Seconds, Timeout, Wanted, check_page, since_ms
 from kvstore.aio.cluster import AsyncCluster
 from kvstore.codecs import native
 from kvstore.errors import key_not_found
+from kvstore.watch import AsyncWatch
 
 if TYPE_CHECKING:
     import datetime as dt
 
+    from kvstore import _core
     from kvstore._core import Conflict, Entry
     from kvstore.codecs import Codec
     from kvstore.status import MemberStatus, NodeStatus
@@ -61,6 +63,10 @@ class AsyncStore(Generic[V]):
 
     async def _run(self, request: Request, timeout: Timeout = DEFAULT, read: Optional[Read] = DEFAULT) -> Any:
         """Do what was asked, and give the converted answer."""
+        raise NotImplementedError
+
+    def _open_watch(self, wanted: Wanted, /) -> _core.Changes:
+        """Begin a watch, in the background."""
         raise NotImplementedError
 
     @overload
@@ -235,6 +241,32 @@ class AsyncStore(Generic[V]):
         """
         return cast("int", await self._run(Request.restore(conflict)))
 
+    def watch(
+        self,
+        key: Optional[Key] = None,
+        *,
+        prefix: Optional[Key] = None,
+        since: Optional[bytes] = None,
+        initial: bool = False,
+        buffer: int = 4096,
+    ) -> AsyncWatch[V]:
+        """Changes of a key, a prefix or the whole keyspace, from now on or after `since`.
+
+        Args:
+            key: AsyncWatch this key alone.
+            prefix: AsyncWatch the keys that begin with it.
+            since: Go on after this Event.position or AsyncWatch.position, of a watch of the same key or prefix.
+            initial: Send what is there first, as events with initial=True.
+            buffer: Events that may wait here; when they are that many, the node is not read from any more.
+
+        Raises:
+            InvalidArgumentError: `since` is no position of such a watch; or two arguments exclude each other.
+            CompactedError: `since` is too old. Raised by the iteration.
+        """
+        watch: AsyncWatch[V] = AsyncWatch(self._open_watch(Wanted(key, prefix, since, initial, buffer)), self._codec)
+        watch._begin()  # noqa: SLF001
+        return watch
+
     async def ping(self) -> float:
         """Round trip to the contacted node, in seconds."""
         start = time.perf_counter()
@@ -289,3 +321,6 @@ class AsyncView(AsyncStore[V]):
     async def _run(self, request: Request, timeout: Timeout = DEFAULT, read: Optional[Read] = DEFAULT) -> Any:
         timeout = self._timeout if timeout is DEFAULT else timeout
         return await self._origin._run(request, timeout, self._read if read is DEFAULT else read)  # noqa: SLF001
+
+    def _open_watch(self, wanted: Wanted, /) -> _core.Changes:
+        return self._origin._open_watch(wanted)  # noqa: SLF001

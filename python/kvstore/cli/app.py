@@ -11,14 +11,14 @@ import click
 
 import kvstore
 
-from . import bench, browse, cluster, conflicts, demo, info, keys, serve, transfer, up
+from . import bench, browse, cluster, conflicts, demo, info, keys, serve, transfer, up, watch
 from .exits import INTERNAL, INTERRUPTED, OK, code_of, report
 from .settings import Settings, global_options
 
 COMMANDS: List[click.Command] = [
     serve.serve, up.up,
     keys.get, keys.put, keys.delete, keys.exists, keys.touch,
-    browse.scan, browse.keys, browse.count,
+    browse.scan, browse.keys, browse.count, watch.watch,
     cluster.status, cluster.health, cluster.metrics, cluster.members, cluster.member, conflicts.conflicts,
     transfer.export_entries, transfer.import_entries,
     bench.bench, demo.demo, info.version,

@@ -3,6 +3,7 @@
 mod failures;
 mod sessions;
 mod traffic;
+mod watches;
 
 use std::{
     future::Future,

@@ -2,6 +2,7 @@
 
 mod apply;
 mod conflicts;
+mod observe;
 mod progress;
 mod seen_by;
 mod upkeep;
@@ -15,7 +16,7 @@ use progress::merge_with;
 pub(super) use progress::Progress;
 pub use upkeep::Standing;
 
-use super::{journal::Journal, outbox::OutboxBounds, snapshot::Pins, Hlc, Outbox};
+use super::{journal::Journal, listeners::Listeners, outbox::OutboxBounds, snapshot::Pins, Hlc, Outbox};
 use crate::{
     env::Clock,
     error::{Error, ErrorCode, Result},
@@ -49,6 +50,10 @@ pub struct Eventual {
     arrivals: Notify,
     /// How many wait.
     waiters: AtomicU64,
+    /// Watchers, and what they have to know of the peers.
+    listeners: Listeners,
+    /// The replica has caught up with a peer, or has none.
+    is_caught_up: AtomicBool,
 }
 
 impl Eventual {
@@ -72,6 +77,8 @@ impl Eventual {
             news: Notify::new(),
             arrivals: Notify::new(),
             waiters: AtomicU64::new(0),
+            listeners: Listeners::default(),
+            is_caught_up: AtomicBool::new(true),
         }
     }
 
@@ -138,8 +145,12 @@ impl Eventual {
         }
         let version = record.timestamp;
         guard.sidecar.outbox.push(key, record);
+        let is_watched = guard.sidecar.feed.is_watched();
         drop(guard);
         self.announce();
+        if is_watched {
+            self.listeners.wake();
+        }
         Ok((Written { version, existed }, seen))
     }
 

@@ -7,16 +7,19 @@
 //! * `SeenLog` knows what each writer had seen of the others, `Journal` keeps own writes that lost unseen.
 //! * [`Snapshot`] is the state of a partition at one moment, for peers that the outbox no longer serves.
 //! * [`catch_up`] waits until this node has what a session has seen elsewhere.
+//! * [`Watcher`] tells of every change, from any position on, at whatever node.
 //! * `Replica` is the core of replication: `handle(now, event)` and out come actions. Start reading there.
 //! * [`Replication`] is the thin tokio shell around it.
 
 mod cover;
 mod driver;
+mod feed;
 mod hlc;
 mod journal;
 mod keyspace;
 mod lag;
 mod link;
+mod listeners;
 mod outbox;
 mod peers;
 mod pull;
@@ -31,11 +34,15 @@ mod shell;
 mod skew;
 mod snapshot;
 mod stability;
+mod watch;
 
 pub use cover::{catch_up, cover, lost_error, Reach, Reaching};
 pub use driver::{Replication, ReplicationConfig, ReplicationStatus};
+pub use feed::FeedBounds;
 pub use hlc::Hlc;
 pub use keyspace::{Applied, Eventual, Standing};
 pub use link::{Dialer, PeerStream};
+pub use listeners::{CoverBounds, Covered};
 pub use outbox::{Outbox, OutboxBounds, OutboxWrite};
 pub use snapshot::{PieceBounds, Snapshot};
+pub use watch::{WatchBounds, Watcher};

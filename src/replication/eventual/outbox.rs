@@ -54,12 +54,15 @@ pub struct Outbox {
     /// Peers have the writes up to here, or are not there. Set under a read lock, so that an acknowledgement does not
     /// make readers and writers wait.
     acknowledged: AtomicU64,
+    /// At least one peer has the writes up to here, or there is none. Set under a read lock.
+    safe: AtomicU64,
 }
 
 impl Outbox {
     /// An empty outbox that holds this much.
     pub fn new(bounds: OutboxBounds) -> Outbox {
-        Outbox { bounds, acknowledged: AtomicU64::new(u64::MAX), ..Outbox::default() }
+        let (acknowledged, safe) = (AtomicU64::new(u64::MAX), AtomicU64::new(u64::MAX));
+        Outbox { bounds, acknowledged, safe, ..Outbox::default() }
     }
 
     /// The sequence of the last own write, whether or not it is still held.
@@ -89,6 +92,16 @@ impl Outbox {
     /// Every peer has the writes up to `sequence`; [`Sequence::MAX`]: there is none.
     pub fn acknowledge(&self, sequence: Sequence) {
         self.acknowledged.store(sequence.0, Ordering::Relaxed);
+    }
+
+    /// Up to where own writes survive this node: a peer has them. [`Sequence::MAX`]: there is no peer to wait for.
+    pub fn safe(&self) -> Sequence {
+        Sequence(self.safe.load(Ordering::Relaxed))
+    }
+
+    /// A peer has the writes up to `sequence`. True when that is news.
+    pub fn set_safe(&self, sequence: Sequence) -> bool {
+        self.safe.swap(sequence.0, Ordering::Relaxed) != sequence.0
     }
 
     /// Drops at most `writes_max` of the writes that no peer needs, but for the spare ones.

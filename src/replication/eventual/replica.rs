@@ -199,6 +199,8 @@ pub(super) struct Replica {
     begins_at: BTreeMap<NodeId, Vec<Sequence>>,
     counters: Counters,
     ticked: Duration,
+    /// When a peer was lost last, or when this node was started with peers.
+    parted: Option<Duration>,
     positions_due: Duration,
     is_ready: bool,
     has_backlog: bool,
@@ -207,6 +209,8 @@ pub(super) struct Replica {
 impl Replica {
     /// A replica that has not met anyone.
     pub(super) fn new(config: ReplicaConfig, keyspace: Arc<Eventual>, now: Now) -> Replica {
+        let parted = (!config.peers.is_empty()).then_some(now.monotonic);
+        keyspace.set_caught_up(parted.is_none());
         let me = Member { node: keyspace.me(), address: config.advertise, born_ms: now.wall_ms };
         let mut rng = StdRng::seed_from_u64(config.seed);
         Replica {
@@ -229,6 +233,7 @@ impl Replica {
             begins_at: BTreeMap::new(),
             counters: Counters::default(),
             ticked: now.monotonic,
+            parted,
             positions_due: now.monotonic,
             is_ready: false,
             has_backlog: false,
@@ -342,6 +347,8 @@ impl Replica {
         self.pulls.session_ended(id);
         let lived = session.link().map_or(Duration::ZERO, |_| now.monotonic.saturating_sub(session.opened));
         if let Some(link) = session.link() {
+            self.parted = Some(now.monotonic);
+            self.keyspace.listeners().peer_parted(link.peer.node);
             self.peers.parted(link.peer.node, link.push.acknowledged());
             self.members.parted(now.monotonic, link.peer.node, link.push.acknowledged());
             if !self.connected_nodes().contains(&link.peer.node) {

@@ -10,7 +10,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use super::Eventual;
+use super::{keyspace::Progress, Eventual};
 use crate::types::{Key, PartitionId, Record, StateRecord, VersionVector};
 
 /// How much one piece of a snapshot holds.
@@ -38,6 +38,20 @@ impl Snapshot {
     pub fn take(keyspace: &Arc<Eventual>, partition: PartitionId, known: VersionVector) -> Snapshot {
         let (pin, vector) = keyspace.write_pins(partition, |pins, vector| (pins.insert(vector.clone(), known), vector));
         Snapshot { keyspace: Arc::clone(keyspace), partition, pin, vector, is_read: false }
+    }
+
+    /// As [`Snapshot::take`], with what `look` sees under the same lock; nothing when that is `None`.
+    pub(super) fn take_if<R>(
+        keyspace: &Arc<Eventual>,
+        partition: PartitionId,
+        known: VersionVector,
+        look: impl FnOnce(&Progress) -> Option<R>,
+    ) -> Option<(Snapshot, R)> {
+        keyspace.write_progress(partition, |progress, vector| {
+            let seen = look(progress)?;
+            let pin = progress.pins.insert(vector.clone(), known);
+            Some((Snapshot { keyspace: Arc::clone(keyspace), partition, pin, vector, is_read: false }, seen))
+        })
     }
 
     /// What the snapshot and `known` cover together.
@@ -89,7 +103,7 @@ impl Pins {
         }
     }
 
-    fn insert(&mut self, vector: VersionVector, known: VersionVector) -> u64 {
+    pub(super) fn insert(&mut self, vector: VersionVector, known: VersionVector) -> u64 {
         self.next += 1;
         self.pins.insert(self.next, Pin { vector, known, cursor: None, replaced: BTreeMap::new() });
         self.next

@@ -7,6 +7,7 @@ mod lifecycle;
 mod peers;
 mod pipeline;
 mod sessions;
+mod watch;
 
 use std::{sync::Arc, time::Duration};
 

@@ -51,6 +51,19 @@ def test_status_and_members_describe_the_node(db: kvstore.Node, run: Run) -> Non
     assert run("status", "-o", "table").stdout.splitlines()[0].split()[:3] == ["NODE", "ADDRESS", "STATE"]
 
 
+def test_watch_prints_a_line_an_event_and_goes_on_after_a_position(db: kvstore.Node, run: Run) -> None:
+    db.put_many({"user:1": "ada", "user:2": 2, "other": 3})
+    lines = run("watch", "--prefix", "user:", "--initial", "--limit", "2").stdout.splitlines()
+    assert sorted(lines) == ["put\tuser:1\tada", "put\tuser:2\t2"]
+    (line,) = run("watch", "other", "--initial", "--limit", "1", "-o", "jsonl").stdout.splitlines()
+    event = json.loads(line)
+    assert (event["event"], event["key"], event["value"], event["initial"]) == ("put", "other", 3, True)
+    db.delete("other")
+    assert run("watch", "other", "--since", event["position"], "--limit", "1").stdout == "delete\tother\t\n"
+    assert "base64" in run("watch", "--since", "!", code=2).stderr
+    assert "since" in run("watch", "--since", event["position"], code=2).stderr
+
+
 def test_bench_measures_and_reports_every_kind_of_work(run: Run) -> None:
     result = json.loads(run("bench", "mixed", "-n", "2k", "-c", "4", "--read", "50", "-o", "json").stdout)
     assert {work["work"] for work in result["work"]} == {"get", "put"}

@@ -27,6 +27,7 @@ STORE = {
     "touch": "(key, ttl)",
     "conflicts": "(prefix='', *, since=None)",
     "restore": "(conflict)",
+    "watch": "(key=None, *, prefix=None, since=None, initial=False, buffer=4096)",
     "ping": "()",
     "metrics": "(*, timeout=Ellipsis)",
     "with_options": "(*, codec=Ellipsis, read=Ellipsis, timeout=Ellipsis)",

@@ -59,6 +59,7 @@ impl Eventual {
         drop(guard);
         self.record_conflicts(conflicts);
         self.announce_arrival();
+        self.listeners.wake();
         refused.map_or(Applied::UpTo(sequence), |ahead_ms| Applied::Skewed { position: sequence, ahead_ms })
     }
 
@@ -106,7 +107,9 @@ impl Eventual {
         guard.sidecar.dropped.merge(&end.dropped);
         guard.sidecar.is_merging = false;
         guard.sidecar.incoming = VersionVector::new();
+        guard.sidecar.feed.rescan();
         drop(guard);
         self.announce_arrival();
+        self.listeners.wake();
     }
 }

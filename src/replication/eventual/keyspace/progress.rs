@@ -1,7 +1,12 @@
 //! What is kept beside the records of a partition, and the only way into them.
 
 use crate::{
-    replication::eventual::{seen::SeenLog, snapshot::Pins, Outbox},
+    replication::eventual::{
+        feed::{Changed, Feed},
+        seen::SeenLog,
+        snapshot::Pins,
+        Outbox,
+    },
     storage::{Merged, Partition},
     types::{Dot, Key, NodeId, Record, SeenStep, Sequence, Timestamp, VersionVector},
 };
@@ -24,7 +29,9 @@ pub(in crate::replication::eventual) struct Progress {
     /// The greatest stamp of a tombstone that was dropped.
     pub(super) dropped_until: Timestamp,
     /// Fetched state is being merged: the records are ahead of the vector.
-    pub(super) is_merging: bool,
+    pub(in crate::replication::eventual) is_merging: bool,
+    /// Recent changes, for watchers.
+    pub(in crate::replication::eventual) feed: Feed,
 }
 
 impl Progress {
@@ -55,19 +62,27 @@ pub(super) fn merge(partition: &mut Partition<Progress>, key: Key, record: Recor
     merge_with(partition, key, |_| Some(record)).expect("a record was given")
 }
 
-/// The only way into the records: snapshots that are being read keep what is replaced.
+/// The only way into the records: snapshots that are being read keep what is replaced, and watchers are told what is new.
 pub(super) fn merge_with(
     partition: &mut Partition<Progress>,
     key: Key,
     next: impl FnOnce(Option<&Record>) -> Option<Record>,
 ) -> Option<Merged> {
     let Partition { records, sidecar } = partition;
-    if sidecar.pins.is_empty() {
+    if sidecar.pins.is_empty() && !sidecar.feed.is_watched() {
         return records.merge_with(key, next);
     }
     let merged = records.merge_with(key.clone(), next);
     if let Some(Merged::Replaced(old)) = &merged {
         sidecar.pins.keep(&key, old);
+    }
+    let is_changed = matches!(merged, Some(Merged::Inserted | Merged::Replaced(_)));
+    // The dots of fetched state come out of order; a scan tells of them once it is whole.
+    if is_changed && sidecar.feed.is_watched() && !sidecar.is_merging {
+        if let Some(record) = records.get(&key) {
+            let changed = Changed::new(key, record);
+            sidecar.feed.push(changed);
+        }
     }
     merged
 }

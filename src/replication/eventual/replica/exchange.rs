@@ -2,7 +2,7 @@
 
 use super::{Action, Link, Now, Phase, Replica, SessionId};
 use crate::{
-    limits::PARTITIONS,
+    limits::{PARTITIONS, WATCH_HOLD_MAX},
     replication::eventual::{pull::Piece, Applied},
     types::{
         Hello, NodeId, PartitionChanges, PartitionId, PartitionPosition, PeerMessage, Positions, Sequence, StateChunk,
@@ -131,6 +131,9 @@ impl Replica {
             }
             link.positions.extend(positions.into_iter().map(|position| (position.partition, position)));
         }
+        if let Some(link) = self.sessions.get(&id).and_then(|session| session.link()) {
+            self.keyspace.listeners().peer_stands(link.peer.node, &link.positions);
+        }
         self.plan_pulls(now, actions);
         Ok(())
     }
@@ -158,7 +161,24 @@ impl Replica {
     pub(super) fn release(&self, partition: PartitionId) {
         let linked = self.links().map(|(_, link)| link.push.position(partition));
         let least = linked.chain(self.retention.positions(partition)).min();
-        self.keyspace.outbox(partition, |outbox| outbox.acknowledge(least.unwrap_or(Sequence::MAX)));
+        let most = self.links().map(|(_, link)| link.push.position(partition)).max();
+        let is_moved = self.keyspace.outbox(partition, |outbox| {
+            outbox.acknowledge(least.unwrap_or(Sequence::MAX));
+            match most {
+                Some(most) => outbox.set_safe(most),
+                // Whoever was here a moment ago may be back at once, and be the one that goes on without us.
+                None if self.is_newly_alone() => false,
+                None => outbox.set_safe(Sequence::MAX),
+            }
+        });
+        if is_moved {
+            self.keyspace.listeners().wake();
+        }
+    }
+
+    /// Whether the last peer was lost, or this node was started with peers, less than [`WATCH_HOLD_MAX`] ago.
+    fn is_newly_alone(&self) -> bool {
+        self.parted.is_some_and(|parted| self.ticked.saturating_sub(parted) < WATCH_HOLD_MAX)
     }
 
     fn handle_changes(
@@ -275,6 +295,9 @@ impl Replica {
         let has_reached = |link: &Link| link.goal.as_ref().is_some_and(|goal| goal.iter().all(covers));
         let has_caught_up = self.links().any(|(_, link)| has_reached(link));
         self.is_ready = has_caught_up || !self.peers.has_configured();
+        if self.is_ready {
+            self.keyspace.set_caught_up(true);
+        }
     }
 }
 

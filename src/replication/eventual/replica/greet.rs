@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use super::{Action, Link, Now, Phase, Replica, Session, SessionId};
 use crate::{
     limits::{HEARD_RECENTLY, PARTITIONS, PROTOCOL_VERSION},
+    replication::eventual::listeners::Stand,
     types::{Address, Hello, Member, NodeId, PeerMessage},
 };
 
@@ -64,6 +65,7 @@ impl Replica {
             session.phase = Phase::Linked(Box::new(link));
         }
         self.retention.met(node);
+        self.keyspace.listeners().peer_stands(node, &Stand::new());
         self.keyspace.partition_ids().for_each(|partition| self.release(partition));
         self.close_duplicates(now, node, actions);
         if self.sessions.contains_key(&id) {

@@ -1,0 +1,116 @@
+//! Pages between the task that follows a node and the program that watches: bounded, so that a slow program slows the
+//! node's stream down, and nothing is dropped.
+
+use std::collections::VecDeque;
+
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+use crate::{
+    error::{Error, Result},
+    limits::WATCH_BUFFER_BYTES_MAX,
+    types::{WatchChange, WatchPage},
+};
+
+/// Called once, when there is something to take.
+pub type Wake = Box<dyn FnOnce() + Send>;
+
+/// One task puts pages in, one program takes them out.
+pub(super) struct Queue {
+    events_max: usize,
+    inner: Mutex<Inner>,
+    /// Wakes the task: there is room again.
+    room: Notify,
+}
+
+#[derive(Default)]
+struct Inner {
+    pages: VecDeque<WatchPage>,
+    events: usize,
+    bytes: usize,
+    /// Why nothing more will come.
+    end: Option<Error>,
+    wake: Option<Wake>,
+}
+
+impl Queue {
+    pub(super) fn new(events_max: usize) -> Queue {
+        Queue { events_max, inner: Mutex::default(), room: Notify::new() }
+    }
+
+    /// Puts a page in as soon as there is room: beyond the bounds by this page at most.
+    pub(super) async fn push(&self, page: WatchPage) {
+        while !self.has_room() {
+            self.room.notified().await;
+        }
+        let mut inner = self.inner.lock();
+        inner.events += page.events.len();
+        inner.bytes += bytes(&page);
+        inner.pages.push_back(page);
+        let wake = inner.wake.take();
+        drop(inner);
+        if let Some(wake) = wake {
+            wake();
+        }
+    }
+
+    fn has_room(&self) -> bool {
+        let inner = self.inner.lock();
+        inner.events < self.events_max && inner.bytes < WATCH_BUFFER_BYTES_MAX
+    }
+
+    /// The next page; `None`: there is none yet.
+    pub(super) fn take(&self) -> Result<Option<WatchPage>> {
+        let mut inner = self.inner.lock();
+        let Some(page) = inner.pages.pop_front() else { return inner.end.clone().map_or(Ok(None), Err) };
+        inner.events -= page.events.len();
+        inner.bytes -= bytes(&page);
+        drop(inner);
+        self.room.notify_one();
+        Ok(Some(page))
+    }
+
+    /// Calls `wake` when there is something to take, which may be now. Replaces the one before.
+    pub(super) fn on_change(&self, wake: Wake) {
+        let mut inner = self.inner.lock();
+        if inner.pages.is_empty() && inner.end.is_none() {
+            let former = inner.wake.replace(wake);
+            drop(inner);
+            // It may do anything when it is dropped, so that happens without the lock.
+            drop(former);
+            return;
+        }
+        drop(inner);
+        wake();
+    }
+
+    /// Nothing more will come. The first reason stays.
+    pub(super) fn end(&self, why: Error) {
+        let mut inner = self.inner.lock();
+        inner.end.get_or_insert(why);
+        let wake = inner.wake.take();
+        drop(inner);
+        if let Some(wake) = wake {
+            wake();
+        }
+    }
+
+    /// As [`Queue::end`]; what was not taken is dropped.
+    pub(super) fn cancel(&self, why: Error) {
+        let pages = {
+            let mut inner = self.inner.lock();
+            (inner.events, inner.bytes) = (0, 0);
+            std::mem::take(&mut inner.pages)
+        };
+        drop(pages);
+        self.end(why);
+    }
+}
+
+fn bytes(page: &WatchPage) -> usize {
+    let value = |change: &WatchChange| match change {
+        WatchChange::Put(entry) => entry.value.len(),
+        WatchChange::Delete { .. } | WatchChange::Expire { .. } => 0,
+    };
+    page.events.iter().map(|event| event.key().len() + value(&event.change)).sum()
+}

@@ -1,0 +1,238 @@
+"""Watches on one node, in this process and over a socket, for threads and tasks."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import pickle
+import signal
+import threading
+from typing import Any, List, Tuple
+
+import pytest
+
+import kvstore
+
+SECONDS = 10
+
+
+def shown(event: Any) -> Tuple[str, str, Any]:
+    return event.type, event.key, None if event.entry is None else event.entry.value
+
+
+def take(watch: kvstore.Watch[Any], count: int) -> List[Tuple[str, str, Any]]:
+    events = []
+    for _ in range(count):
+        event = watch.next(SECONDS)
+        assert event is not None, events
+        events.append(shown(event))
+    return events
+
+
+def test_a_watch_tells_of_puts_and_deletes_from_now_on(store: Any) -> None:
+    store.put("before", 1)
+    with store.watch() as watch:
+        store.put("a", {"n": 1})
+        assert take(watch, 1) == [("put", "a", {"n": 1})]
+        store.delete("a")
+        assert take(watch, 1) == [("delete", "a", None)]
+        assert watch.next(0.01) is None
+
+
+def test_a_filter_leaves_the_others_out(store: Any) -> None:
+    with store.watch("a") as one, store.watch(prefix="user:") as some:
+        store.put_many({"a": 1, "b": 2, "user:1": 3, "user:2": 4, "use": 5})
+        assert take(one, 1) == [("put", "a", 1)]
+        assert sorted(take(some, 2)) == [("put", "user:1", 3), ("put", "user:2", 4)]
+        assert one.next(0.01) is None
+        assert some.next(0.01) is None
+
+
+def test_initial_values_come_first_and_are_marked(store: Any) -> None:
+    store.put_many({f"k{number}": number for number in range(1000)})
+    store.delete("k0")
+    with store.watch(initial=True) as watch:
+        events = [watch.next(SECONDS) for _ in range(999)]
+        assert all(event.initial and event.type == "put" for event in events)
+        assert {event.key: event.entry.value for event in events} == {f"k{number}": number for number in range(1, 1000)}
+        store.put("k1", "new")
+        event = watch.next(SECONDS)
+        assert shown(event) == ("put", "k1", "new")
+        assert not event.initial
+
+
+def test_every_position_resumes_after_its_event(store: Any) -> None:
+    with store.watch() as watch:
+        start = watch.position
+        store.put_many({f"k{number}": number for number in range(100)})
+        events = [watch.next(SECONDS) for _ in range(100)]
+        assert watch.position == events[-1].position or len(watch.position) >= len(events[-1].position)
+    assert len({event.position for event in events} | {start}) == 101
+    for passed in (0, 1, 50, 99):
+        since = start if passed == 0 else events[passed - 1].position
+        with store.watch(since=since) as watch:
+            rest = {watch.next(SECONDS).key for _ in range(100 - passed)}
+            assert rest == {event.key for event in events[passed:]}
+            assert watch.next(0.01) is None
+
+
+def test_batches_give_what_is_there(store: Any) -> None:
+    with store.watch(initial=True, buffer=10) as watch:
+        store.put_many({f"k{number}": number for number in range(3000)})
+        found: List[str] = []
+        for batch in watch.batches():
+            assert batch
+            found.extend(event.key for event in batch)
+            if len(found) >= 3000:
+                break
+        assert sorted(found) == sorted(f"k{number}" for number in range(3000))
+
+
+def test_a_slow_watcher_sees_every_final_value(store: Any) -> None:
+    with store.watch(buffer=1) as watch:
+        for turn in range(30):
+            store.put_many({f"k{number}": [turn, number] for number in range(500)})
+        store.put("end", 1)
+        final = {}
+        versions = {}
+        while "end" not in final or len(final) < 501 or any(final[f"k{n}"] != [29, n] for n in range(500)):
+            event = watch.next(SECONDS)
+            assert event is not None
+            assert event.version > versions.get(event.key, 0)
+            final[event.key], versions[event.key] = event.entry.value, event.version
+
+
+def test_wrong_arguments_are_named(store: Any) -> None:
+    with pytest.raises(kvstore.InvalidArgumentError, match="prefix"):
+        store.watch("a", prefix="a")
+    with store.watch() as watch:
+        position = watch.position
+    with pytest.raises(kvstore.InvalidArgumentError, match="initial"):
+        store.watch(since=position, initial=True)
+    with pytest.raises(kvstore.InvalidArgumentError, match="since"):
+        store.watch(since=b"nonsense")
+    with pytest.raises(kvstore.InvalidArgumentError, match="since"):
+        store.watch("a", since=position)
+    with pytest.raises(kvstore.InvalidArgumentError, match="buffer"):
+        store.watch(buffer=0)
+    with pytest.raises(kvstore.LimitError, match="key"):
+        store.watch("k" * 10_000)
+
+
+def test_cancel_from_another_thread_ends_the_iteration(store: Any) -> None:
+    watch = store.watch()
+    found: List[Any] = []
+    reader = threading.Thread(target=lambda: found.extend(watch))
+    reader.start()
+    store.put("a", 1)
+    while not found:
+        reader.join(0.01)
+    watch.cancel()
+    watch.cancel()
+    reader.join(SECONDS)
+    assert not reader.is_alive()
+    with pytest.raises(kvstore.ClosedError):
+        watch.next(1)
+
+
+def test_closing_the_client_or_the_node_ends_its_watches() -> None:
+    with kvstore.Node() as node:
+        client: kvstore.Client[Any] = kvstore.Client(node.address)
+        remote, local = client.watch(), node.watch()
+        client.close()
+        with pytest.raises(kvstore.ClosedError):
+            remote.next(SECONDS)
+        with pytest.raises(kvstore.ClosedError):
+            client.watch()
+    with pytest.raises(kvstore.ClosedError):
+        local.next(SECONDS)
+
+
+def test_nobody_there_is_unavailable(free_address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kvstore.watch._BEGIN_SECONDS", 0.2)
+    with kvstore.Client(free_address) as client, pytest.raises(kvstore.UnavailableError):
+        client.watch()
+
+
+def test_a_value_that_cannot_be_decoded_is_passed(store: Any) -> None:
+    view = store.with_options(codec=kvstore.JSON)
+    with view.watch() as watch:
+        store.put("a", b"\xff")
+        with pytest.raises(kvstore.CodecError):
+            watch.next(SECONDS)
+        view.put("b", [1])
+        assert take(watch, 1) == [("put", "b", [1])]
+
+
+def test_ctrl_c_ends_a_wait(store: Any) -> None:
+    with store.watch() as watch:
+        timer = threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT))
+        timer.start()
+        with pytest.raises(KeyboardInterrupt):
+            watch.next(SECONDS)
+        timer.join()
+        store.put("a", 1)
+        assert take(watch, 1) == [("put", "a", 1)]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_watch_of_the_parent_is_refused_in_a_child(store: Any) -> None:
+    watch = store.watch()
+    child = os.fork()
+    if child == 0:
+        try:
+            watch.next(0)
+        except kvstore.ForkedError:
+            os._exit(7)
+        finally:
+            os._exit(1)
+    assert os.WEXITSTATUS(os.waitpid(child, 0)[1]) == 7
+    watch.cancel()
+
+
+def test_a_watch_is_no_value_and_its_events_show_themselves(store: Any) -> None:
+    with store.watch() as watch:
+        with pytest.raises(TypeError):
+            pickle.dumps(watch)
+        store.put("a", "x")
+        event = watch.next(SECONDS)
+        assert repr(event) == f"Event(type='put', key='a', version={event.version}, value='x')"
+        assert (event.revision, event.previous, event.key_bytes) == (None, None, b"a")
+
+
+@pytest.mark.parametrize("local", [True, False])
+def test_tasks_watch_too(node: kvstore.Node, local: bool) -> None:  # noqa: FBT001
+    async def main() -> None:
+        async with node.async_client() if local else kvstore.AsyncClient(node.address) as db:
+            async with db.watch(prefix="k") as watch:
+                await db.put("k1", 1)
+                event = await watch.next(SECONDS)
+                assert event is not None
+                assert shown(event) == ("put", "k1", 1)
+                assert await watch.next(0.01) is None
+                # A wait that was cancelled has taken nothing.
+                waiting = asyncio.ensure_future(watch.next())
+                await asyncio.sleep(0)
+                waiting.cancel()
+                await db.put_many({"k2": 2, "k3": 3})
+                found = set()
+                async for event in watch:
+                    found.add(shown(event))
+                    if len(found) == 2:
+                        break
+                assert found == {("put", "k2", 2), ("put", "k3", 3)}
+                await db.delete("k1")
+                async for batch in watch.batches():
+                    assert [shown(event) for event in batch] == [("delete", "k1", None)]
+                    break
+                position = watch.position
+            await db.put("k4", 4)
+            resumed = db.watch(prefix="k", since=position)
+            event = await resumed.next(SECONDS)
+            assert event is not None
+            assert shown(event) == ("put", "k4", 4)
+            asyncio.get_running_loop().call_later(0.01, resumed.cancel)
+            assert [event async for event in resumed] == []
+
+    asyncio.run(main())
