@@ -13,8 +13,8 @@ class PeerStatus(NamedTuple):
     `id` is None while it was never reached; `state` is "connecting", "connected" or "refused"; `unacknowledged` counts
     own writes that this peer has not confirmed, `transfers` state transfers from it under way; `problem` says why the
     last attempt failed and is empty while connected. `clock_offset` is its wall clock minus that of the asked node;
-    `refuses` is not 0 while it refuses writes of the asked node, which are so far ahead of its clock, and `refused` while
-    its own are refused there (seconds all three).
+    `refuses` is not 0 while it refuses writes of the asked node, which are so far ahead of its clock, and `refused`
+    while its own are refused there (seconds all three).
     """
 
     id: Optional[str]
@@ -38,7 +38,7 @@ class ReplicationLag(NamedTuple):
 
 
 class PartitionDigest(NamedTuple):
-    """A partition as one number: equal digests mean equal values and versions; deletes still remembered do not count."""
+    """A partition as one number: equal digests mean equal values and versions, whatever deletes are remembered."""
 
     partition: int
     digest: int
@@ -75,10 +75,10 @@ class NodeStatus(NamedTuple):
     node, and it refuses writes; `problems` are what a person should look at.
 
     `oldest_tombstone` is the age of the oldest delete still remembered. Deletes are forgotten once every member has
-    them: `stable_lag` is how far the time up to which all have everything lies in the past, and `held_back_by` names the
-    members to blame once that is a minute. `divergences` counts partitions found different from a peer's at equal
-    vectors (damage, or a bug), `repairs` those that were merged since; `expired` values that this node swept after their
-    time to live; `refused_writes` writes of peers stamped too far ahead of this node's clock, each attempt.
+    them: `stable_lag` is how far the time up to which all have everything lies in the past, and `held_back_by` names
+    the members to blame once that is a minute. `divergences` counts partitions found different from a peer's at equal
+    vectors (damage, or a bug), `repairs` those that were merged since; `expired` values that this node swept after
+    their time to live; `refused_writes` writes of peers stamped too far ahead of this node's clock, each attempt.
     """
 
     id: str

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 import pathlib
 from typing import Any, List, Optional, Tuple
 
@@ -17,9 +16,9 @@ OFFSETS_SECONDS = (0, 15, -15)
 
 def _library() -> Optional[str]:
     """The libfaketime for programs with threads, where distributions put it."""
-    roots = ("/usr/lib/*", "/usr/lib", "/usr/lib64", "/usr/local/lib")
-    found: List[str] = [path for root in roots for path in glob.glob(f"{root}/faketime/libfaketimeMT.so.1")]
-    return found[0] if found else None
+    roots = ("lib/*", "lib", "lib64", "local/lib")
+    found = [path for root in roots for path in pathlib.Path("/usr").glob(f"{root}/faketime/libfaketimeMT.so.1")]
+    return str(found[0]) if found else None
 
 
 LIBRARY = _library()
