@@ -7,10 +7,12 @@
 //! least of these over all members is what a node tells as **low**: it has every write of every member up to there. The
 //! least low over all members is the **stable** time: everybody has everything up to there.
 //!
-//! A tombstone T stamped up to the stable time may be dropped once every member says that its vector covers T:
+//! A tombstone T stamped up to the stable time may be dropped once every member has said that its vector covers T:
 //!
 //! * A write W that T hides and that a member lacks cannot exist: W is stamped before T, so the member has it.
 //! * A member that lacks T, and would keep W for ever, cannot exist: it has said that it has T.
+//! * A conflict cannot be missed: whoever writes what this node has yet to get had T before, because it counts what a
+//!   member has only from reports whose own writes are all here. So what replaces T later had seen it.
 //! * T cannot be missed in a state transfer, because whoever asks is a member and has it.
 //! * Writes of nodes that are no members any more are in nobody's low. Therefore a node tells a low only while it has
 //!   all that any member has of them, and while all members agree who was removed, so that nobody still takes writes
@@ -40,18 +42,27 @@ pub(super) struct Stability {
     partitions: Vec<Settled>,
 }
 
-/// What a member last told of one partition.
+/// What a member told of one partition.
 #[derive(Debug)]
 struct Heard {
-    vector: VersionVector,
     low: Timestamp,
     removed_digest: u64,
-    /// We have all of its writes up to here.
+    /// We have all of its writes up to here, and this is what it had then.
     complete: Timestamp,
-    /// Its clock and its own entry when it told them last, and the oldest that we could not confirm yet: under a steady
-    /// stream of writes the last is always ahead of us, and the oldest is not.
-    last: (Timestamp, Sequence),
-    oldest: (Timestamp, Sequence),
+    confirmed: VersionVector,
+    /// What it told last, and the oldest that we could not confirm yet: under a steady stream of writes the last is
+    /// always ahead of us, and the oldest is not.
+    last: Report,
+    oldest: Report,
+}
+
+/// How far a member was at one moment.
+#[derive(Clone, Debug)]
+struct Report {
+    clock: Timestamp,
+    /// How many own writes it had made.
+    own: Sequence,
+    vector: VersionVector,
 }
 
 /// What came of it for one partition.
@@ -84,19 +95,18 @@ impl Stability {
         let slots = self.heard.entry(from).or_insert_with(|| (0..PARTITIONS).map(|_| None).collect());
         for position in &positions.partitions {
             let Some(slot) = slots.get_mut(position.partition.index()) else { continue };
-            let last = (positions.clock, position.vector.sequence(from));
-            let before = slot.take();
-            let (complete, oldest) = before.map_or((Timestamp::ZERO, last), |before| (before.complete, before.oldest));
-            // What was confirmed already has nothing to wait for.
-            let oldest = if oldest.0 <= complete { last } else { oldest };
-            *slot = Some(Heard {
-                vector: position.vector.clone(),
-                low: position.low,
-                removed_digest: positions.removed_digest,
-                complete,
-                last,
-                oldest,
-            });
+            let (clock, vector) = (positions.clock, position.vector.clone());
+            let last = Report { clock, own: vector.sequence(from), vector };
+            let (low, removed_digest) = (position.low, positions.removed_digest);
+            let (complete, confirmed, oldest) = match slot.take() {
+                // What was confirmed already has nothing to wait for.
+                Some(before) if before.oldest.clock <= before.complete => {
+                    (before.complete, before.confirmed, last.clone())
+                }
+                Some(before) => (before.complete, before.confirmed, before.oldest),
+                None => (Timestamp::ZERO, VersionVector::new(), last.clone()),
+            };
+            *slot = Some(Heard { low, removed_digest, complete, confirmed, last, oldest });
         }
     }
 
@@ -134,7 +144,7 @@ impl Stability {
         let complete = heard.iter().map(|member| member.complete).min().unwrap_or(clock);
         let is_gone = |origin: NodeId| origin != members.me && !others.contains(&origin);
         let has_all_of_the_gone = |member: &&Heard| {
-            let mut gone = member.vector.iter().filter(|&(origin, _)| is_gone(origin));
+            let mut gone = member.last.vector.iter().filter(|&(origin, _)| is_gone(origin));
             gone.all(|(origin, sequence)| ours.sequence(origin) >= sequence)
         };
         let agree = heard.iter().all(|member| member.removed_digest == members.removed_digest);
@@ -144,7 +154,7 @@ impl Stability {
         let stable = heard.iter().map(|member| member.low).chain([low]).min().unwrap_or(low);
         settled.stable = settled.stable.max(stable);
         settled.reached = settled.reached.max(settled.stable);
-        let least = |origin| heard.iter().map(|member| member.vector.sequence(origin)).min();
+        let least = |origin| heard.iter().map(|member| member.confirmed.sequence(origin)).min();
         let entry = |(origin, sequence): (NodeId, Sequence)| (origin, least(origin).unwrap_or(sequence).min(sequence));
         settled.covered = ours.iter().map(entry).collect();
         low
@@ -155,7 +165,8 @@ impl Stability {
         self.settled(partition).map_or(Timestamp::ZERO, |settled| settled.stable)
     }
 
-    /// What every member says it has of a partition.
+    /// What every member had of a partition when it had made no other writes than those that are here: whatever they wrote
+    /// or write beyond what this node has, they had this before.
     pub(super) fn covered(&self, partition: PartitionId) -> Option<&VersionVector> {
         self.settled(partition).map(|settled| &settled.covered)
     }
@@ -193,9 +204,10 @@ impl Stability {
 impl Heard {
     /// We have so many of its writes.
     fn confirm(&mut self, position: Sequence) {
-        for (clock, sequence) in [self.oldest, self.last] {
-            if position >= sequence {
-                self.complete = self.complete.max(clock);
+        for report in [&self.oldest, &self.last] {
+            if position >= report.own && report.clock > self.complete {
+                self.complete = report.clock;
+                self.confirmed = report.vector.clone();
             }
         }
     }

@@ -19,7 +19,8 @@ fn lose(keyspace: &Eventual, keys: &[String], value_bytes: usize) {
     for key in keys {
         let partition = partition_of(&key);
         let first_sequence = keyspace.position(partition, NodeId(9)).next();
-        let timestamp = Timestamp(1_800_000_000_000 << 16);
+        let lost = keyspace.read(&key).unwrap().timestamp;
+        let timestamp = Timestamp::from_millis(lost.millis() + 1);
         let change = Change { key, value: Some(value.clone()), flags: 0, timestamp, expires_ms: None };
         let stretch = PartitionChanges { partition, first_sequence, seen: Vec::new(), changes: vec![change] };
         keyspace.apply_changes(NodeId(9), stretch);

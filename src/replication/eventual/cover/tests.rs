@@ -266,7 +266,9 @@ impl Traveller {
             let end = StateEnd { vector: snapshot.vector().clone(), ..StateEnd::default() };
             self.nodes[to].expect_end(partition, &end);
             while !snapshot.is_read() {
-                self.nodes[to].apply_state(partition, snapshot.next_piece(bounds), false);
+                let piece = snapshot.next_piece(bounds);
+                self.nodes[to].admit_state(&piece).unwrap();
+                self.nodes[to].apply_state(partition, piece, false);
             }
             if is_watched && self.may_read(to) {
                 self.scan(to);

@@ -72,7 +72,9 @@ fn transfer(from: &Arc<Eventual>, to: &Eventual) {
     for partition in from.partition_ids() {
         let mut snapshot = Snapshot::take(from, partition, to.vector(partition));
         while !snapshot.is_read() {
-            to.apply_state(partition, snapshot.next_piece(bounds().piece), false);
+            let piece = snapshot.next_piece(bounds().piece);
+            to.admit_state(&piece).unwrap();
+            to.apply_state(partition, piece, false);
         }
         to.adopt_end(partition, &StateEnd { vector: snapshot.vector().clone(), ..StateEnd::default() });
     }
