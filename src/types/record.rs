@@ -44,6 +44,12 @@ impl Record {
         self.value.is_some() && !self.is_expired(now_ms)
     }
 
+    /// Whether this is the end of a value that had expired: a tombstone that no client wrote. A client's delete has no
+    /// expiry.
+    pub fn is_sweep(&self) -> bool {
+        self.value.is_none() && self.expires_ms.is_some()
+    }
+
     /// Whether the time to live has passed.
     pub fn is_expired(&self, now_ms: u64) -> bool {
         self.expires_ms.is_some_and(|expires_ms| expires_ms.get() <= now_ms)

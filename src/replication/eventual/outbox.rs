@@ -123,8 +123,7 @@ impl Outbox {
     /// The first write after the last that is stamped up to `stamp`. The tombstones of a sweep do not count: their stamps
     /// lie in the past.
     pub fn first_after(&self, stamp: Timestamp) -> Sequence {
-        let is_swept = |record: &Record| record.value.is_none() && record.expires_ms.is_some();
-        let is_later = |write: &&OutboxWrite| is_swept(&write.record) || write.record.timestamp > stamp;
+        let is_later = |write: &&OutboxWrite| write.record.is_sweep() || write.record.timestamp > stamp;
         Sequence(self.last.0 + 1 - self.writes.iter().rev().take_while(is_later).count() as u64)
     }
 

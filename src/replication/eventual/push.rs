@@ -46,9 +46,18 @@ struct Stream {
 pub(super) struct Stretch {
     last: Sequence,
     bytes: usize,
+    /// What lag is measured by; `None`: no client made any of its writes.
+    pub(super) made: Option<Made>,
+}
+
+/// When the writes of a stretch were made. Sweeps are left out: their stamps are those of the values that they end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Made {
     pub(super) writes: u64,
-    /// When its first and last writes were made: milliseconds since the Unix epoch.
-    pub(super) made_ms: (u64, u64),
+    /// The first of them: milliseconds since the Unix epoch.
+    pub(super) first_ms: u64,
+    /// The last.
+    pub(super) last_ms: u64,
 }
 
 /// What to send next.
@@ -179,14 +188,43 @@ impl Stream {
 
 impl Stretch {
     fn of(changes: &PartitionChanges) -> Option<Stretch> {
-        let (first, last) = (changes.changes.first()?, changes.changes.last()?);
-        let writes = changes.changes.len() as u64;
+        let last = changes.changes.len().checked_sub(1)? as u64;
+        let mut timed = changes.changes.iter().filter(|change| change.value.is_some() || change.expires_ms.is_none());
+        let made = timed.next().map(|first| {
+            let (count, last) = timed.fold((1, first), |(count, _), change| (count + 1, change));
+            Made { writes: count, first_ms: first.timestamp.millis(), last_ms: last.timestamp.millis() }
+        });
         let bytes = |change: &crate::types::Change| change.key.len() + change.value.as_ref().map_or(0, |v| v.len());
         Some(Stretch {
-            last: changes.first_sequence.plus(writes - 1),
+            last: changes.first_sequence.plus(last),
             bytes: changes.changes.iter().map(bytes).sum::<usize>() + changes.seen.len() * size_of::<SeenStep>(),
-            writes,
-            made_ms: (first.timestamp.millis(), last.timestamp.millis()),
+            made,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroU64;
+
+    use super::*;
+    use crate::types::{Change, Key, Timestamp, Value};
+
+    fn change(made_ms: u64, is_delete: bool, expires_ms: Option<u64>) -> Change {
+        let value = (!is_delete).then(|| Value::new(b"v").unwrap());
+        let expires_ms = expires_ms.and_then(NonZeroU64::new);
+        Change { key: Key::new(b"k").unwrap(), value, flags: 0, timestamp: Timestamp::from_millis(made_ms), expires_ms }
+    }
+
+    #[test]
+    fn the_end_of_a_value_that_had_expired_says_nothing_about_lag() {
+        let made = |changes: Vec<Change>| {
+            let (partition, seen) = (PartitionId(0), Vec::new());
+            Stretch::of(&PartitionChanges { partition, first_sequence: Sequence(1), seen, changes }).unwrap().made
+        };
+        let (put, delete, sweep) = (change(10, false, Some(20)), change(15, true, None), change(1, true, Some(20)));
+        assert_eq!(made(vec![sweep.clone()]), None);
+        let expected = Some(Made { writes: 2, first_ms: 10, last_ms: 15 });
+        assert_eq!(made(vec![sweep.clone(), put, delete, sweep]), expected);
     }
 }

@@ -73,7 +73,7 @@ impl Eventual {
         // What is covered was judged when it was applied; it comes again only to repair a record that went wrong.
         let is_repair = dot.node == self.me || partition.sidecar.others.covers(dot);
         let Merged::Replaced(lost) = merge(partition, key.clone(), record) else { return };
-        if is_repair || lost.dot.node != self.me || is_swept(&lost) || !is_unseen(lost.dot.sequence, seen) {
+        if is_repair || lost.dot.node != self.me || lost.is_sweep() || !is_unseen(lost.dot.sequence, seen) {
             return;
         }
         let Some(won) = partition.records.get(&key).cloned() else { return };
@@ -95,11 +95,6 @@ fn is_unseen(write: Sequence, seen: Sequence) -> bool {
     } else {
         write > seen
     }
-}
-
-/// A tombstone that the sweep of expired keys wrote: no client's write. A client's delete has no expiry.
-fn is_swept(record: &Record) -> bool {
-    record.value.is_none() && record.expires_ms.is_some()
 }
 
 #[cfg(test)]

@@ -144,14 +144,11 @@ impl Replica {
         let confirmed = link.push.acknowledge(&self.keyspace, at);
         link.skew.take_ours(at.0, at.1);
         for stretch in confirmed.ok_or("more is acknowledged than was written")? {
-            let (first_ms, last_ms) = stretch.made_ms;
             // What was written while the two were apart says nothing about how fast replication is.
-            if first_ms < link.began_ms {
-                continue;
-            }
-            let early = stretch.writes.div_ceil(2);
-            self.lag.record(now.wall_ms.saturating_sub(first_ms), early);
-            self.lag.record(now.wall_ms.saturating_sub(last_ms), stretch.writes - early);
+            let Some(made) = stretch.made.filter(|made| made.first_ms >= link.began_ms) else { continue };
+            let early = made.writes.div_ceil(2);
+            self.lag.record(now.wall_ms.saturating_sub(made.first_ms), early);
+            self.lag.record(now.wall_ms.saturating_sub(made.last_ms), made.writes - early);
         }
         self.release(at.0);
         Ok(())
