@@ -78,7 +78,7 @@ mod tests {
                 if is_tick {
                     let stamp = clock.tick(number);
                     prop_assert!(stamp > latest, "{stamp} after {latest}");
-                    prop_assert!(stamp >= Timestamp::from_millis(number) && stamp.0 % 2 == 0);
+                    prop_assert!(stamp >= Timestamp::from_millis(number) && stamp.0.is_multiple_of(2));
                     latest = stamp;
                 } else {
                     let remote = Timestamp(number << 16);

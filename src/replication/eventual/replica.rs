@@ -93,7 +93,6 @@ pub(super) enum Event {
         session: SessionId,
         message: PeerMessage,
     },
-    /// A stream ended, with an error or in order.
     Closed {
         session: SessionId,
         problem: Option<Error>,

@@ -63,7 +63,6 @@ impl Serves {
             vector: snapshot.vector().clone(),
             seen: keyspace.seen_between(partition, &serve.known, snapshot.vector()),
             dropped: keyspace.dropped(partition),
-            ..StateEnd::default()
         });
         serve.in_flight += 1;
         if last.is_some() {

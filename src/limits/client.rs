@@ -1,0 +1,65 @@
+//! The bounds of clients, their sessions and their load runs.
+
+use std::time::Duration;
+
+use super::*;
+
+/// Nodes that a session remembers for each partition. Beyond it a session does not wait for writes of further nodes;
+/// larger makes the message larger that moves a session (16 bytes an entry and partition).
+pub const SESSION_ENTRIES_MAX: usize = 2048;
+
+/// How long a node waits for what a session has seen before it says that it is behind. Below [`REQUEST_TIMEOUT`], so that
+/// the answer says so; shorter costs another question for each session that waits longer.
+pub const SESSION_WAIT_MAX: Duration = Duration::from_secs(20);
+
+/// Sessions that wait at one node: each looks at its partitions whenever something arrives.
+pub const SESSION_WAITERS_MAX: usize = 1024;
+
+/// How long writes have to be out of everybody's reach before a session is told that they are lost. Shorter takes a
+/// connection that is about to come back for a node that is gone; longer keeps reads waiting beyond their deadlines.
+pub const SESSION_LOST_AFTER: Duration = Duration::from_secs(3);
+
+/// How often a session that waits asks who has what it waits for.
+pub const SESSION_LOOK_INTERVAL: Duration = Duration::from_millis(250);
+
+/// Operations a client has in flight on one connection; further calls wait for a place within their deadline.
+pub const CLIENT_IN_FLIGHT_MAX: usize = 16 * 1024;
+
+/// Bytes of operations after which a client closes a pipeline message.
+pub const CLIENT_BATCH_BYTES_TARGET: usize = 256 * 1024;
+
+/// Operations after which a client closes a pipeline message.
+pub const CLIENT_BATCH_OPERATIONS_MAX: usize = 512;
+
+/// Operations that wait in a client for a place on the connection; more are refused, so that a program that never
+/// waits for answers learns it before its memory is full.
+pub const CLIENT_QUEUE_OPERATIONS_MAX: usize = 256 * 1024;
+
+/// Bytes of the operations that wait in a client. See [`CLIENT_QUEUE_OPERATIONS_MAX`].
+pub const CLIENT_QUEUE_BYTES_MAX: usize = 256 * 1024 * 1024;
+
+/// How often a client sends a call again after connections that were lost or nodes that were stopping: one that breaks
+/// each connection it is sent on must come to an end, also without a deadline.
+pub const CLIENT_SENDS_MAX: u32 = 16;
+
+/// How long a client tries one target before the next: two dead targets leave time for a third within
+/// [`CALL_TIMEOUT`], and a connection across the world has time for a lost packet.
+pub const CLIENT_CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// The longest pause of a client between two rounds through its targets; the first is [`REDIAL_FIRST`], each doubles,
+/// half of it is jitter. A node that is back is found within this.
+pub const CLIENT_PAUSE_MAX: Duration = Duration::from_millis(500);
+
+/// Loops of a load run at the same time, and connections it opens. As many as a node accepts.
+pub const LOAD_CONCURRENCY_MAX: usize = CONNECTIONS_MAX;
+
+/// Different keys of a load run: about 2 GB of short values in one node.
+pub const LOAD_KEYS_MAX: u64 = 10_000_000;
+
+/// The deadline of a client's call when none is given.
+pub const CALL_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Threads that all clients of a Python process share. They decode and route answers, and what they save by being two
+/// they lose to the wake-ups between them.
+#[cfg(feature = "python")]
+pub const CLIENT_RUNTIME_THREADS: usize = 1;
