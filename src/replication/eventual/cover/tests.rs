@@ -194,11 +194,11 @@ enum Step {
         from: usize,
         to: usize,
     },
-    /// One node gets all that another has; meanwhile the session may scan it.
+    /// One node gets all that another has; the session may scan it while the partition of a key is merged.
     State {
         from: usize,
         to: usize,
-        is_watched: bool,
+        watched: Option<u8>,
     },
     /// The session writes, whatever the node has.
     Put {
@@ -220,7 +220,7 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         (node(), key(), any::<bool>()).prop_map(|(at, key, is_delete)| Step::Write { at, key, is_delete }),
         (node(), node()).prop_map(|(from, to)| Step::Push { from, to }),
-        (node(), node(), any::<bool>()).prop_map(|(from, to, is_watched)| Step::State { from, to, is_watched }),
+        (node(), node(), prop::option::of(key())).prop_map(|(from, to, watched)| Step::State { from, to, watched }),
         (node(), key()).prop_map(|(at, key)| Step::Put { at, key }),
         (node(), key()).prop_map(|(at, key)| Step::Get { at, key }),
         node().prop_map(|at| Step::Scan { at }),
@@ -259,7 +259,7 @@ impl Traveller {
         self.token.raise(&Seen::Partitions(self.nodes[at].seen()));
     }
 
-    fn transfer(&mut self, from: usize, to: usize, is_watched: bool) {
+    fn transfer(&mut self, from: usize, to: usize, watched: Option<u8>) {
         let bounds = PieceBounds { records_max: 1, visits_max: 3, bytes_target: usize::MAX };
         for partition in self.nodes[from].partition_ids() {
             let mut snapshot = Snapshot::take(&self.nodes[from], partition, self.nodes[to].vector(partition));
@@ -270,7 +270,7 @@ impl Traveller {
                 self.nodes[to].admit_state(&piece).unwrap();
                 self.nodes[to].apply_state(partition, piece, false);
             }
-            if is_watched && self.may_read(to) {
+            if watched.is_some_and(|key| partition_of(&[key]) == partition) && self.may_read(to) {
                 self.scan(to);
             }
             self.nodes[to].adopt_end(partition, &end);
@@ -281,7 +281,7 @@ impl Traveller {
         match step {
             Step::Write { at, key, is_delete } => drop(self.write(at, key, is_delete)),
             Step::Push { from, to } if from != to => push(&self.nodes[from], &self.nodes[to]),
-            Step::State { from, to, is_watched } if from != to => self.transfer(from, to, is_watched),
+            Step::State { from, to, watched } if from != to => self.transfer(from, to, watched),
             Step::Push { .. } | Step::State { .. } => {}
             Step::Put { at, key } => {
                 self.nodes[at].observe_session(self.token.wanted().clock).unwrap();
