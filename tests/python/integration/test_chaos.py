@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import os
 import random
-from typing import Any, Iterator, List, Set, Tuple
+from typing import Iterator, List, Optional, Set, Tuple
 
 import pytest
-
-import kvstore
 
 from .chaos import Faults, Session
 from .churn import CALL_SECONDS, Gate, Writer
@@ -95,19 +93,17 @@ class Chaos:
         self.gate.open()
 
     def _check_journals(self) -> None:
-        """A write that lost a race is in one journal only, that of the node which had acknowledged it."""
-        if not hasattr(kvstore.Client, "conflicts"):
-            return
-        found: Set[Tuple[str, int]] = set()
-        for index, node in enumerate(self.cluster.nodes):
+        """A write that lost a race is in one journal only; every node tells of all of them."""
+        nodes = {node.node for node in self.cluster.nodes}
+        told: List[Set[Tuple[str, Optional[int], str]]] = []
+        for index in range(len(self.cluster.nodes)):
             with self.cluster.client(index) as client:
-                conflicts: List[Any] = list(client.conflicts())
-            for conflict in conflicts:
-                assert conflict.where == node.node, conflict
-                if conflict.lost is not None:
-                    name = (conflict.key, conflict.lost.version)
-                    assert name not in found, conflict
-                    found.add(name)
+                conflicts = list(client.conflicts())
+            assert {conflict.where for conflict in conflicts} <= nodes
+            lost = [(conflict.key, conflict.lost.version) for conflict in conflicts if conflict.lost is not None]
+            assert len(lost) == len(set(lost)), "a lost write is in two journals, or twice in one"
+            told.append({(c.key, c.lost.version if c.lost else None, c.where) for c in conflicts})
+        assert all(each == told[0] for each in told), "two nodes tell of different conflicts"
 
     def end(self) -> None:
         """Send everybody home."""
