@@ -100,7 +100,7 @@ impl Eventual {
 
     /// Drops tombstones of a partition that nobody can need any more, a bounded number: stamped up to `stable`, which
     /// every member has everything up to; `covered` by what every member says it has; and older than `grace` (see
-    /// [`super::super::stability`] for why that is safe).
+    /// `stability.rs` for why that is safe).
     pub fn drop_tombstones(
         &self,
         partition: PartitionId,
