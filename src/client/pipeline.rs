@@ -119,14 +119,21 @@ async fn run(shared: &Shared, channel: Channel, mut answers: PipelineAnswers) ->
         };
         has_answered = true;
         let mut is_drained = false;
-        if let Some(place) = results.iter().position(|result| result.id == QUESTION_ID) {
-            is_drained = shared.handle_caught_up(caught_up(results.swap_remove(place)));
+        if let Some(answer) = take_caught_up(&mut results) {
+            is_drained = shared.handle_caught_up(caught_up(answer));
         }
         is_drained |= shared.answer(results.into_iter().map(|result| (result.id, decode_result(result))).collect());
         if is_drained {
             return ("the node is being stopped".to_string(), has_answered);
         }
     }
+}
+
+/// Takes the answer to the question out of a message. The others stay in the order of the operations: those that a
+/// stopping node has refused are asked of the next node in the order in which their answers are taken in.
+fn take_caught_up(results: &mut Vec<v1::OperationResult>) -> Option<v1::OperationResult> {
+    let place = results.iter().position(|result| result.id == QUESTION_ID)?;
+    Some(results.remove(place))
 }
 
 /// What the node says to the question whether it has what the session has seen.
@@ -159,5 +166,19 @@ impl Stream for Batches {
             }
             Poll::Ready(batch)
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn taking_the_answer_to_the_question_out_leaves_the_others_in_order() {
+        let result = |id| v1::OperationResult { id, result: None };
+        let mut results: Vec<_> = [QUESTION_ID, 1, 2, 3].map(result).into();
+        assert_eq!(take_caught_up(&mut results).map(|result| result.id), Some(QUESTION_ID));
+        assert_eq!(results.iter().map(|result| result.id).collect::<Vec<_>>(), [1, 2, 3]);
+        assert_eq!(take_caught_up(&mut results), None);
     }
 }

@@ -116,7 +116,8 @@ impl History {
             };
             can_end
                 && match write.outcome {
-                    Outcome::Acked { version: ended, .. } => ended >= version,
+                    // The sweep of a value that has ended has the odd stamp right behind it.
+                    Outcome::Acked { version: ended, .. } => ended | 1 >= version,
                     Outcome::Pending | Outcome::Done | Outcome::Unknown => true,
                     Outcome::Refused => false,
                 }
