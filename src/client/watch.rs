@@ -269,7 +269,7 @@ async fn follow_keyspace(
                 course.advance(&page);
                 queue.push(page).await;
             }
-            Err(error) if is_final(&error) => return error,
+            Err(error) if is_final(&error) || error.code() == ErrorCode::MemberRemoved => return error,
             // There is no other node to go to: this one may catch up yet.
             Err(error) => {
                 tracing::debug!(%error, "a watch begins anew");

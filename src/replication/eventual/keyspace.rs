@@ -121,9 +121,7 @@ impl Eventual {
     /// # Errors
     /// Those of [`Eventual::write`].
     pub fn write_seen(&self, command: Command) -> Result<(Written, Seen)> {
-        if self.is_removed.load(Ordering::Relaxed) {
-            return Err(removed());
-        }
+        self.check_member()?;
         let now_ms = self.now_ms();
         let Command { key, kind } = command;
         let partition = partition_of(&key);
@@ -277,6 +275,17 @@ impl Eventual {
     /// Refuses writes from now on, because the cluster removed this node and would refuse them.
     pub fn refuse_writes(&self) {
         self.is_removed.store(true, Ordering::Relaxed);
+        // Watches end, for the same reason.
+        self.listeners.wake();
+    }
+
+    /// # Errors
+    /// `MEMBER_REMOVED` when the cluster removed this node.
+    pub(super) fn check_member(&self) -> Result<()> {
+        if self.is_removed.load(Ordering::Relaxed) {
+            return Err(removed());
+        }
+        Ok(())
     }
 
     /// A partition under its read lock.

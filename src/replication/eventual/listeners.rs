@@ -114,7 +114,7 @@ impl Eventual {
     /// Returns when this node has all that a position names, but for writes that are gone. To be called while listening.
     ///
     /// # Errors
-    /// `UNREACHABLE` when the node does not catch up in time.
+    /// `UNREACHABLE` when the node does not catch up in time, `MEMBER_REMOVED` when it never will.
     pub(super) async fn wait_covers(&self, position: &WatchPosition, bounds: CoverBounds) -> Result<Covered> {
         let began = Instant::now();
         let (grace, deadline) = (began + bounds.grace, began + bounds.timeout);
@@ -122,6 +122,7 @@ impl Eventual {
             let changed = self.listeners().changed();
             tokio::pin!(changed);
             changed.as_mut().enable();
+            self.check_member()?;
             let lacks = self.lacks(position);
             if lacks.is_empty() {
                 return Ok(Covered::Fully);

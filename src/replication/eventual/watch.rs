@@ -93,8 +93,11 @@ impl Watcher {
     /// when the position has moved on without any. Dropping the future loses nothing.
     ///
     /// # Errors
-    /// `COMPACTED` when a delete may have been missed; `UNREACHABLE` when this node does not catch up with the position.
+    /// `COMPACTED` when a delete may have been missed; `UNREACHABLE` when this node does not catch up with the position;
+    /// `MEMBER_REMOVED` when the cluster removed this node: it hears of nothing new, and would take what the others
+    /// have for lost.
     pub async fn next(&mut self) -> Result<WatchPage> {
+        self.keyspace.check_member()?;
         if let Stage::New(request) = &self.stage {
             let request = request.clone();
             self.begin(request).await?;
@@ -143,6 +146,7 @@ impl Watcher {
         let changed = self.keyspace.listeners().changed();
         tokio::pin!(changed);
         changed.as_mut().enable();
+        self.keyspace.check_member()?;
         let now = Instant::now();
         let read = reader.read(&self.keyspace, now >= self.mark_due)?;
         match read {

@@ -103,3 +103,16 @@ fn more_watches_than_the_limit_are_refused() {
     drop(watchers);
     assert!(watch().is_ok());
 }
+
+#[tokio::test]
+async fn a_removed_node_ends_its_watches_and_begins_none() {
+    let keyspace = keyspaces().remove(0);
+    let request = WatchRequest { filter: WatchFilter::All, start: WatchStart::Now };
+    let mut watcher = Watcher::new(keyspace.clone(), request.clone()).unwrap();
+    watcher.next().await.unwrap();
+    // The watch waits already when the node learns of it.
+    let (ended, ()) = tokio::join!(watcher.next(), async { keyspace.refuse_writes() });
+    assert_eq!(ended.unwrap_err().code(), crate::error::ErrorCode::MemberRemoved);
+    let refused = Watcher::new(keyspace, request).unwrap().next().await;
+    assert_eq!(refused.unwrap_err().code(), crate::error::ErrorCode::MemberRemoved);
+}
