@@ -23,7 +23,7 @@ demo: $(VENV)/.maturin ## build, install, run three nodes on real input; ends in
 	$(BIN)/pip install --quiet 'kvstore-rs[cli]' --find-links $(WHEEL_DIR)/release
 	$(BIN)/kvstore demo
 
-test: test-rust test-concurrency test-python ## all tests, on every Python of PYTHONS that is here
+test: test-rust test-concurrency test-sim test-python ## all tests, on every Python of PYTHONS that is here
 
 test-rust: ## unit, property and protocol tests, and the rules of the house
 	cargo test --lib --test tidy --test shutdown
@@ -55,6 +55,7 @@ verify: $(VENV)/.lint ## everything that can be checked without running it; writ
 	cargo fmt --check
 	cargo clippy --quiet --all-targets -- -D warnings
 	cargo clippy --quiet --all-targets --features python,shuttle -- -D warnings
+	cargo sim-clippy
 	RUSTDOCFLAGS='-D warnings' cargo doc --quiet --no-deps --lib
 	cargo test --quiet --test tidy
 	$(BIN)/ruff check .

@@ -6,7 +6,7 @@ use std::{
     net::Ipv4Addr,
     pin::Pin,
     sync::{
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicI64, AtomicU64, Ordering},
         Arc,
     },
     task::{Context, Poll},
@@ -33,6 +33,9 @@ pub struct SimClock {
     state: Mutex<ClockState>,
     /// The greatest wall time that was ever read.
     highest_wall_ms: AtomicU64,
+    /// How far it was ahead of the right time at most when it was read, and at least.
+    most_ahead_ms: AtomicI64,
+    least_ahead_ms: AtomicI64,
 }
 
 #[derive(Default)]
@@ -90,6 +93,11 @@ impl SimClock {
         Duration::from_millis(self.highest_wall_ms().saturating_sub(EPOCH_MS)).saturating_sub(now)
     }
 
+    /// How far it was ahead of the right time at least and at most, in milliseconds.
+    pub fn ahead_ms(&self) -> (i64, i64) {
+        (self.least_ahead_ms.load(Ordering::Relaxed), self.most_ahead_ms.load(Ordering::Relaxed))
+    }
+
     /// The greatest wall time that the host ever read.
     pub fn highest_wall_ms(&self) -> u64 {
         self.highest_wall_ms.load(Ordering::Relaxed)
@@ -100,7 +108,10 @@ impl Clock for SimClock {
     fn wall_ms(&self) -> u64 {
         let mut state = self.state.lock();
         let right_us = EPOCH_MS as i64 * 1000 + state.look().as_micros() as i64;
-        let wall_ms = ((right_us + state.ahead_us()) / 1000) as u64;
+        let ahead_us = state.ahead_us();
+        let wall_ms = ((right_us + ahead_us) / 1000) as u64;
+        self.most_ahead_ms.fetch_max(ahead_us / 1000, Ordering::Relaxed);
+        self.least_ahead_ms.fetch_min(ahead_us / 1000, Ordering::Relaxed);
         self.highest_wall_ms.fetch_max(wall_ms, Ordering::Relaxed);
         wall_ms
     }

@@ -9,11 +9,13 @@ use std::{
 use kvstore::{
     node::Running,
     storage::partition_of,
-    types::{NodeId, Record, Timestamp},
+    types::{NodeId, ReadLevel, Record, Timestamp, WatchPage},
 };
 use xxhash_rust::xxh3::Xxh3;
 
 use super::{
+    apart::Apart,
+    chronicle::Chronicle,
     cluster::Hosts,
     invariants::{self, Invariant, Verdict},
 };
@@ -49,6 +51,12 @@ pub enum Outcome {
 #[derive(Clone, Debug)]
 pub struct Write {
     pub client: usize,
+    /// A client of the library is one session.
+    pub session: usize,
+    /// When it was asked for.
+    pub asked: Duration,
+    /// With whom the client was connected when the answer came.
+    pub contact: Option<NodeId>,
     pub key: String,
     pub wrote: Wrote,
     pub outcome: Outcome,
@@ -68,9 +76,28 @@ impl Write {
 #[derive(Clone, Debug)]
 pub struct Read {
     pub client: usize,
+    pub session: usize,
+    /// When it was asked for: the operations of one call have this in common.
+    pub asked: Duration,
+    pub level: ReadLevel,
     pub key: String,
     pub found: Option<(u64, String)>,
     pub by: Option<NodeId>,
+    /// The version that the node held when it was asked, a tombstone's too, if it is the node that answered.
+    pub held: Option<u64>,
+}
+
+/// What a watcher was told, or how its watch goes on.
+#[derive(Clone, Debug)]
+pub enum Watched {
+    /// A watch was opened; what it begins with.
+    Begun {
+        is_initial: bool,
+        prefix: String,
+    },
+    Page(WatchPage),
+    /// It ended, because a delete may have been missed.
+    Compacted,
 }
 
 /// Counts for the report.
@@ -90,6 +117,13 @@ pub struct History {
     /// The put of each value.
     by_value: BTreeMap<String, usize>,
     by_key: BTreeMap<String, Vec<usize>>,
+    /// What the nodes did, by their own outboxes.
+    pub chronicle: Chronicle,
+    pub apart: Apart,
+    /// The nodes that the cluster was told to remove.
+    pub removed: BTreeSet<NodeId>,
+    /// The nodes that are there, removed ones left out.
+    pub live: BTreeSet<NodeId>,
     pub counts: Counts,
 }
 
@@ -105,6 +139,18 @@ impl History {
 
     pub fn writes_of<'a>(&'a self, key: &str) -> impl Iterator<Item = &'a Write> + 'a {
         self.by_key.get(key).into_iter().flatten().map(|&index| &self.writes[index])
+    }
+
+    /// Who made an acknowledged write. Two nodes may draw the same stamp; then it is the one the client was connected with.
+    pub fn maker(&self, key: &str, version: u64, contact: Option<NodeId>) -> Option<NodeId> {
+        let mut makers = self.chronicle.at(key, version).map(|((_, dot), _)| dot.node);
+        let first = makers.next()?;
+        Some(makers.find(|&node| Some(node) == contact).unwrap_or(first))
+    }
+
+    /// Whether a node is gone for good, with its memory, or will never be talked to again.
+    pub fn is_gone(&self, node: NodeId) -> bool {
+        !self.live.contains(&node)
     }
 
     /// Whether a key may be gone although `version` of it was written: it was deleted, or ended, since.
@@ -138,6 +184,9 @@ pub struct Judge {
     /// What each node held of each key at the last look.
     sights: BTreeMap<(NodeId, String), Option<(Timestamp, NodeId)>>,
     trace: Xxh3,
+    is_traced: bool,
+    /// What had gone over the network when the chronicle was last written.
+    segments: u64,
 }
 
 /// More than these of one run only repeat themselves.
@@ -152,12 +201,14 @@ impl Judge {
             violations: Vec::new(),
             sights: BTreeMap::new(),
             trace: Xxh3::new(),
+            segments: 0,
+            is_traced: std::env::var_os("KVSTORE_SIM_TRACE").is_some(),
         }
     }
 
     /// Adds to the trace whose hash a replay must repeat.
     pub fn note(&mut self, at: Duration, what: &str) {
-        if std::env::var_os("KVSTORE_SIM_TRACE").is_some() {
+        if self.is_traced {
             eprintln!("{:9.3} {what}", at.as_secs_f64());
         }
         self.trace.update(&(at.as_nanos() as u64).to_le_bytes());
@@ -169,18 +220,43 @@ impl Judge {
     }
 
     /// A write is about to be sent; gives its number.
-    pub fn invoke(&mut self, client: usize, key: &str, wrote: Wrote) -> usize {
+    pub fn invoke(&mut self, write: Write) -> usize {
         let index = self.history.writes.len();
-        if let Wrote::Put { value, .. } = &wrote {
+        if let Wrote::Put { value, .. } = &write.wrote {
             self.history.by_value.insert(value.clone(), index);
         }
-        self.history.by_key.entry(key.to_string()).or_default().push(index);
-        self.history.writes.push(Write { client, key: key.to_string(), wrote, outcome: Outcome::Pending });
+        self.history.by_key.entry(write.key.clone()).or_default().push(index);
+        self.history.writes.push(write);
         index
     }
 
-    pub fn wrote(&mut self, at: Duration, index: usize, outcome: Outcome) {
-        self.history.writes[index].outcome = outcome;
+    /// A step is over: takes in what the nodes did in it, the dying words of those that are gone included. Where nothing went
+    /// over the network, hardly anything happened, and the next time will do, unless it has `to_look`.
+    pub fn stepped(&mut self, at: Duration, hosts: &Hosts, to_look: bool) {
+        let segments = hosts.traffic.count();
+        if std::mem::replace(&mut self.segments, segments) == segments && !to_look {
+            return;
+        }
+        for host in &hosts.nodes {
+            let Some(keyspace) = host.keyspace() else { continue };
+            for name in self.history.chronicle.observe(&keyspace) {
+                self.ask(at, |invariant, history| {
+                    let made = history.chronicle.get(name).ok_or("the chronicle lost a write")?;
+                    invariant.on_made(made, host, history)
+                });
+            }
+        }
+    }
+
+    /// The cluster is told to remove a node: from here on nothing can be expected of it.
+    pub fn remove(&mut self, at: Duration, node: NodeId, left: &[Arc<Running>]) {
+        self.history.removed.insert(node);
+        self.died(at, left);
+    }
+
+    pub fn wrote(&mut self, at: Duration, index: usize, outcome: Outcome, contact: Option<NodeId>) {
+        let write = &mut self.history.writes[index];
+        (write.outcome, write.contact) = (outcome, contact);
         match outcome {
             Outcome::Pending => {}
             Outcome::Acked { .. } | Outcome::Done => self.history.counts.acked += 1,
@@ -191,6 +267,20 @@ impl Judge {
         self.ask(at, |invariant, history| invariant.on_write(&history.writes[index], history));
     }
 
+    /// A session was told that writes which it has seen are lost, by the node it was connected with.
+    pub fn session_lost(&mut self, at: Duration, session: usize, by: Option<Arc<Running>>) {
+        self.note(
+            at,
+            &format!("session {session} is told of a loss by {:?}", by.as_ref().map(|by| by.keyspace().me())),
+        );
+        self.ask(at, |invariant, history| invariant.on_session_lost(session, by.as_deref(), history));
+    }
+
+    pub fn watched(&mut self, at: Duration, watcher: usize, watched: &Watched) {
+        self.note(at, &format!("watcher {watcher} {watched:?}"));
+        self.ask(at, |invariant, history| invariant.on_watched(watcher, watched, history));
+    }
+
     pub fn read(&mut self, at: Duration, read: &Read) {
         self.history.counts.reads += 1;
         self.note(at, &format!("{read:?}"));
@@ -199,11 +289,13 @@ impl Judge {
 
     /// A node is gone, with its memory; `left` are those that are there.
     pub fn died(&mut self, at: Duration, left: &[Arc<Running>]) {
+        self.history.live = left.iter().map(|node| node.keyspace().me()).collect();
         self.ask(at, |invariant, history| invariant.on_death(left, history));
     }
 
     /// Looks into the nodes. What has not changed since the last look is not shown again: one version has one value.
     pub fn look(&mut self, at: Duration, nodes: &[Arc<Running>]) {
+        self.history.live = nodes.iter().map(|node| node.keyspace().me()).collect();
         self.ask(at, |invariant, history| invariant.on_look(nodes, history));
         for key in self.history.keys() {
             for node in nodes {
@@ -216,6 +308,16 @@ impl Judge {
         }
     }
 
+    /// Before the invariants look: who has met whom.
+    pub fn look_apart(&mut self, at: Duration, hosts: &Hosts) {
+        self.history.apart.look(at, &hosts.live(), hosts.clock_spread());
+    }
+
+    /// A node that is to be removed, and whether it knows.
+    pub fn look_at_removed(&mut self, at: Duration, node: NodeId, knows: bool) {
+        self.invariants.iter_mut().for_each(|invariant| invariant.on_removed_look(at, node, knows));
+    }
+
     /// The last look, at nodes that claim to agree.
     pub fn finish(&mut self, at: Duration, nodes: &[Arc<Running>]) {
         self.sights.clear();
@@ -223,9 +325,9 @@ impl Judge {
         self.ask(at, |invariant, history| invariant.on_end(nodes, history));
     }
 
-    /// Acknowledged writes that were let off being kept.
-    pub fn excused(&self) -> u64 {
-        self.invariants.iter().map(|invariant| invariant.excused()).sum()
+    /// What the invariants looked at and let off, summed up by name.
+    pub fn tallies(&self) -> BTreeMap<&'static str, u64> {
+        self.invariants.iter().flat_map(|invariant| invariant.tallies()).collect()
     }
 
     pub fn violated(&mut self, at: Duration, text: &str) {

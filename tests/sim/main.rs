@@ -9,6 +9,8 @@
 #[cfg(not(tokio_unstable))]
 compile_error!("run it with `cargo sim`: without --cfg tokio_unstable a seed does not replay");
 
+mod apart;
+mod chronicle;
 mod cluster;
 mod doors;
 mod driver;
@@ -18,6 +20,7 @@ mod nemesis;
 mod plan;
 mod report;
 mod run;
+mod watchers;
 mod workload;
 
 use std::process::ExitCode;

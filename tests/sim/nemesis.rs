@@ -11,6 +11,7 @@ use turmoil::Sim;
 
 use super::{
     plan::{mix, Fault},
+    watchers::ADMIN,
     workload::Shared,
 };
 
@@ -33,11 +34,16 @@ struct Mend {
 enum Mended {
     Links(Vec<(String, String)>),
     Restart(usize),
+    /// A removed node is killed, and comes back as a new one.
+    Reincarnate(usize),
     Clock(usize),
 }
 
 /// How far from the right time a wall clock jumps: twice what a node lets a peer's clock be ahead.
 const JUMP_MAX_MS: i64 = 20_000;
+
+/// What cannot be done now is drawn anew a little later.
+const TRY_AGAIN: Duration = Duration::from_millis(100);
 
 pub struct Nemesis {
     shared: Rc<Shared>,
@@ -65,6 +71,9 @@ impl Nemesis {
     pub fn tick(&mut self, sim: &mut Sim<'_>) {
         let now = sim.elapsed();
         self.watch_stops(sim);
+        if !self.links.is_empty() {
+            self.shared.hosts.note_cut(now);
+        }
         while let Some(due) = self.mends.iter().position(|mend| mend.at <= now) {
             let mend = self.mends.swap_remove(due);
             self.mend(sim, mend.what);
@@ -74,9 +83,11 @@ impl Nemesis {
             let fault = *kinds.choose(&mut self.rng).expect("a plan has a fault");
             if self.inject(sim, fault) {
                 *self.counts.entry(fault.name()).or_default() += 1;
+                let average = self.shared.plan.fault_every.as_millis() as u64;
+                self.next = now + Duration::from_millis(self.rng.random_range(average / 2..average * 3 / 2));
+            } else {
+                self.next = now + TRY_AGAIN;
             }
-            let average = self.shared.plan.fault_every.as_millis() as u64;
-            self.next = now + Duration::from_millis(self.rng.random_range(average / 2..average * 3 / 2));
         }
     }
 
@@ -89,6 +100,7 @@ impl Nemesis {
         self.mends.clear();
         for node in 0..self.shared.plan.nodes {
             self.shared.hosts.nodes[node].clock.mend(sim.elapsed());
+            self.reincarnate(sim, node);
             self.restart(sim, node);
         }
     }
@@ -107,7 +119,7 @@ impl Nemesis {
                 continue;
             }
             self.note(sim, &format!("{node} has stopped"));
-            self.shared.judge.borrow_mut().died(sim.elapsed(), &self.shared.hosts.live());
+            self.shared.judge.borrow_mut().died(sim.elapsed(), &self.shared.hosts.members());
             self.later(sim, 3000, Mended::Restart(node));
         }
     }
@@ -129,8 +141,10 @@ impl Nemesis {
     fn steady(&self, sim: &mut Sim<'_>) -> Vec<usize> {
         let hosts = self.shared.hosts.clone();
         let nodes = 0..hosts.nodes.len();
+        let is_member = |node: &usize| hosts.nodes[*node].last().is_none_or(|id| !hosts.is_removed(id));
         nodes
             .filter(|&node| hosts.nodes[node].running().is_some() && !hosts.nodes[node].is_stopping())
+            .filter(is_member)
             .filter(|&node| sim.is_host_running(hosts.nodes[node].name.as_str()))
             .collect()
     }
@@ -141,6 +155,7 @@ impl Nemesis {
         let Some(&node) = steady.choose(&mut self.rng) else { return false };
         // With the last node the data would be gone, and rightly so.
         let is_last = steady.len() == 1;
+        let is_majority_left = steady.len() >= 3;
         match fault {
             Fault::Crash | Fault::Vanish | Fault::Stop if is_last => false,
             Fault::Crash => self.crash(sim, node, false),
@@ -152,6 +167,7 @@ impl Nemesis {
                 self.stopping.push((node, id));
                 true
             }
+            Fault::Remove => self.remove(sim, node, is_majority_left),
             Fault::Split => {
                 let side: Vec<bool> = self.everyone().iter().map(|_| self.rng.random_bool(0.5)).collect();
                 let links = self.links_where(|a, b| side[a] != side[b]);
@@ -195,9 +211,42 @@ impl Nemesis {
         for other in silenced {
             sim.repair(name.as_str(), other.as_str());
         }
-        self.shared.judge.borrow_mut().died(sim.elapsed(), &self.shared.hosts.live());
+        self.shared.judge.borrow_mut().died(sim.elapsed(), &self.shared.hosts.members());
         self.later(sim, self.shared.plan.mend_max_ms, Mended::Restart(node));
         true
+    }
+
+    /// Orders the removal of a dead node if there is one, else of `alive`, which may go on for a while without the others.
+    fn remove(&mut self, sim: &mut Sim<'_>, alive: usize, may_be_alive: bool) -> bool {
+        let hosts = self.shared.hosts.clone();
+        let gone = (0..hosts.nodes.len()).find(|&node| {
+            !sim.is_host_running(self.name(node)) && hosts.nodes[node].last().is_some_and(|id| !hosts.is_removed(id))
+        });
+        let node = gone.unwrap_or(alive);
+        let Some(id) = hosts.nodes[node].last().filter(|_| gone.is_some() || may_be_alive) else { return false };
+        self.note(sim, &format!("remove {node}, {id}"));
+        hosts.remove(id);
+        self.shared.orders.borrow_mut().push_back(id);
+        self.shared.judge.borrow_mut().remove(sim.elapsed(), id, &hosts.members());
+        if gone.is_none() {
+            self.later(sim, self.shared.plan.mend_max_ms, Mended::Reincarnate(node));
+        }
+        true
+    }
+
+    /// Ends a removed node that lives, and starts a new one.
+    fn reincarnate(&mut self, sim: &mut Sim<'_>, node: usize) {
+        let hosts = self.shared.hosts.clone();
+        let name = self.name(node).to_string();
+        let is_removed = hosts.nodes[node].last().is_some_and(|id| hosts.is_removed(id));
+        if is_removed && sim.is_host_running(name.as_str()) {
+            self.note(sim, &format!("end of the removed {node}"));
+            sim.crash(name.as_str());
+            // The new node takes the place of the old one, whose last deeds have to be seen before.
+            self.shared.judge.borrow_mut().stepped(sim.elapsed(), &hosts, true);
+            self.shared.judge.borrow_mut().died(sim.elapsed(), &hosts.members());
+            self.restart(sim, node);
+        }
     }
 
     fn restart(&mut self, sim: &mut Sim<'_>, node: usize) {
@@ -211,7 +260,9 @@ impl Nemesis {
     /// Nodes, then clients.
     fn everyone(&self) -> Vec<String> {
         let clients = (0..self.shared.plan.clients).map(|number| format!("c{number}"));
-        self.shared.hosts.nodes.iter().map(|host| host.name.clone()).chain(clients).collect()
+        let watchers = (0..self.shared.plan.watchers).map(|number| format!("w{number}"));
+        let nodes = self.shared.hosts.nodes.iter().map(|host| host.name.clone());
+        nodes.chain(clients).chain(watchers).chain([ADMIN.to_string()]).collect()
     }
 
     /// Links of a node that are whole, chosen by the places of their ends among everyone.
@@ -269,6 +320,7 @@ impl Nemesis {
                 }
             }
             Mended::Restart(node) => self.restart(sim, node),
+            Mended::Reincarnate(node) => self.reincarnate(sim, node),
             Mended::Clock(node) => {
                 self.note(sim, &format!("clock of {node} is right"));
                 self.shared.hosts.nodes[node].clock.mend(sim.elapsed());

@@ -16,6 +16,8 @@ pub enum Fault {
     Vanish,
     /// The node is stopped in order, and started again.
     Stop,
+    /// The cluster is told to remove a node, dead or alive.
+    Remove,
     /// Two groups do not hear each other.
     Split,
     /// One node hears nobody, clients included, and nobody hears it.
@@ -37,10 +39,11 @@ pub enum Fault {
 }
 
 impl Fault {
-    pub const ALL: [Fault; 12] = [
+    pub const ALL: [Fault; 13] = [
         Fault::Crash,
         Fault::Vanish,
         Fault::Stop,
+        Fault::Remove,
         Fault::Split,
         Fault::Isolate,
         Fault::Cut,
@@ -57,6 +60,7 @@ impl Fault {
             Fault::Crash => "crash",
             Fault::Vanish => "vanish",
             Fault::Stop => "stop",
+            Fault::Remove => "remove",
             Fault::Split => "split",
             Fault::Isolate => "isolate",
             Fault::Cut => "cut",
@@ -76,6 +80,7 @@ pub struct Plan {
     pub seed: u64,
     pub nodes: usize,
     pub clients: usize,
+    pub watchers: usize,
     pub keys: usize,
     /// The members each node is given.
     pub peers: Vec<Vec<usize>>,
@@ -100,8 +105,11 @@ impl Plan {
         let mut rng = StdRng::seed_from_u64(mix(&[seed, 1]));
         let nodes = [3, 3, 3, 4, 4, 5][rng.random_range(0..6)];
         let mut faults: Vec<Fault> = Fault::ALL.into_iter().filter(|_| rng.random_bool(0.4)).collect();
-        if faults.is_empty() {
-            faults.push(Fault::Crash);
+        // One kind alone, on a link that is broken already, may not come to three faults.
+        for fault in [Fault::Crash, Fault::Cut, Fault::Stop] {
+            if faults.len() < 3 && !faults.contains(&fault) {
+                faults.push(fault);
+            }
         }
         let knows_all = rng.random_bool(0.3);
         // Each knows one that was there before it, the first knows the second; of the rest they have to hear.
@@ -121,6 +129,7 @@ impl Plan {
             seed,
             nodes,
             clients: rng.random_range(2..=4),
+            watchers: rng.random_range(1..=2),
             keys: [3, 12, 40][rng.random_range(0..3)],
             peers,
             late,

@@ -1,5 +1,7 @@
 //! What a run tells: one line of JSON, written by the child, read by the driver.
 
+use std::collections::BTreeMap;
+
 use super::history::Counts;
 
 #[derive(Clone, Debug, Default)]
@@ -12,8 +14,8 @@ pub struct Report {
     /// From the moment when all was healed.
     pub converged_ms: Option<u64>,
     pub lags_ms: Vec<u64>,
-    /// Acknowledged writes that died with their node before anybody else had them.
-    pub excused: u64,
+    /// What the invariants looked at and let off.
+    pub tallies: BTreeMap<String, u64>,
     /// What went over the simulated network.
     pub segments: u64,
     pub virtual_ms: u64,
@@ -31,16 +33,17 @@ impl Report {
     pub fn to_json(&self) -> String {
         let Counts { acked, refused, unknown, reads, reads_failed } = self.counts;
         let converged_ms = self.converged_ms.map_or("null".to_string(), |ms| ms.to_string());
+        let tallies: Vec<String> = self.tallies.iter().map(|(name, count)| format!("{name}={count}")).collect();
         let violations: Vec<String> = self.violations.iter().map(|text| format!("\"{}\"", escape(text))).collect();
         format!(
             "{{\"seed\":{},\"parameters\":\"{}\",\"acked\":{acked},\"refused\":{refused},\"unknown\":{unknown},\
              \"reads\":{reads},\"reads_failed\":{reads_failed},\"faults\":{:?},\"converged_ms\":{converged_ms},\
-             \"lags_ms\":{:?},\"excused\":{},\"segments\":{},\"virtual_ms\":{},\"trace_hash\":{},\"is_unknown\":{},\"violations\":[{}]}}",
+             \"lags_ms\":{:?},\"tallies\":\"{}\",\"segments\":{},\"virtual_ms\":{},\"trace_hash\":{},\"is_unknown\":{},\"violations\":[{}]}}",
             self.seed,
             self.parameters,
             self.faults,
             self.lags_ms,
-            self.excused,
+            tallies.join(";"),
             self.segments,
             self.virtual_ms,
             self.trace_hash,
@@ -56,6 +59,7 @@ impl Report {
             let list = field(line, name)?.strip_prefix('[')?.split(']').next()?;
             Some(list.split(',').filter_map(|number| number.trim().parse().ok()).collect())
         };
+        let tallies = field(line, "tallies")?.trim_matches('"').split(';').filter_map(|tally| tally.split_once('='));
         let violations = line.split("\"violations\":[").nth(1)?.strip_suffix("]}")?;
         Some(Report {
             seed: number("seed")?,
@@ -70,7 +74,7 @@ impl Report {
             faults: numbers("faults")?,
             converged_ms: number("converged_ms"),
             lags_ms: numbers("lags_ms")?,
-            excused: number("excused")?,
+            tallies: tallies.filter_map(|(name, count)| Some((name.to_string(), count.parse().ok()?))).collect(),
             segments: number("segments")?,
             virtual_ms: number("virtual_ms")?,
             trace_hash: number("trace_hash")?,

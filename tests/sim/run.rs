@@ -15,6 +15,7 @@ use super::{
     nemesis::Nemesis,
     plan::{mix, Fault, Plan},
     report::Report,
+    watchers::{administer, Watcher, ADMIN},
     workload::{Phase, Shared, Worker},
 };
 
@@ -76,11 +77,27 @@ fn run(seed: u64) -> Report {
     let mut sim = build(&plan);
     let hosts = Hosts::new(&plan);
     let judge = RefCell::new(Judge::new(&hosts));
-    let shared = Rc::new(Shared { plan, hosts, judge, phase: Cell::new(Phase::Chaos), markers: RefCell::default() });
+    let shared = Rc::new(Shared {
+        plan,
+        hosts,
+        judge,
+        phase: Cell::new(Phase::Chaos),
+        markers: RefCell::default(),
+        orders: RefCell::default(),
+        removals: Cell::default(),
+        is_admin_gone: Cell::default(),
+        served: Cell::default(),
+        caught_up: RefCell::default(),
+        sessions: Cell::default(),
+    });
     shared.hosts.populate(&mut sim, &shared.plan);
     for number in 0..shared.plan.clients {
         sim.client(format!("c{number}"), Worker::new(number, shared.clone()).run());
     }
+    for number in 0..shared.plan.watchers {
+        sim.client(format!("w{number}"), Watcher::new(number, shared.clone()).run());
+    }
+    sim.client(ADMIN, administer(shared.clone()));
     let nemesis = Nemesis::new(shared.clone());
     let report = Report { seed, ..Report::default() };
     let mut scene = Scene { shared, nemesis, next_look: Duration::ZERO, report };
@@ -107,12 +124,14 @@ fn build(plan: &Plan) -> Sim<'static> {
 
 impl Scene {
     fn play(&mut self, sim: &mut Sim<'_>) -> turmoil::Result {
-        while sim.elapsed() < self.shared.plan.chaos {
+        // A network that was down for most of the time leaves too little to look at: then it goes on.
+        let chaos = self.shared.plan.chaos;
+        while sim.elapsed() < chaos || (sim.elapsed() < chaos * 2 && self.is_too_little()) {
             self.step(sim)?;
             self.nemesis.tick(sim);
         }
         self.shared.phase.set(Phase::Calm);
-        while self.nemesis.has_stops() {
+        while self.nemesis.has_stops() || !self.shared.is_admin_gone.get() {
             self.step(sim)?;
             self.nemesis.watch_stops(sim);
         }
@@ -133,22 +152,42 @@ impl Scene {
             return Ok(());
         }
         self.shared.phase.set(Phase::Serve);
-        while !self.step(sim)? {}
-        let served = sim.elapsed();
-        if self.converge(sim, served)? {
-            let nodes = self.shared.hosts.live();
-            self.shared.judge.borrow_mut().finish(sim.elapsed(), &nodes);
+        while self.shared.served.get() < self.shared.plan.clients {
+            self.step(sim)?;
         }
+        let served = sim.elapsed();
+        if !self.converge(sim, served)? {
+            return Ok(());
+        }
+        self.shared.phase.set(Phase::Watching { since: sim.elapsed() });
+        while self.shared.caught_up.borrow().len() < self.shared.plan.watchers {
+            self.step(sim)?;
+        }
+        let nodes = self.shared.hosts.live();
+        self.shared.judge.borrow_mut().finish(sim.elapsed(), &nodes);
+        self.shared.phase.set(Phase::Watched);
+        while !self.step(sim)? {}
         Ok(())
+    }
+
+    fn is_too_little(&self) -> bool {
+        let faults: u64 = self.nemesis.counts.values().sum();
+        self.shared.judge.borrow().history.counts.acked < ACKED_MIN || faults < FAULTS_MIN
     }
 
     fn step(&mut self, sim: &mut Sim<'_>) -> turmoil::Result<bool> {
         let is_finished = sim.step()?;
         let now = sim.elapsed();
+        let hosts = self.shared.hosts.clone();
+        self.shared.judge.borrow_mut().stepped(now, &hosts, now >= self.next_look);
         if now >= self.next_look {
             self.next_look = now + LOOK_EVERY;
-            let nodes = self.shared.hosts.live();
-            self.shared.judge.borrow_mut().look(now, &nodes);
+            for node in hosts.live().iter().filter(|node| hosts.is_removed(node.keyspace().me())) {
+                let knows = node.status(false).removed;
+                self.shared.judge.borrow_mut().look_at_removed(now, node.keyspace().me(), knows);
+            }
+            self.shared.judge.borrow_mut().look_apart(now, &hosts);
+            self.shared.judge.borrow_mut().look(now, &hosts.members());
         }
         if self.shared.phase.get() == Phase::Serve {
             self.watch_markers(now);
@@ -186,7 +225,8 @@ impl Scene {
             self.step(sim)?;
             let nodes = self.shared.hosts.live();
             let all_there = nodes.len() == self.shared.plan.nodes && self.shared.markers.borrow().is_empty();
-            if all_there && sim.elapsed().as_millis() % 50 == 0 && agree(&nodes) {
+            let has_to_repair = self.shared.judge.borrow().history.apart.were;
+            if all_there && sim.elapsed().as_millis() % 50 == 0 && agree(&nodes, has_to_repair) {
                 return Ok(true);
             }
             if sim.elapsed() > since + CONVERGE_MAX {
@@ -205,7 +245,9 @@ impl Scene {
         report.counts = judge.history.counts;
         report.faults = Fault::ALL.map(|fault| self.nemesis.counts.get(fault.name()).copied().unwrap_or(0)).to_vec();
         report.virtual_ms = now.as_millis() as u64;
-        report.excused = judge.excused();
+        report.tallies = judge.tallies().into_iter().map(|(name, count)| (name.to_string(), count)).collect();
+        report.tallies.insert("runs with nodes apart from the start".to_string(), judge.history.apart.were.into());
+        report.tallies.insert("members removed".to_string(), self.shared.removals.get());
         report.segments = self.shared.hosts.traffic.count();
         report.trace_hash = mix(&[judge.trace_hash(), self.shared.hosts.traffic.hash()]);
         report.violations = std::mem::take(&mut judge.violations);
@@ -216,8 +258,9 @@ impl Scene {
     }
 }
 
-/// Everybody is connected with everybody and has the same.
-fn agree(nodes: &[Arc<Running>]) -> bool {
+/// Everybody is connected with everybody and stands at the same vectors; `by_digest`: and holds the same, which elsewhere
+/// follows from it, and is looked at in the end.
+fn agree(nodes: &[Arc<Running>], by_digest: bool) -> bool {
     let Some((first, others)) = nodes.split_first() else { return false };
     let is_connected = |node: &Arc<Running>| {
         let status = node.status(false);
@@ -229,6 +272,7 @@ fn agree(nodes: &[Arc<Running>]) -> bool {
             let vector = first.keyspace().vector(partition);
             others.iter().all(|other| other.keyspace().vector(partition) == vector)
         })
+        && (!by_digest || others.iter().all(|other| other.keyspace().digests() == first.keyspace().digests()))
 }
 
 /// Why they do not agree, for people.

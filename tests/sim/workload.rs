@@ -1,18 +1,24 @@
 //! The clients: the project's own, each on a host of its own, one call after the other.
 
-use std::{cell::Cell, cell::RefCell, collections::BTreeSet, rc::Rc, sync::Arc, time::Duration};
+use std::{
+    cell::{Cell, RefCell},
+    collections::{BTreeSet, VecDeque},
+    rc::Rc,
+    sync::Arc,
+    time::Duration,
+};
 
 use kvstore::{
     client::{Client, ClientConfig},
-    error::Result,
-    types::{Address, Answer, Command, CommandKind, Key, NodeId, Operation, Timestamp, Value},
+    error::{ErrorCode, Result},
+    types::{Address, Answer, Command, CommandKind, Key, NodeId, Operation, ReadLevel, Timestamp, Value},
 };
 use rand::{rngs::StdRng, seq::SliceRandom, Rng, SeedableRng};
 
 use super::{
     cluster::Hosts,
     doors::{Contact, SimClock},
-    history::{Judge, Outcome, Read, Wrote},
+    history::{held, Judge, Outcome, Read, Write, Wrote},
     plan::{mix, Plan},
 };
 
@@ -25,6 +31,10 @@ pub enum Phase {
     Calm,
     /// Write and read once more, at each node: all must succeed.
     Serve,
+    /// The clients are done, and the nodes quiet again: watchers come to the end of what there is.
+    Watching { since: Duration },
+    /// So they have.
+    Watched,
 }
 
 /// A write made when all was healed and idle: how soon do all nodes have it?
@@ -43,10 +53,20 @@ pub struct Shared {
     pub phase: Cell<Phase>,
     /// Markers that are still on their way.
     pub markers: RefCell<Vec<Marker>>,
+    /// Nodes that the operator is to remove, and how many removals were confirmed.
+    pub orders: RefCell<VecDeque<NodeId>>,
+    pub removals: Cell<u64>,
+    pub is_admin_gone: Cell<bool>,
+    /// Clients that have served.
+    pub served: Cell<usize>,
+    /// Watchers that know all there is.
+    pub caught_up: RefCell<BTreeSet<usize>>,
+    /// Sessions so far.
+    pub sessions: Cell<usize>,
 }
 
 /// How often a client that waits looks at the phase.
-const PHASE_CHECK: Duration = Duration::from_millis(50);
+pub const PHASE_CHECK: Duration = Duration::from_millis(50);
 
 /// The deadline of a call in a healed cluster.
 const SERVE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -60,20 +80,34 @@ pub struct Worker {
     shared: Rc<Shared>,
     rng: StdRng,
     serial: u64,
+    /// The session of the client that is being used.
+    session: usize,
 }
 
-fn now() -> Duration {
+/// One operation of a call.
+struct Asked {
+    key: String,
+    asked: Duration,
+    /// The number of the write; `None`: a read.
+    write: Option<usize>,
+    level: ReadLevel,
+    /// The node that was connected, and the version that it held of the key.
+    held: Option<(NodeId, u64)>,
+}
+
+pub fn now() -> Duration {
     turmoil::sim_elapsed().expect("a client runs inside the simulation")
 }
 
 impl Worker {
     pub fn new(number: usize, shared: Rc<Shared>) -> Worker {
         let rng = StdRng::seed_from_u64(mix(&[shared.plan.seed, 2, number as u64]));
-        Worker { number, shared, rng, serial: 0 }
+        Worker { number, shared, rng, serial: 0, session: 0 }
     }
 
     /// A client with these targets, and where to see whom it is connected with.
     fn connect(&mut self, targets: Vec<Address>) -> (Client, Contact) {
+        self.session = self.shared.sessions.replace(self.shared.sessions.get() + 1);
         let contact = Contact::default();
         let seed = self.rng.random();
         let env = self.shared.hosts.env(Arc::new(SimClock::default()), seed, contact.clone());
@@ -100,6 +134,7 @@ impl Worker {
             tokio::time::sleep(PHASE_CHECK).await;
         }
         self.serve().await;
+        self.shared.served.set(self.shared.served.get() + 1);
         Ok(())
     }
 
@@ -109,22 +144,42 @@ impl Worker {
         while keys.len() < count.min(self.shared.plan.keys) {
             keys.insert(format!("k{}", self.rng.random_range(0..self.shared.plan.keys)));
         }
+        let level = if self.rng.random_bool(0.15) { ReadLevel::Local } else { ReadLevel::Session };
         let (mut operations, mut asked) = (Vec::new(), Vec::new());
         for key in keys {
             let wrote = self.draw();
             operations.push(operation(&key, wrote.as_ref()));
-            let index = wrote.map(|wrote| self.shared.judge.borrow_mut().invoke(self.number, &key, wrote));
-            asked.push((key, index));
+            asked.push(self.ask(key, wrote, level, *contact.lock()));
         }
-        let outcome = client.call(operations, Some(timeout)).await;
+        let outcome = client.call_at(operations, level, Some(timeout)).await;
         let by = *contact.lock();
         let results = match outcome {
             Ok(results) => results,
-            Err(error) => vec![Err(error); asked.len()],
+            Err(error) => {
+                if error.code() == ErrorCode::SessionLost {
+                    let node = self.shared.hosts.live().into_iter().find(|node| Some(node.keyspace().me()) == by);
+                    self.shared.judge.borrow_mut().session_lost(now(), self.session, node);
+                }
+                vec![Err(error); asked.len()]
+            }
         };
-        for ((key, index), result) in asked.into_iter().zip(results) {
-            self.record(&key, index, result, by);
+        for (asked, result) in asked.into_iter().zip(results) {
+            self.record(asked, result, by);
         }
+    }
+
+    /// Notes what is about to be asked of the node that is connected.
+    fn ask(&self, key: String, wrote: Option<Wrote>, level: ReadLevel, contact: Option<NodeId>) -> Asked {
+        let nodes = self.shared.hosts.live();
+        let node = nodes.iter().find(|node| Some(node.keyspace().me()) == contact);
+        let record = node.and_then(|node| Some((node.keyspace().me(), held(node, &key)?.timestamp.0)));
+        let (session, asked) = (self.session, now());
+        let write = wrote.map(|wrote| {
+            let (key, outcome) = (key.clone(), Outcome::Pending);
+            let write = Write { client: self.number, session, asked, contact, key, wrote, outcome };
+            self.shared.judge.borrow_mut().invoke(write)
+        });
+        Asked { key, asked, write, level, held: record }
     }
 
     /// `None`: a read.
@@ -144,24 +199,31 @@ impl Worker {
         format!("c{}.{}:{}", self.number, self.serial, "x".repeat(padding))
     }
 
-    fn record(&mut self, key: &str, index: Option<usize>, result: Result<Answer>, by: Option<NodeId>) {
+    fn record(&mut self, asked: Asked, result: Result<Answer>, by: Option<NodeId>) {
+        let Asked { key, asked, write, level, held } = asked;
         let mut judge = self.shared.judge.borrow_mut();
-        match (index, result) {
+        match (write, result) {
             // The answer to a touch tells no version; that of a missing key wrote nothing.
             (Some(index), Ok(Answer::Written(written))) if written.version == Timestamp::ZERO => {
-                judge.wrote(now(), index, if written.existed { Outcome::Done } else { Outcome::Refused });
+                judge.wrote(now(), index, if written.existed { Outcome::Done } else { Outcome::Refused }, by);
             }
             (Some(index), Ok(Answer::Written(written))) => {
-                judge.wrote(now(), index, Outcome::Acked { version: written.version.0, by });
+                let version = written.version.0;
+                let maker = judge.history.maker(&key, version, by);
+                judge.wrote(now(), index, Outcome::Acked { version, by: maker }, by);
             }
-            (Some(index), Err(error)) if error.is_maybe_applied() => judge.wrote(now(), index, Outcome::Unknown),
+            (Some(index), Err(error)) if error.is_maybe_applied() => judge.wrote(now(), index, Outcome::Unknown, by),
             (Some(index), Err(error)) => {
                 judge.note(now(), &format!("refused: {error}"));
-                judge.wrote(now(), index, Outcome::Refused);
+                judge.wrote(now(), index, Outcome::Refused, by);
             }
             (None, Ok(Answer::Entry(entry))) => {
                 let found = entry.map(|entry| (entry.version.0, String::from_utf8_lossy(&entry.value).into_owned()));
-                judge.read(now(), &Read { client: self.number, key: key.to_string(), found, by });
+                let held = held.filter(|(node, _)| Some(*node) == by).map(|(_, version)| version);
+                judge.read(
+                    now(),
+                    &Read { client: self.number, session: self.session, asked, level, key, found, by, held },
+                );
             }
             (None, Err(_)) => judge.history.counts.reads_failed += 1,
             (_, Ok(answer)) => judge.violated(now(), &format!("EV-9 no phantom: {key} was answered by {answer:?}")),
@@ -175,20 +237,22 @@ impl Worker {
             let (client, contact) = self.connect(vec![target.address.clone()]);
             let key = format!("m{}.{host}", self.number);
             let wrote = Wrote::Put { value: self.value(), has_ttl: false };
-            let asked = operation(&key, Some(&wrote));
-            let index = self.shared.judge.borrow_mut().invoke(self.number, &key, wrote);
-            let result = one(client.call(vec![asked], Some(SERVE_TIMEOUT)).await);
+            let operations = vec![operation(&key, Some(&wrote))];
+            let asked = self.ask(key.clone(), Some(wrote), ReadLevel::Session, None);
+            let result = one(client.call(operations, Some(SERVE_TIMEOUT)).await);
             if let Ok(Answer::Written(written)) = &result {
-                let marker = Marker { key: key.clone(), version: written.version.0, acked: now() };
+                let marker = Marker { key, version: written.version.0, acked: now() };
                 self.shared.markers.borrow_mut().push(marker);
             }
             self.must(&target.address, &result);
-            self.record(&key, Some(index), result, *contact.lock());
+            self.record(asked, result, *contact.lock());
             for number in 0..self.shared.plan.keys.min(4) {
                 let key = format!("k{number}");
-                let result = one(client.call(vec![operation(&key, None)], Some(SERVE_TIMEOUT)).await);
+                let operations = vec![operation(&key, None)];
+                let asked = self.ask(key, None, ReadLevel::Session, *contact.lock());
+                let result = one(client.call(operations, Some(SERVE_TIMEOUT)).await);
                 self.must(&target.address, &result);
-                self.record(&key, None, result, *contact.lock());
+                self.record(asked, result, *contact.lock());
             }
             client.close();
             let pause = self.rng.random_range(0..SERVE_PAUSE_MS);

@@ -1,25 +1,39 @@
-//! EV-6 A node's versions strictly grow, also while its wall clock goes back; and none is ahead of the greatest wall time
-//! that any host ever read (Kulkarni et al., "Logical Physical Clocks", OPODIS 2014, theorem 3).
+//! EV-6 A node's versions strictly grow, over all partitions, also while its wall clock goes back; and none is further
+//! ahead than the drift bound of the greatest time that its own wall clock ever showed (Kulkarni et al., "Logical Physical
+//! Clocks", OPODIS 2014, theorem 3, with remote stamps beyond the bound refused).
+//!
+//! The tombstones of a sweep have the stamps right behind the values they end, which may be old.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
-use kvstore::types::{NodeId, Timestamp};
+use kvstore::{
+    limits::CLOCK_DRIFT_MAX,
+    types::{NodeId, PartitionId, Timestamp},
+};
 
 use super::{Invariant, Verdict};
 use crate::{
-    cluster::Hosts,
+    chronicle::Made,
+    cluster::{Host, Hosts},
     history::{History, Outcome, Write},
 };
 
 pub struct BoundedClock {
     hosts: Arc<Hosts>,
+    /// The last version of each node in each partition.
+    latest: BTreeMap<(NodeId, PartitionId), Timestamp>,
+    /// Every version, by node: in no two partitions is it the same.
+    drawn: BTreeSet<(NodeId, Timestamp)>,
     /// The last version each client got from each node; it waits for the answer before it sends again.
-    latest: BTreeMap<(usize, NodeId), u64>,
+    told: BTreeMap<(usize, NodeId), u64>,
 }
 
 impl BoundedClock {
     pub fn new(hosts: Arc<Hosts>) -> BoundedClock {
-        BoundedClock { hosts, latest: BTreeMap::new() }
+        BoundedClock { hosts, latest: BTreeMap::new(), drawn: BTreeSet::new(), told: BTreeMap::new() }
     }
 }
 
@@ -28,9 +42,26 @@ impl Invariant for BoundedClock {
         "EV-6 bounded clock"
     }
 
+    fn on_made(&mut self, made: &Made, host: &Host, _history: &History) -> Verdict {
+        let (version, node) = made.record.rank();
+        let bound_ms = host.clock.highest_wall_ms() + CLOCK_DRIFT_MAX.as_millis() as u64;
+        if version.millis() > bound_ms {
+            return Err(format!("{node} made {version}, its own clock and the drift bound allow {bound_ms} ms"));
+        }
+        if made.record.is_sweep() {
+            return Ok(());
+        }
+        let partition = kvstore::storage::partition_of(made.key.as_bytes());
+        let before = self.latest.insert((node, partition), version).unwrap_or(Timestamp::ZERO);
+        if version <= before || !self.drawn.insert((node, version)) {
+            return Err(format!("{node} made {version} after {before}"));
+        }
+        Ok(())
+    }
+
     fn on_write(&mut self, write: &Write, _history: &History) -> Verdict {
         let Outcome::Acked { version, by: Some(by) } = write.outcome else { return Ok(()) };
-        let before = self.latest.insert((write.client, by), version).unwrap_or(0);
+        let before = self.told.insert((write.client, by), version).unwrap_or(0);
         if version <= before {
             return Err(format!("{by} gave {} after {}", Timestamp(version), Timestamp(before)));
         }

@@ -1,7 +1,9 @@
 //! What must hold, one file an invariant. A file is the whole definition: where it comes from, what it looks at, what it
 //! does not claim.
 
+mod acked_is_applied;
 mod bounded_clock;
+mod conflict_journal;
 mod convergence;
 mod covered_is_held;
 mod monotonic_reads;
@@ -9,8 +11,11 @@ mod no_lost_write;
 mod no_phantom;
 mod no_resurrection;
 mod one_version_one_value;
+mod removed_is_mute;
+mod sessions;
+mod watches;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use kvstore::{
     node::Running,
@@ -18,8 +23,9 @@ use kvstore::{
 };
 
 use super::{
-    cluster::Hosts,
-    history::{History, Read, Write},
+    chronicle::Made,
+    cluster::{Host, Hosts},
+    history::{History, Read, Watched, Write},
 };
 
 /// What an invariant says of a step; an error is a violation.
@@ -35,8 +41,23 @@ pub trait Invariant {
         Ok(())
     }
 
+    /// A node made a write in the step that has just ended, for a client or as its own upkeep.
+    fn on_made(&mut self, _made: &Made, _host: &Host, _history: &History) -> Verdict {
+        Ok(())
+    }
+
     /// A client read something.
     fn on_read(&mut self, _read: &Read, _history: &History) -> Verdict {
+        Ok(())
+    }
+
+    /// A session was told that writes are lost, by this node if it is still there.
+    fn on_session_lost(&mut self, _session: usize, _by: Option<&Running>, _history: &History) -> Verdict {
+        Ok(())
+    }
+
+    /// A watcher was told something.
+    fn on_watched(&mut self, _watcher: usize, _watched: &Watched, _history: &History) -> Verdict {
         Ok(())
     }
 
@@ -44,6 +65,9 @@ pub trait Invariant {
     fn on_look(&mut self, _nodes: &[Arc<Running>], _history: &History) -> Verdict {
         Ok(())
     }
+
+    /// At a look, a node that is to be removed and is still there; `knows`: it has learned of it.
+    fn on_removed_look(&mut self, _now: Duration, _node: NodeId, _knows: bool) {}
 
     /// At a look, for each node and key of which something else is held than at the last look, tombstones and expired
     /// values included.
@@ -56,9 +80,10 @@ pub trait Invariant {
         Ok(())
     }
 
-    /// Writes that it lets be lost, for the report: with too many it would claim little.
-    fn excused(&self) -> u64 {
-        0
+    /// What it has looked at, and what it has let off, for the report: with too little of the one or too much of the other
+    /// it would claim little.
+    fn tallies(&self) -> Vec<(&'static str, u64)> {
+        Vec::new()
     }
 
     /// All is healed and quiet, and the nodes' vectors are equal.
@@ -78,5 +103,10 @@ pub fn all(hosts: &Arc<Hosts>) -> Vec<Box<dyn Invariant>> {
         Box::new(bounded_clock::BoundedClock::new(hosts.clone())),
         Box::<monotonic_reads::MonotonicReads>::default(),
         Box::new(no_phantom::NoPhantom),
+        Box::<acked_is_applied::AckedIsApplied>::default(),
+        Box::<conflict_journal::ConflictJournal>::default(),
+        Box::new(sessions::Sessions::new(hosts.clone())),
+        Box::new(watches::Watches::new(hosts.clone())),
+        Box::<removed_is_mute::RemovedIsMute>::default(),
     ]
 }

@@ -65,8 +65,8 @@ impl Invariant for NoLostWrite {
         Ok(())
     }
 
-    fn excused(&self) -> u64 {
-        self.excused.len() as u64
+    fn tallies(&self) -> Vec<(&'static str, u64)> {
+        vec![("writes excused: died with their node", self.excused.len() as u64)]
     }
 
     fn on_end(&mut self, nodes: &[Arc<Running>], history: &History) -> Verdict {

@@ -22,6 +22,7 @@ pub struct NoResurrection {
     greatest: BTreeMap<(NodeId, String), (Rank, bool)>,
     /// The greatest version of each key that a node held and dropped.
     buried: BTreeMap<String, Rank>,
+    excused: u64,
 }
 
 impl Invariant for NoResurrection {
@@ -43,18 +44,28 @@ impl Invariant for NoResurrection {
             return Ok(());
         };
         let rank = (record.timestamp.0, record.dot.node);
-        if before.is_some_and(|(before, _)| rank < before) {
+        if before.is_some_and(|(before, _)| rank < before) && history.apart.were {
+            self.excused += 1;
+        } else if before.is_some_and(|(before, _)| rank < before) {
             return Err(format!("{node} held {before:?} of {key}, and {record:?} now"));
         }
         self.greatest.insert(place, (rank, record.value.is_some() && record.expires_ms.is_none()));
         Ok(())
     }
 
-    fn on_end(&mut self, nodes: &[Arc<Running>], _history: &History) -> Verdict {
+    fn tallies(&self) -> Vec<(&'static str, u64)> {
+        vec![("resurrections excused: nodes were apart", self.excused)]
+    }
+
+    fn on_end(&mut self, nodes: &[Arc<Running>], history: &History) -> Verdict {
         for (node, (key, buried)) in nodes.iter().flat_map(|node| self.buried.iter().map(move |entry| (node, entry))) {
             let record = held(node, key);
             if record.as_ref().is_some_and(|record| (record.timestamp.0, record.dot.node) < *buried) {
                 let me = node.keyspace().me();
+                if history.apart.were {
+                    self.excused += 1;
+                    continue;
+                }
                 return Err(format!("{buried:?} of {key} was dropped as known to all, {me} holds {record:?}"));
             }
         }

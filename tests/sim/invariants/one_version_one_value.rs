@@ -15,7 +15,9 @@ use crate::history::History;
 
 #[derive(Default)]
 pub struct OneVersionOneValue {
-    by_rank: BTreeMap<(u64, NodeId), (String, Record)>,
+    /// A sweep gives values that ended at one stamp, and were of two nodes, one and the same version: that names one write
+    /// of each key, so those have their key here.
+    by_rank: BTreeMap<(u64, NodeId, Option<String>), (String, Record)>,
     by_dot: BTreeMap<(u16, NodeId, u64), (u64, NodeId)>,
 }
 
@@ -27,7 +29,8 @@ impl Invariant for OneVersionOneValue {
     fn on_sight(&mut self, _node: NodeId, key: &str, record: Option<&Record>, _history: &History) -> Verdict {
         let Some(record) = record else { return Ok(()) };
         let rank = (record.timestamp.0, record.dot.node);
-        let (known_key, known) = self.by_rank.entry(rank).or_insert_with(|| (key.to_string(), record.clone()));
+        let place = (rank.0, rank.1, record.is_sweep().then(|| key.to_string()));
+        let (known_key, known) = self.by_rank.entry(place).or_insert_with(|| (key.to_string(), record.clone()));
         if known_key != key || known != record {
             return Err(format!("{rank:?} is {known:?} of {known_key}, and {record:?} of {key}"));
         }
