@@ -13,7 +13,7 @@ use kvstore::{limits::TOMBSTONE_GRACE, node::Running, types::NodeId};
 #[derive(Default)]
 pub struct Apart {
     /// Pairs that have met, directly or by what others told.
-    met: BTreeSet<(NodeId, NodeId)>,
+    met: BTreeMap<(NodeId, NodeId), Duration>,
     /// Since when the other pairs are both there.
     since: BTreeMap<(NodeId, NodeId), Duration>,
     /// A pair did not know of each other for too long.
@@ -27,7 +27,7 @@ impl Apart {
         for node in nodes {
             let me = node.keyspace().me();
             let strangers: Vec<NodeId> = nodes.iter().map(|other| other.keyspace().me()).collect();
-            let is_open = |other: &NodeId| *other != me && !self.met.contains(&(me, *other));
+            let is_open = |other: &NodeId| *other != me && !self.met.contains_key(&(me, *other));
             let strangers: Vec<NodeId> = strangers.into_iter().filter(is_open).collect();
             if strangers.is_empty() {
                 continue;
@@ -35,12 +35,17 @@ impl Apart {
             let known: BTreeSet<NodeId> = node.members().iter().filter_map(|member| member.node).collect();
             for other in strangers {
                 if known.contains(&other) {
-                    self.met.insert((me, other));
+                    self.met.insert((me, other), now);
                     continue;
                 }
                 let since = *self.since.entry((me, other)).or_insert(now);
                 self.were |= now.saturating_sub(since) > grace;
             }
         }
+    }
+
+    /// Whether a node did not know of another one at this time.
+    pub fn were_strangers(&self, me: NodeId, other: NodeId, at: Duration) -> bool {
+        self.met.get(&(me, other)).is_none_or(|&met| met > at)
     }
 }

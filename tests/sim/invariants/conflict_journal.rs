@@ -5,9 +5,10 @@
 //! writes of the key had applied the lost one, or none of them had: of several of which some had, it depends on which one
 //! came first. A journal dies with its node, so it is the nodes that are there in the end that are asked.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use kvstore::{
+    limits::{CLOCK_DRIFT_MAX, TOMBSTONE_GRACE},
     node::Running,
     types::{Conflict, ConflictQuery},
 };
@@ -15,6 +16,7 @@ use kvstore::{
 use super::{Invariant, Verdict};
 use crate::{
     chronicle::{Chronicle, Knew, Made, WriteName},
+    doors::EPOCH_MS,
     history::History,
 };
 
@@ -52,7 +54,7 @@ impl ConflictJournal {
                 (_, _, 0, 1) => return Err(format!("{}, and whoever replaced it had seen it", told())),
                 (true, ..) | (_, _, 0, _) => self.must_not += 1,
                 (false, 0, _, 0) if lost.record.is_sweep() => self.must_not += 1,
-                (false, 0, _, 0) if history.apart.were && keyspace.dropped(name.0).covers(name.1) => {
+                (false, 0, _, 0) if is_dropped_before_meeting(lost, name, node, history) => {
                     self.dropped += 1;
                 }
                 (false, 0, _, 0) => return Err(format!("{}, and it was lost unseen", told())),
@@ -82,6 +84,19 @@ fn check_entry(node: &Running, conflict: &Conflict, chronicle: &Chronicle) -> Re
         return Err(format!("{conflict:?}: who won had seen what was lost"));
     }
     Ok((partition, conflict.lost.dot))
+}
+
+/// Whether a delete was dropped that lost against nobody whom its node knew when it was old enough for that. Clocks differ by
+/// no more than the drift bound from a stamp that was taken.
+fn is_dropped_before_meeting(lost: &Made, name: WriteName, node: &Running, history: &History) -> bool {
+    let made = Duration::from_millis(lost.record.timestamp.millis().saturating_sub(EPOCH_MS));
+    let old = (made + TOMBSTONE_GRACE).saturating_sub(CLOCK_DRIFT_MAX);
+    let keyspace = node.keyspace();
+    let is_stranger = |maker| history.apart.were_strangers(keyspace.me(), maker, old);
+    let mut later = history.chronicle.of_key(&lost.key).filter(|(_, made)| made.record.rank() > lost.record.rank());
+    lost.record.value.is_none()
+        && keyspace.dropped(name.0).covers(name.1)
+        && later.any(|(_, made)| is_stranger(made.record.dot.node))
 }
 
 /// How many later writes of the key have reached this node, made by nodes that had applied this one, and by nodes that
