@@ -9,7 +9,7 @@ use std::{
 use kvstore::{
     node::Running,
     storage::partition_of,
-    types::{NodeId, Record, Timestamp},
+    types::{NodeId, Record, RecordRef, Timestamp},
 };
 use xxhash_rust::xxh3::Xxh3;
 
@@ -126,7 +126,8 @@ impl History {
 
 /// What a node holds for a key, visible or not.
 pub fn held(node: &Running, key: &str) -> Option<Record> {
-    node.keyspace().records(partition_of(key.as_bytes()), |records| records.get(key.as_bytes()).cloned())
+    node.keyspace()
+        .records(partition_of(key.as_bytes()), |records| records.get(key.as_bytes()).map(RecordRef::to_record))
 }
 
 /// Writes the history and asks every invariant about each step of it.
