@@ -12,7 +12,7 @@ SEEDS ?= 500
 SMOKE_SEEDS ?= 24
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-rust test-python test-concurrency test-sim sim sim-mutants churn chaos verify fix bench bench-paired bench-store wheel clean
+.PHONY: help demo test test-rust test-python test-concurrency test-sim sim sim-mutants churn chaos verify fix bench bench-paired bench-store bench-memory wheel clean
 
 help:            ## list the targets
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 20
@@ -81,9 +81,13 @@ bench-paired: ## in-process get and put against another build: BASE=path/to/kvst
 	target/venvs/paired-new/bin/pip install --quiet --disable-pip-version-check $(WHEEL_DIR)/release/*.whl
 	target/venvs/paired-new/bin/python bench/paired.py target/venvs/paired-base/bin/python target/venvs/paired-new/bin/python
 
-bench-store: ## the store alone, and the layouts it was chosen from
+bench-store: ## the store alone, its records, and the layouts it was chosen from
 	cargo bench --bench store
+	cargo bench --bench records
 	cargo bench --bench layouts
+
+bench-memory: ## memory an entry beside a redis-server of this machine
+	$(PYTHON) bench/memory.py
 
 wheel: $(VENV)/.maturin ## the wheel for this platform, in target/wheels/release
 	$(BIN)/maturin build --release --out $(WHEEL_DIR)/release

@@ -3,6 +3,7 @@
 
 mod client;
 mod members;
+mod records;
 mod watch;
 
 use std::time::Duration;
@@ -12,6 +13,7 @@ pub use watch::*;
 use crate::error::{Error, ErrorCode, Result};
 pub use client::*;
 pub use members::*;
+pub use records::*;
 
 /// Bytes in a key, at least 1. Larger keys make every range read and every log line slow; smaller ones do not hold a
 /// path or a URL.

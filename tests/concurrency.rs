@@ -114,7 +114,7 @@ fn assert_vector_is_honest(store: &Eventual) {
         (change.key, (change.timestamp, PEER), dot)
     });
     for (key, rank, dot) in own.into_iter().chain(peers).filter(|&(_, _, dot)| vector.covers(dot)) {
-        let held = store.records(partition(), |records| records.get(&key).map(Record::rank));
+        let held = store.records(partition(), |records| records.get(&key).map(|record| record.rank()));
         assert!(held.is_some_and(|held| held >= rank), "{dot:?} is covered, {key:?} is at {held:?}, not {rank:?}");
     }
 }

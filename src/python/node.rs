@@ -26,7 +26,7 @@ use crate::{
     limits::CALL_TIMEOUT,
     node::Node,
     replication::{eventual::Eventual, execute},
-    types::{metrics, Address, Command, CommandKind, Record, Value, Written},
+    types::{metrics, Address, Command, CommandKind, Record, RecordRef, Value, Written},
 };
 
 /// See `_core.pyi`.
@@ -68,9 +68,9 @@ impl PyNode {
 
     fn read<'py>(&self, py: Python<'py>, key: &KeyBytes<'_>) -> PyResult<Option<Bound<'py, PyAny>>> {
         crate::limits::check_key(key)?;
-        let look = |record: &Record| -> Decoded<'py> {
-            let payload = record.value.as_ref().map(Value::as_slice).unwrap_or_default();
-            codec::decode_plain(py, payload, record.flags).ok_or_else(|| record.clone())
+        let look = |record: RecordRef<'_>| -> Decoded<'py> {
+            let payload = record.value.map(Value::as_slice).unwrap_or_default();
+            codec::decode_plain(py, payload, record.flags).ok_or_else(|| record.to_record())
         };
         match self.keyspace()?.look(key, look) {
             None => Ok(None),

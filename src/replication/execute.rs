@@ -3,7 +3,7 @@
 use super::eventual::Eventual;
 use crate::{
     error::Result,
-    types::{Answer, Entry, EntryPage, Key, Operation, Seen},
+    types::{Answer, Entry, EntryPage, Key, Operation, Record, Seen},
 };
 
 /// Does what was asked, now, from this node's memory. Never waits for another node.
@@ -25,7 +25,7 @@ pub fn execute_seen(keyspace: &Eventual, operation: Operation, of_many: bool) ->
     Ok(match operation {
         Operation::Get { key, metadata_only } => {
             let (record, seen) = keyspace.read_seen(&key);
-            let entry = record.map(|record| Entry::new(key.to_bytes(), &record, metadata_only));
+            let entry = record.map(|record| Entry::new(key.to_bytes(), record.view(), metadata_only));
             (Answer::Entry(entry), seen)
         }
         Operation::Write(command) => {
@@ -35,7 +35,7 @@ pub fn execute_seen(keyspace: &Eventual, operation: Operation, of_many: bool) ->
         Operation::Count(range) => (Answer::Count(keyspace.count(&range)), seen_of_many()),
         Operation::Scan { page, keys_only } => {
             let found = keyspace.page(&page);
-            let entry = |(key, record): &(_, _)| Entry::new(Key::to_bytes(key), record, keys_only);
+            let entry = |(key, record): &(Key, Record)| Entry::new(key.to_bytes(), record.view(), keys_only);
             let page = EntryPage { entries: found.entries.iter().map(entry).collect(), more: found.more };
             (Answer::Page(page), seen_of_many())
         }

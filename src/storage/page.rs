@@ -10,7 +10,7 @@ use std::ops::Bound;
 use super::{KeyBounds, Partitions};
 use crate::{
     limits::{PARTITIONS, STRIPE_RECORDS_MAX},
-    types::{Key, Page, PageRequest, Record},
+    types::{Key, Page, PageRequest, Record, RecordRef},
 };
 
 /// A bound that owns its key.
@@ -62,7 +62,7 @@ fn stripe_end<S>(partitions: &Partitions<S>, rest: KeyBounds<'_>, step: usize, r
     let guard = partitions.read(first);
     let mut range = guard.records.range(rest);
     let last = if reverse { range.nth_back(step - 1) } else { range.nth(step - 1) };
-    last.map(|(key, _)| key.clone())
+    last.map(|(key, _)| Key::of_held(key))
 }
 
 impl Gathering<'_> {
@@ -81,11 +81,11 @@ impl Gathering<'_> {
 
     /// Copies the visible records of one partition, up to the first that the page could not hold even if no other
     /// partition had any: whatever lies behind it cannot be in the page.
-    fn add_part<'r>(&mut self, records: impl Iterator<Item = (&'r Key, &'r Record)>) {
+    fn add_part<'r>(&mut self, records: impl Iterator<Item = (&'r [u8], RecordRef<'r>)>) {
         let mut keys_left = self.request.keys_max - self.fitting;
         let mut bytes = self.bytes;
         for (key, record) in records.filter(|(_, record)| record.is_visible(self.now_ms)) {
-            self.entries.push((key.clone(), record.clone()));
+            self.entries.push((Key::of_held(key), record.to_record()));
             if keys_left == 0 || bytes >= self.request.bytes_target {
                 return;
             }

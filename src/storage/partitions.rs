@@ -8,7 +8,7 @@ use super::{page::page, Records, RecordsStats};
 use crate::{
     limits::PARTITIONS,
     sync::{RwLock, RwLockReadGuard, RwLockWriteGuard},
-    types::{KeyRange, Page, PageRequest, PartitionId, Record},
+    types::{KeyRange, Page, PageRequest, PartitionId, Record, RecordRef},
 };
 
 /// The partition of a key: the upper half of its XXH3 hash modulo the number of partitions. Part of the protocol, because sequences count
@@ -58,7 +58,7 @@ impl<S> Partitions<S> {
 
     /// A copy of the record of a key, tombstones and expired ones included.
     pub fn get(&self, key: &[u8]) -> Option<Record> {
-        self.read(partition_of(key)).records.get(key).cloned()
+        self.read(partition_of(key)).records.get(key).map(RecordRef::to_record)
     }
 
     /// What all partitions hold together.

@@ -1,41 +1,45 @@
-//! One partition's records: a hash table for reads and writes of one key, the keys in order for ranges, counts, a digest
-//! that grows with them, and what is to be looked at again: tombstones by age, values by their end.
+//! One partition's records: slots that are found by the hash of their key and kept in key order, counts, a digest that
+//! grows with them, and what is to be looked at again: tombstones by age, values by their end.
 
 mod hash;
 mod index;
+mod order;
+mod packed;
+mod run;
+mod slots;
+mod table;
+#[cfg(test)]
+mod tests;
 
-use std::{collections::BTreeSet, ops::Bound};
+use std::ops::Bound;
 
 use hash::{record_hash, write_hash};
-use hashbrown::{hash_table, HashTable};
 use index::Index;
+use order::Order;
+use slots::{SlotId, Slots};
+use table::Table;
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::types::{Key, Record, Timestamp};
+use crate::types::{Key, Record, RecordRef, Timestamp};
 
 /// Where a range of keys begins and ends.
 pub type KeyBounds<'a> = (Bound<&'a [u8]>, Bound<&'a [u8]>);
 
 /// Records, by key and in key order. Deletes are records too (tombstones).
 ///
-/// A key is found in half the time that a search in an ordered map takes, because it touches half as much memory; the
-/// price is a second copy of each key (`docs/decisions/0002-store-layout.md`). The table's own order, which depends on
-/// its size, is never seen.
+/// Each record lies in a slot with its key. A table finds slots by the hash of the key, in half the time that a search in
+/// an ordered map takes, because it touches half as much memory; an order of slots serves ranges. Both know slots
+/// by their numbers, four bytes each (`docs/decisions/0002-store-layout.md`, `0011-records-in-slots.md`). Neither the
+/// numbers nor the table's order are ever seen.
 #[derive(Debug, Default)]
 pub struct Records {
-    table: HashTable<Slot>,
-    /// The keys of the table.
-    order: BTreeSet<Key>,
+    slots: Slots,
+    table: Table,
+    order: Order,
     stats: RecordsStats,
     /// The sum of the [`write_hash`] of each record that has a value.
     write_digest: u64,
     index: Index,
-}
-
-#[derive(Debug)]
-struct Slot {
-    key: Key,
-    record: Record,
 }
 
 /// What a set of records holds.
@@ -52,11 +56,11 @@ pub struct RecordsStats {
 }
 
 impl RecordsStats {
-    fn add(&mut self, key: &Key, record: &Record) {
+    fn add(&mut self, key: &[u8], record: RecordRef<'_>) {
         *self += RecordsStats::of(key, record);
     }
 
-    fn remove(&mut self, key: &Key, record: &Record) {
+    fn remove(&mut self, key: &[u8], record: RecordRef<'_>) {
         let gone = RecordsStats::of(key, record);
         self.keys -= gone.keys;
         self.tombstones -= gone.tombstones;
@@ -65,7 +69,7 @@ impl RecordsStats {
     }
 
     /// What one record amounts to.
-    fn of(key: &Key, record: &Record) -> RecordsStats {
+    fn of(key: &[u8], record: RecordRef<'_>) -> RecordsStats {
         let has_value = record.value.is_some();
         RecordsStats {
             keys: u64::from(has_value),
@@ -103,8 +107,12 @@ impl Records {
     }
 
     /// The record of a key, tombstones and expired ones included.
-    pub fn get(&self, key: &[u8]) -> Option<&Record> {
-        self.table.find(xxh3_64(key), |slot| slot.key.as_slice() == key).map(|slot| &slot.record)
+    pub fn get(&self, key: &[u8]) -> Option<RecordRef<'_>> {
+        self.find(xxh3_64(key), key).map(|id| self.slots.record(id))
+    }
+
+    fn find(&self, hash: u64, key: &[u8]) -> Option<SlotId> {
+        self.table.find(hash, |id| self.slots.key(id) == key)
     }
 
     /// Keeps the later of the record that is there and this one ([`Record::supersedes`]).
@@ -114,51 +122,78 @@ impl Records {
 
     /// Merges the record that `next` makes of the one that is there, with one search for both. `None` from `next`
     /// leaves everything as it is and comes back as `None`.
-    pub fn merge_with(&mut self, key: Key, next: impl FnOnce(Option<&Record>) -> Option<Record>) -> Option<Merged> {
+    pub fn merge_with(
+        &mut self,
+        key: Key,
+        next: impl FnOnce(Option<RecordRef<'_>>) -> Option<Record>,
+    ) -> Option<Merged> {
         let hash = xxh3_64(&key);
-        match self.table.entry(hash, |slot| slot.key == key, |slot| xxh3_64(&slot.key)) {
-            hash_table::Entry::Vacant(entry) => {
-                let record = next(None)?;
-                self.stats.add(&key, &record);
-                self.write_digest = self.write_digest.wrapping_add(write_hash(hash, &record));
-                self.index.add(&key, &record);
-                self.order.insert(key.clone());
-                entry.insert(Slot { key, record });
-                Some(Merged::Inserted)
-            }
-            hash_table::Entry::Occupied(entry) => {
-                let slot = entry.into_mut();
-                let record = next(Some(&slot.record))?;
-                if !record.supersedes(&slot.record) {
-                    return Some(Merged::Kept);
-                }
-                self.stats.remove(&slot.key, &slot.record);
-                self.stats.add(&slot.key, &record);
-                let change = write_hash(hash, &record).wrapping_sub(write_hash(hash, &slot.record));
-                self.write_digest = self.write_digest.wrapping_add(change);
-                self.index.remove(&slot.key, &slot.record);
-                self.index.add(&slot.key, &record);
-                Some(Merged::Replaced(std::mem::replace(&mut slot.record, record)))
+        let Some(id) = self.find(hash, &key) else {
+            let record = next(None)?;
+            let id = self.add(hash, &key, record);
+            self.order.insert(&key, id, &self.slots);
+            return Some(Merged::Inserted);
+        };
+        let held = self.slots.record(id);
+        let record = next(Some(held))?;
+        if !record.view().supersedes(held) {
+            return Some(Merged::Kept);
+        }
+        self.stats.remove(&key, held);
+        self.stats.add(&key, record.view());
+        let change = write_hash(hash, record.view()).wrapping_sub(write_hash(hash, held));
+        self.write_digest = self.write_digest.wrapping_add(change);
+        self.index.remove(&key, held);
+        self.index.add(&key, record.view());
+        Some(Merged::Replaced(self.slots.replace(id, record)))
+    }
+
+    /// Merges many records, and quickly those whose keys come in order and after all that are held: such a record is put
+    /// behind the others without a search.
+    pub fn load_sorted(&mut self, records: impl IntoIterator<Item = (Key, Record)>) {
+        for (key, record) in records {
+            let last = self.order.last();
+            if last.is_none_or(|last| self.slots.key(last) < key.as_slice()) {
+                let id = self.add(xxh3_64(&key), &key, record);
+                self.order.push(&key, id);
+            } else {
+                self.merge(key, record);
             }
         }
+    }
+
+    /// Adds a record of a new key everywhere but to the order.
+    fn add(&mut self, hash: u64, key: &Key, record: Record) -> SlotId {
+        self.stats.add(key, record.view());
+        self.write_digest = self.write_digest.wrapping_add(write_hash(hash, record.view()));
+        self.index.add(key, record.view());
+        let id = self.slots.push(key, record);
+        self.table.insert(hash, id, |id| xxh3_64(self.slots.key(id)));
+        id
     }
 
     /// Forgets a key with its record. Only for what nobody can need any more: a merge cannot tell it from a key that was
     /// never written.
     pub fn forget(&mut self, key: &[u8]) -> Option<Record> {
         let hash = xxh3_64(key);
-        let Ok(entry) = self.table.find_entry(hash, |slot| slot.key.as_slice() == key) else { return None };
-        let (Slot { key, record }, _) = entry.remove();
-        self.order.remove(&key);
-        self.stats.remove(&key, &record);
-        self.write_digest = self.write_digest.wrapping_sub(write_hash(hash, &record));
-        self.index.remove(&key, &record);
+        let id = self.find(hash, key)?;
+        self.table.remove(hash, id, |id| xxh3_64(self.slots.key(id)));
+        self.order.remove(key, &self.slots);
+        if let Some(last) = self.slots.last().filter(|last| *last != id) {
+            self.table.renumber(xxh3_64(self.slots.key(last)), last, id);
+            self.order.renumber(last, id, &self.slots);
+        }
+        let record = self.slots.swap_remove(id);
+        self.stats.remove(key, record.view());
+        self.write_digest = self.write_digest.wrapping_sub(write_hash(hash, record.view()));
+        self.index.remove(&Key::of_held(key), record.view());
         Some(record)
     }
 
     /// The tombstones that are stamped up to `stamp`, from the oldest on.
-    pub fn tombstones_until(&self, stamp: Timestamp) -> impl Iterator<Item = (&Key, &Record)> {
-        self.index.tombstones().take_while(move |(timestamp, _)| *timestamp <= stamp).map(|(_, key)| self.entry(key))
+    pub fn tombstones_until(&self, stamp: Timestamp) -> impl Iterator<Item = (&Key, RecordRef<'_>)> {
+        let old = self.index.tombstones().take_while(move |(timestamp, _)| *timestamp <= stamp);
+        old.map(|(_, key)| (key, self.get(key).expect("every tombstone in the index is held")))
     }
 
     /// When the oldest tombstone was written.
@@ -179,19 +214,14 @@ impl Records {
     /// The records between two keys, in order, from both ends.
     ///
     /// # Panics
-    /// When the lower bound lies after the upper one, or both exclude the same key.
-    pub fn range(&self, bounds: KeyBounds<'_>) -> impl DoubleEndedIterator<Item = (&Key, &Record)> {
-        self.order.range::<[u8], _>(bounds).map(|key| self.entry(key))
+    /// When the lower bound lies after the upper one.
+    pub fn range(&self, bounds: KeyBounds<'_>) -> impl DoubleEndedIterator<Item = (&[u8], RecordRef<'_>)> {
+        self.order.range(bounds, &self.slots).map(|id| (self.slots.key(id), self.slots.record(id)))
     }
 
     /// The records after a key (`None`: all), in order.
-    pub fn after<'a>(&'a self, key: Option<&[u8]>) -> impl Iterator<Item = (&'a Key, &'a Record)> {
-        let lower = key.map_or(Bound::Unbounded, Bound::Excluded);
-        self.order.range::<[u8], _>((lower, Bound::Unbounded)).map(|key| self.entry(key))
-    }
-
-    fn entry<'a>(&'a self, key: &'a Key) -> (&'a Key, &'a Record) {
-        (key, self.get(key).expect("every key in the order has a record"))
+    pub fn after(&self, key: Option<&[u8]>) -> impl Iterator<Item = (&[u8], RecordRef<'_>)> {
+        self.range((key.map_or(Bound::Unbounded, Bound::Excluded), Bound::Unbounded))
     }
 
     /// What is held.
@@ -201,20 +231,20 @@ impl Records {
 
     /// How many records there are, tombstones included.
     pub fn len(&self) -> usize {
-        self.table.len()
+        self.slots.len()
     }
 
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.table.is_empty()
+        self.len() == 0
     }
 
     /// The sum of a hash of each record with a value: equal values give equal digests in whatever order they were written,
     /// and different ones differ but with a chance of 2^-64. Tombstones do not count, because nodes drop them at different
     /// times. Reads every record.
     pub fn digest(&self) -> u64 {
-        let values = self.table.iter().filter(|slot| slot.record.value.is_some());
-        values.fold(0, |sum: u64, slot| sum.wrapping_add(record_hash(&slot.key, &slot.record)))
+        let values = self.slots.iter().filter(|(_, record)| record.value.is_some());
+        values.fold(0, |sum: u64, (key, record)| sum.wrapping_add(record_hash(key, record)))
     }
 
     /// As [`Records::digest`], but kept up to date with each write, and blind to the bytes of the values: it tells which

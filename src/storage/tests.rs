@@ -5,7 +5,7 @@ use std::num::NonZeroU64;
 use proptest::prelude::*;
 
 use super::{partition_of, Merged, Partitions, Records, RecordsStats};
-use crate::types::{Dot, Key, KeyRange, NodeId, Page, PageRequest, Record, Sequence, Timestamp, Value};
+use crate::types::{Dot, Key, KeyRange, NodeId, Page, PageRequest, Record, RecordRef, Sequence, Timestamp, Value};
 
 const NOW_MS: u64 = 1000;
 
@@ -38,7 +38,7 @@ fn merged(writes: &[(Key, Record)]) -> Records {
 }
 
 fn contents(records: &Records) -> Vec<(Key, Record)> {
-    records.after(None).map(|(key, record)| (key.clone(), record.clone())).collect()
+    records.after(None).map(|(key, record)| (Key::of_held(key), record.to_record())).collect()
 }
 
 /// The records with a value, all that digests speak of.
@@ -53,7 +53,7 @@ fn tombstones(records: &Records, until: u64) -> Vec<(Timestamp, Key)> {
 fn recount(records: &Records) -> RecordsStats {
     let mut stats = RecordsStats::default();
     for (key, record) in records.after(None) {
-        match &record.value {
+        match record.value {
             Some(value) => {
                 stats.keys += 1;
                 stats.bytes += (key.len() + value.len()) as u64;
@@ -86,7 +86,7 @@ fn requests() -> impl Strategy<Value = PageRequest> {
 fn spread(records: &Records) -> Partitions<()> {
     let partitions = Partitions::new(|_| ());
     for (key, record) in records.after(None) {
-        partitions.write(partition_of(key)).records.merge(key.clone(), record.clone());
+        partitions.write(partition_of(key)).records.merge(Key::of_held(key), record.to_record());
     }
     partitions
 }
@@ -135,9 +135,9 @@ proptest! {
         let (mut plain, mut other) = (merged(&writes), merged(&writes));
         prop_assert_eq!(other.merge_with(key.clone(), |_| None), None);
         prop_assert_eq!(contents(&other), contents(&plain));
-        let before = plain.get(&key).cloned();
+        let before = plain.get(&key).map(RecordRef::to_record);
         let result = other.merge_with(key.clone(), |found| {
-            assert_eq!(found, before.as_ref());
+            assert_eq!(found, before.as_ref().map(Record::view));
             Some(record.clone())
         });
         prop_assert_eq!(result, Some(plain.merge(key, record)));
@@ -168,7 +168,7 @@ proptest! {
     fn what_is_forgotten_leaves_no_trace(writes in writes(), forgotten in 0u8..4) {
         let forgotten = Key::new(&[forgotten]).unwrap();
         let mut records = merged(&writes);
-        let before = records.get(&forgotten).cloned();
+        let before = records.get(&forgotten).map(RecordRef::to_record);
         prop_assert_eq!(records.forget(&forgotten), before);
         let others: Vec<_> = writes.into_iter().filter(|(key, _)| *key != forgotten).collect();
         let without = merged(&others);
@@ -248,7 +248,7 @@ fn a_page_is_right_when_all_keys_lie_in_one_partition() {
     for wanted in [0, 5] {
         let mut records = Records::new();
         for (key, record) in many(1).after(None).filter(|(key, _)| partition_of(key).0 == wanted) {
-            records.merge(key.clone(), record.clone());
+            records.merge(Key::of_held(key), record.to_record());
         }
         let range = KeyRange::default();
         let request = PageRequest { range, reverse: false, keys_max: 100, bytes_target: usize::MAX };

@@ -86,7 +86,7 @@ impl LostWrite {
 impl From<&Conflict> for LostWrite {
     fn from(conflict: &Conflict) -> LostWrite {
         let key = conflict.key.to_bytes();
-        let entry = |record: &Record| record.value.is_some().then(|| Entry::new(key.clone(), record, false));
+        let entry = |record: &Record| record.value.is_some().then(|| Entry::new(key.clone(), record.view(), false));
         LostWrite {
             lost: entry(&conflict.lost),
             won: entry(&conflict.won),

@@ -34,6 +34,14 @@ impl Key {
         Ok(Key(Repr::Inline { length: bytes.len() as u8, bytes: inline }))
     }
 
+    /// A copy of bytes that have been a key before.
+    ///
+    /// # Panics
+    /// When they have not, because they are out of bounds.
+    pub fn of_held(bytes: &[u8]) -> Key {
+        Key::new(bytes).expect("what has been a key is within the bounds")
+    }
+
     /// The bytes.
     pub fn as_slice(&self) -> &[u8] {
         match &self.0 {

@@ -41,7 +41,7 @@ pub use message::{
 pub use metrics::metrics;
 pub use operation::{Answer, Entry, EntryPage, Operation};
 pub use range::{KeyRange, OwnedBounds, Page, PageRequest};
-pub use record::Record;
+pub use record::{Record, RecordRef};
 pub use status::{
     Health, MemberState, MemberStatus, NodeStatus, PartitionDigest, PeerState, PeerStatus, ReplicationLag,
 };

@@ -4,7 +4,7 @@ use std::num::NonZeroU64;
 
 use bytes::Bytes;
 
-use super::{Command, Key, KeyRange, PageRequest, Record, Timestamp, Written};
+use super::{Command, Key, KeyRange, PageRequest, RecordRef, Timestamp, Written};
 
 /// One call, checked against the limits.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -99,8 +99,8 @@ pub struct Entry {
 
 impl Entry {
     /// The entry that a visible record gives.
-    pub fn new(key: Bytes, record: &Record, metadata_only: bool) -> Entry {
-        let value = record.value.as_ref().filter(|_| !metadata_only);
+    pub fn new(key: Bytes, record: RecordRef<'_>, metadata_only: bool) -> Entry {
+        let value = record.value.filter(|_| !metadata_only);
         Entry {
             key,
             value: value.map(|value| value.to_bytes()).unwrap_or_default(),

@@ -25,16 +25,81 @@ pub struct Record {
     pub expires_ms: Option<NonZeroU64>,
 }
 
+/// A [`Record`] that is read where it lies: the store keeps records in fewer bytes than these fields take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RecordRef<'a> {
+    /// See [`Record::value`].
+    pub value: Option<&'a Value>,
+    /// See [`Record::flags`].
+    pub flags: u32,
+    /// See [`Record::timestamp`].
+    pub timestamp: Timestamp,
+    /// See [`Record::dot`].
+    pub dot: Dot,
+    /// See [`Record::expires_ms`].
+    pub expires_ms: Option<NonZeroU64>,
+}
+
 impl Record {
+    /// The same, to be read in place.
+    pub fn view(&self) -> RecordRef<'_> {
+        let Record { value, flags, timestamp, dot, expires_ms } = self;
+        let (flags, timestamp, dot, expires_ms) = (*flags, *timestamp, *dot, *expires_ms);
+        RecordRef { value: value.as_ref(), flags, timestamp, dot, expires_ms }
+    }
+
+    /// See [`RecordRef::rank`].
+    pub fn rank(&self) -> (Timestamp, NodeId) {
+        self.view().rank()
+    }
+
+    /// See [`RecordRef::supersedes`].
+    pub fn supersedes(&self, other: &Record) -> bool {
+        self.view().supersedes(other.view())
+    }
+
+    /// See [`RecordRef::is_visible`].
+    pub fn is_visible(&self, now_ms: u64) -> bool {
+        self.view().is_visible(now_ms)
+    }
+
+    /// See [`RecordRef::is_sweep`].
+    pub fn is_sweep(&self) -> bool {
+        self.view().is_sweep()
+    }
+
+    /// See [`RecordRef::is_expired`].
+    pub fn is_expired(&self, now_ms: u64) -> bool {
+        self.view().is_expired(now_ms)
+    }
+
+    /// See [`RecordRef::seen_in`].
+    pub fn seen_in(&self, partition: PartitionId) -> Seen {
+        self.view().seen_in(partition)
+    }
+
+    /// See [`RecordRef::value_bytes`].
+    pub fn value_bytes(&self) -> usize {
+        self.view().value_bytes()
+    }
+}
+
+impl RecordRef<'_> {
+    /// A record of its own, which shares the value.
+    pub fn to_record(self) -> Record {
+        let RecordRef { value, flags, timestamp, dot, expires_ms } = self;
+        Record { value: value.cloned(), flags, timestamp, dot, expires_ms }
+    }
+
     /// What decides a merge.
     pub fn rank(&self) -> (Timestamp, NodeId) {
         (self.timestamp, self.dot.node)
     }
 
     /// Whether this version replaces `other` in a merge.
-    pub fn supersedes(&self, other: &Record) -> bool {
+    pub fn supersedes(&self, other: RecordRef<'_>) -> bool {
         if faults::is_mutant("merge_by_arrival") {
-            return self != other;
+            return *self != other;
         }
         self.rank() > other.rank()
     }

@@ -9,7 +9,7 @@ use std::{
 use kvstore::{
     node::Running,
     storage::partition_of,
-    types::{NodeId, ReadLevel, Record, Timestamp, WatchPage},
+    types::{NodeId, ReadLevel, Record, RecordRef, Timestamp, WatchPage},
 };
 use xxhash_rust::xxh3::Xxh3;
 
@@ -173,7 +173,8 @@ impl History {
 
 /// What a node holds for a key, visible or not.
 pub fn held(node: &Running, key: &str) -> Option<Record> {
-    node.keyspace().records(partition_of(key.as_bytes()), |records| records.get(key.as_bytes()).cloned())
+    node.keyspace()
+        .records(partition_of(key.as_bytes()), |records| records.get(key.as_bytes()).map(RecordRef::to_record))
 }
 
 /// Writes the history and asks every invariant about each step of it.

@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 
 use crate::{
     limits::{FEED_BYTES_MAX, FEED_ENTRIES_MAX},
-    types::{Dot, Key, Record, Timestamp},
+    types::{Dot, Key, RecordRef, Timestamp},
 };
 
 /// How much a feed keeps.
@@ -45,7 +45,7 @@ pub(super) struct End {
 
 impl Changed {
     /// What a record tells of its key.
-    pub(super) fn new(key: Key, record: &Record) -> Changed {
+    pub(super) fn new(key: Key, record: RecordRef<'_>) -> Changed {
         let end = End { version: record.timestamp, is_expiry: record.expires_ms.is_some() };
         Changed { key, dot: record.dot, end: record.value.is_none().then_some(end) }
     }

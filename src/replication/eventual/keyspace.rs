@@ -25,7 +25,7 @@ use crate::{
     sync::{AtomicBool, AtomicU64, Ordering},
     types::{
         Change, Command, CommandKind, Dot, KeyRange, NodeId, Page, PageRequest, PartitionChanges, PartitionDigest,
-        PartitionId, Record, Seen, Sequence, Timestamp, VersionVector, Written,
+        PartitionId, Record, RecordRef, Seen, Sequence, Timestamp, VersionVector, Written,
     },
 };
 
@@ -94,13 +94,13 @@ impl Eventual {
 
     /// The record of a key as a reader sees it: no tombstone, not expired.
     pub fn read(&self, key: &[u8]) -> Option<Record> {
-        self.look(key, Record::clone)
+        self.look(key, |record| record.to_record())
     }
 
     /// As [`Eventual::read`], for readers that make something of the record on the spot: sharing its value would write to
     /// memory that only has to be read. `look` runs under the partition's lock: it must be quick, must not wait, and must
     /// not come back here.
-    pub fn look<R>(&self, key: &[u8], look: impl FnOnce(&Record) -> R) -> Option<R> {
+    pub fn look<R>(&self, key: &[u8], look: impl FnOnce(RecordRef<'_>) -> R) -> Option<R> {
         let guard = self.partitions.read(partition_of(key));
         let record = guard.records.get(key)?;
         // Only a record that can expire is worth a look at the clock.
@@ -132,7 +132,7 @@ impl Eventual {
             let visible = previous.filter(|record| record.is_visible(now_ms));
             existed = visible.is_some();
             next = self.next_record(kind, visible, sequence, now_ms);
-            if let Some(shown) = next.as_ref().or(previous) {
+            if let Some(shown) = next.as_ref().map(Record::view).or(previous) {
                 seen = shown.seen_in(partition);
             }
             next.clone()
@@ -156,7 +156,7 @@ impl Eventual {
     fn next_record(
         &self,
         kind: CommandKind,
-        visible: Option<&Record>,
+        visible: Option<RecordRef<'_>>,
         sequence: Sequence,
         now_ms: u64,
     ) -> Option<Record> {
@@ -164,7 +164,7 @@ impl Eventual {
             (CommandKind::Put { value, flags, ttl_ms }, _) => (Some(value), flags, ttl_ms),
             // Also a delete of a key that is not here leaves a tombstone: the put may be on its way from a peer.
             (CommandKind::Delete, _) => (None, 0, None),
-            (CommandKind::Touch { ttl_ms }, Some(record)) => (record.value.clone(), record.flags, ttl_ms),
+            (CommandKind::Touch { ttl_ms }, Some(record)) => (record.value.cloned(), record.flags, ttl_ms),
             (CommandKind::Touch { .. }, None) => return None,
         };
         let timestamp = self.hlc.tick(now_ms);

@@ -11,7 +11,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use super::{keyspace::Progress, Eventual};
-use crate::types::{Key, PartitionId, Record, StateRecord, VersionVector};
+use crate::types::{Key, PartitionId, Record, RecordRef, StateRecord, VersionVector};
 
 /// How much one piece of a snapshot holds.
 #[derive(Clone, Copy, Debug)]
@@ -98,7 +98,7 @@ impl Pins {
 
     /// Keeps a record that was replaced for the snapshots that have still to read it.
     pub(super) fn keep(&mut self, key: &Key, old: &Record) {
-        for pin in self.pins.values_mut().filter(|pin| pin.wants(old) && pin.cursor.as_ref() < Some(key)) {
+        for pin in self.pins.values_mut().filter(|pin| pin.wants(old.view()) && pin.cursor.as_ref() < Some(key)) {
             pin.replaced.insert(key.clone(), old.clone());
         }
     }
@@ -135,26 +135,27 @@ struct Pin {
 }
 
 impl Pin {
-    fn wants(&self, record: &Record) -> bool {
+    fn wants(&self, record: RecordRef<'_>) -> bool {
         self.vector.covers(record.dot) && !self.known.covers(record.dot)
     }
 
     /// A piece, and the key to go on after; `None`: it is the last.
     fn piece<'a>(
         &self,
-        records: impl Iterator<Item = (&'a Key, &'a Record)>,
+        records: impl Iterator<Item = (&'a [u8], RecordRef<'a>)>,
         bounds: PieceBounds,
     ) -> (Vec<StateRecord>, Option<Key>) {
         let mut piece = Vec::new();
         let mut bytes = 0;
         for (visits, (key, current)) in (1..).zip(records) {
-            let then = if self.vector.covers(current.dot) { Some(current) } else { self.replaced.get(key) };
-            if let Some(record) = then.filter(|record| self.wants(record)) {
+            let then =
+                if self.vector.covers(current.dot) { Some(current) } else { self.replaced.get(key).map(Record::view) };
+            if let Some(record) = then.filter(|record| self.wants(*record)) {
                 bytes += key.len() + record.value_bytes();
-                piece.push(StateRecord { key: key.clone(), record: record.clone() });
+                piece.push(StateRecord { key: Key::of_held(key), record: record.to_record() });
             }
             if piece.len() >= bounds.records_max || visits >= bounds.visits_max || bytes >= bounds.bytes_target {
-                return (piece, Some(key.clone()));
+                return (piece, Some(Key::of_held(key)));
             }
         }
         (piece, None)

@@ -2,10 +2,10 @@
 
 use xxhash_rust::xxh3::Xxh3Default;
 
-use crate::types::{Key, Record};
+use crate::types::RecordRef;
 
 /// A hash of everything a replica must agree on. Lengths come before bytes, so that no two records share an encoding.
-pub(super) fn record_hash(key: &Key, record: &Record) -> u64 {
+pub(super) fn record_hash(key: &[u8], record: RecordRef<'_>) -> u64 {
     let mut hasher = Xxh3Default::new();
     hasher.update(&(key.len() as u64).to_le_bytes());
     hasher.update(key);
@@ -15,7 +15,7 @@ pub(super) fn record_hash(key: &Key, record: &Record) -> u64 {
     hasher.update(&record.expires_ms.map_or(0, |ms| ms.get()).to_le_bytes());
     hasher.update(&record.flags.to_le_bytes());
     hasher.update(&[u8::from(record.value.is_some())]);
-    if let Some(value) = &record.value {
+    if let Some(value) = record.value {
         hasher.update(value);
     }
     hasher.digest()
@@ -23,8 +23,8 @@ pub(super) fn record_hash(key: &Key, record: &Record) -> u64 {
 
 /// A hash of which write a record came from, without the bytes of its value; 0 for a tombstone. The key comes as its hash,
 /// which the table has computed already: this runs in every put, in a few nanoseconds.
-pub(super) fn write_hash(key_hash: u64, record: &Record) -> u64 {
-    let Some(value) = &record.value else { return 0 };
+pub(super) fn write_hash(key_hash: u64, record: RecordRef<'_>) -> u64 {
+    let Some(value) = record.value else { return 0 };
     let shape = u64::from(record.flags) << 32 | value.len() as u64;
     let expires_ms = record.expires_ms.map_or(0, |ms| ms.get());
     // Two multiplications that do not wait for each other; odd constants from the digits of pi keep zeros from the factors.

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, ops::Bound};
 
-use crate::types::{Key, Record, Timestamp};
+use crate::types::{Key, RecordRef, Timestamp};
 
 /// The keys of tombstones by their age, and of values by their end. A record that is neither costs two branches.
 #[derive(Debug, Default)]
@@ -13,7 +13,7 @@ pub(super) struct Index {
 
 impl Index {
     /// A record came in.
-    pub(super) fn add(&mut self, key: &Key, record: &Record) {
+    pub(super) fn add(&mut self, key: &Key, record: RecordRef<'_>) {
         if record.value.is_none() {
             self.tombstones.insert((record.timestamp, key.clone()));
         } else if let Some(expires_ms) = record.expires_ms {
@@ -22,7 +22,7 @@ impl Index {
     }
 
     /// A record that was added is gone.
-    pub(super) fn remove(&mut self, key: &Key, record: &Record) {
+    pub(super) fn remove(&mut self, key: &Key, record: RecordRef<'_>) {
         if record.value.is_none() {
             self.tombstones.remove(&(record.timestamp, key.clone()));
         } else if let Some(expires_ms) = record.expires_ms {

@@ -10,7 +10,8 @@ use crate::{
     faults::is_mutant,
     storage::{Merged, Partition},
     types::{
-        Conflict, ConflictCounts, ConflictQuery, Key, NodeId, PartitionId, Record, SeenStep, Sequence, VersionVector,
+        Conflict, ConflictCounts, ConflictQuery, Key, NodeId, PartitionId, Record, RecordRef, SeenStep, Sequence,
+        VersionVector,
     },
 };
 
@@ -76,7 +77,7 @@ impl Eventual {
         if is_repair || lost.dot.node != self.me || lost.is_sweep() || !is_unseen(lost.dot.sequence, seen) {
             return;
         }
-        let Some(won) = partition.records.get(&key).cloned() else { return };
+        let Some(won) = partition.records.get(&key).map(RecordRef::to_record) else { return };
         conflicts.push(Conflict { key, lost, won, noticed_ms: self.now_ms(), node: self.me });
     }
 

@@ -8,7 +8,7 @@ use crate::{
         Outbox,
     },
     storage::{Merged, Partition},
-    types::{Dot, Key, NodeId, Record, SeenStep, Sequence, Timestamp, VersionVector},
+    types::{Dot, Key, NodeId, Record, RecordRef, SeenStep, Sequence, Timestamp, VersionVector},
 };
 
 /// What the engine changes together with the records of a partition, under the same lock.
@@ -66,7 +66,7 @@ pub(super) fn merge(partition: &mut Partition<Progress>, key: Key, record: Recor
 pub(super) fn merge_with(
     partition: &mut Partition<Progress>,
     key: Key,
-    next: impl FnOnce(Option<&Record>) -> Option<Record>,
+    next: impl FnOnce(Option<RecordRef<'_>>) -> Option<Record>,
 ) -> Option<Merged> {
     let Partition { records, sidecar } = partition;
     if sidecar.pins.is_empty() && !sidecar.feed.is_watched() {

@@ -8,7 +8,7 @@ use crate::{
     limits::SESSION_WAITERS_MAX,
     storage::partition_of,
     sync::Ordering,
-    types::{Dot, PartitionId, Record, Seen, SeenPartitions, Sequence, Timestamp},
+    types::{Dot, PartitionId, Record, RecordRef, Seen, SeenPartitions, Sequence, Timestamp},
 };
 
 impl Eventual {
@@ -16,7 +16,7 @@ impl Eventual {
     /// must not be followed by an older value elsewhere.
     pub fn read_seen(&self, key: &[u8]) -> (Option<Record>, Seen) {
         let partition = partition_of(key);
-        let Some(record) = self.records(partition, |records| records.get(key).cloned()) else {
+        let Some(record) = self.records(partition, |records| records.get(key).map(RecordRef::to_record)) else {
             return (None, Seen::Nothing);
         };
         let seen = record.seen_in(partition);

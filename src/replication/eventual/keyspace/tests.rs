@@ -8,7 +8,7 @@ use super::*;
 use crate::{
     env::SimulatedClock,
     replication::eventual::{OutboxBounds, PieceBounds, Snapshot},
-    types::{Change, Key, StateEnd, StateRecord, Value},
+    types::{Change, Key, RecordRef, StateEnd, StateRecord, Value},
 };
 
 fn keyspace(node: u64) -> Arc<Eventual> {
@@ -243,7 +243,7 @@ fn a_sweep_ends_what_has_expired_and_loses_against_every_other_write() {
     sweeper.sweep(partition, Duration::from_secs(1));
     sweeper.sweep(partition, Duration::from_secs(1));
     assert_eq!((sweeper.expired(), sweeper.stats().keys, sweeper.stats().tombstones), (1, 0, 1));
-    let tombstone = sweeper.records(partition, |records| records.get(b"k").cloned()).unwrap();
+    let tombstone = sweeper.records(partition, |records| records.get(b"k").map(RecordRef::to_record)).unwrap();
     assert!(ended < tombstone.timestamp && tombstone.timestamp < later, "{tombstone:?}");
     assert!(tombstone.expires_ms.is_some());
     other.apply_changes(NodeId(9), own(&sweeper));

@@ -8,7 +8,7 @@ use crate::{
     limits::{SWEEP_KEYS_MAX, TOMBSTONE_VISITS_MAX},
     storage::Merged,
     sync::Ordering,
-    types::{Dot, Key, PartitionId, Record, Sequence, Timestamp, VersionVector},
+    types::{Dot, Key, PartitionId, Record, RecordRef, Sequence, Timestamp, VersionVector},
 };
 
 /// Where a node stands in a partition, read under one lock.
@@ -82,7 +82,7 @@ impl Eventual {
             let dot = Dot { node: self.me, sequence: guard.sidecar.outbox.last().next() };
             let mut swept = None;
             let merged = merge_with(&mut guard, key.clone(), |ended| {
-                let Record { timestamp, expires_ms, .. } = *ended?;
+                let RecordRef { timestamp, expires_ms, .. } = ended?;
                 // The stamp behind an odd one would be even, and that is somebody's.
                 let timestamp = Timestamp(timestamp.0 | 1);
                 swept = Some(Record { value: None, flags: 0, timestamp, dot, expires_ms });
@@ -140,17 +140,18 @@ impl Eventual {
     ) -> (usize, Option<Key>) {
         let now_ms = self.now_ms();
         let mut guard = self.partitions.write(partition);
-        let is_wanted =
-            |record: &Record| record.is_visible(now_ms) && record.timestamp <= floor && !theirs.covers(record.dot);
+        let is_wanted = |record: RecordRef<'_>| {
+            record.is_visible(now_ms) && record.timestamp <= floor && !theirs.covers(record.dot)
+        };
         let visited = guard.records.after(after.map(|key| key.as_slice())).take(visits_max);
-        let visited: Vec<(Key, bool)> = visited.map(|(key, record)| (key.clone(), is_wanted(record))).collect();
+        let visited: Vec<(Key, bool)> = visited.map(|(key, record)| (Key::of_held(key), is_wanted(record))).collect();
         let mut count = 0;
         for (key, _) in visited.iter().filter(|(_, is_wanted)| *is_wanted) {
             let dot = Dot { node: self.me, sequence: guard.sidecar.outbox.last().next() };
             let timestamp = self.hlc.tick(now_ms);
             let mut made = None;
             let merged = merge_with(&mut guard, key.clone(), |held| {
-                made = held.map(|held| Record { timestamp, dot, ..held.clone() });
+                made = held.map(|held| Record { timestamp, dot, ..held.to_record() });
                 made.clone()
             });
             let (Some(Merged::Replaced(_)), Some(record)) = (merged, made) else { continue };

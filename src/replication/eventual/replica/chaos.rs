@@ -4,7 +4,7 @@ use super::*;
 use super::{conflicts::check_journals, simulation::Simulation};
 use crate::{
     storage::partition_of,
-    types::{Key, MemberState, MemberStatus, Record},
+    types::{Key, MemberState, MemberStatus, Record, RecordRef},
 };
 
 const PORTS: [u16; 4] = [1, 2, 3, 4];
@@ -37,7 +37,7 @@ fn check_vectors(simulation: &Simulation) {
     let were_apart = simulation.nodes.values().any(|node| node.replica.reissues.begun > 0) || simulation.were_apart;
     for node in simulation.nodes.values().filter(|_| !were_apart) {
         for (key, record) in best_claimed(simulation, &node.keyspace) {
-            let held = node.keyspace.records(partition_of(key), |records| records.get(key).cloned());
+            let held = node.keyspace.records(partition_of(key), |records| records.get(key).map(RecordRef::to_record));
             let is_over = record.value.is_none() || record.is_expired(simulation.highest_wall_ms());
             match held {
                 // A sweep's tombstone, stamped in the past, may come after what replaced the value it ended was dropped.
@@ -49,7 +49,7 @@ fn check_vectors(simulation: &Simulation) {
         let settled = node.keyspace.partition_ids().filter(|&id| !node.replica.pulls.is_merging(id));
         for partition in settled {
             let vector = node.keyspace.vector(partition);
-            let is_covered = |record: &Record| vector.covers(record.dot);
+            let is_covered = |record: RecordRef<'_>| vector.covers(record.dot);
             assert!(node.keyspace.records(partition, |records| records.after(None).all(|(_, r)| is_covered(r))));
         }
         assert_eq!(node.replica.counters.divergences, 0, "equal vectors, different contents");
@@ -83,7 +83,9 @@ fn check_outcome(simulation: &Simulation) {
     for (&(partition, origin, sequence), (key, _)) in &simulation.written {
         let is_claimed = first.keyspace.vector(partition).sequence(origin).0 >= sequence;
         assert!(is_claimed || !survivors.contains(&origin), "an acknowledged write is lost: {key:?}");
-        let Some(held) = first.keyspace.records(partition, |records| records.get(key).cloned()) else { continue };
+        let Some(held) = first.keyspace.records(partition, |records| records.get(key).map(RecordRef::to_record)) else {
+            continue;
+        };
         match simulation.written.get(&(partition, held.dot.node, held.dot.sequence.0)) {
             Some((_, written)) => assert_eq!(*written, held, "a value that nobody wrote"),
             None => assert!(simulation.is_upkeep(key, held.value.as_ref(), held.expires_ms.is_some())),

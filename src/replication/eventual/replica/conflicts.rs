@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::simulation::{Node, Simulation};
-use crate::types::{ConflictQuery, Dot, Key, PartitionId, Record, Sequence};
+use crate::types::{ConflictQuery, Dot, Key, PartitionId, Record, RecordRef, Sequence};
 
 /// How sure the oracle was, by write: what a test proves depends on it.
 #[derive(Debug, Default)]
@@ -77,7 +77,7 @@ fn may_be_swept(simulation: &Simulation, partition: PartitionId, key: &Key) -> b
 /// Whether any node holds the key as a write that no client made: one that met the cluster late wrote it again.
 fn was_reissued(simulation: &Simulation, partition: PartitionId, key: &Key) -> bool {
     simulation.nodes.values().any(|node| {
-        let held = node.keyspace.records(partition, |records| records.get(key).cloned());
+        let held = node.keyspace.records(partition, |records| records.get(key).map(RecordRef::to_record));
         held.is_some_and(|held| !simulation.written.contains_key(&(partition, held.dot.node, held.dot.sequence.0)))
     })
 }

@@ -12,7 +12,7 @@ use crate::{
     env::{Clock, SimulatedClock},
     replication::eventual::OutboxBounds,
     storage::partition_of,
-    types::{Command, CommandKind, Dot, Key, PartitionId, Record, Value, VersionVector},
+    types::{Command, CommandKind, Dot, Key, PartitionId, Record, RecordRef, Value, VersionVector},
 };
 
 /// How often a node's timers run. Rarer than in the world, to save time.
@@ -195,7 +195,7 @@ impl Simulation {
         let partition = partition_of(&key);
         let applied = node.keyspace.vector(partition);
         node.keyspace.write(Command { key: key.clone(), kind }).unwrap();
-        let record = node.keyspace.records(partition, |records| records.get(&key).cloned()).unwrap();
+        let record = node.keyspace.records(partition, |records| records.get(&key).map(RecordRef::to_record)).unwrap();
         let Dot { node: origin, sequence } = record.dot;
         self.written.insert((partition, origin, sequence.0), (key, record));
         self.applied.insert((partition, origin, sequence.0), applied);

@@ -3,7 +3,7 @@
 use super::simulation::Simulation;
 use crate::{
     storage::partition_of,
-    types::{Key, PeerStatus, Record},
+    types::{Key, PeerStatus, Record, RecordRef},
 };
 
 const PORTS: [u16; 3] = [1, 2, 3];
@@ -19,7 +19,7 @@ fn cluster(seed: u64) -> Simulation {
 
 fn held(simulation: &Simulation, port: u16, key: &str) -> Option<Record> {
     let partition = partition_of(key.as_bytes());
-    simulation.nodes[&port].keyspace.records(partition, |records| records.get(key.as_bytes()).cloned())
+    simulation.nodes[&port].keyspace.records(partition, |records| records.get(key.as_bytes()).map(RecordRef::to_record))
 }
 
 fn shown(simulation: &Simulation, port: u16, key: &str) -> Option<String> {

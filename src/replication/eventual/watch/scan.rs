@@ -53,7 +53,7 @@ impl Scan {
             Stage::Collecting { snapshot, found } => {
                 let piece = snapshot.next_piece(bounds.piece).into_iter();
                 let wanted = piece.filter(|state| filter.wants(&state.key));
-                found.extend(wanted.map(|state| Changed::new(state.key, &state.record)));
+                found.extend(wanted.map(|state| Changed::new(state.key, state.record.view())));
                 if snapshot.is_read() {
                     let mut found = std::mem::take(found);
                     found.sort_unstable_by_key(|changed| changed.dot);

@@ -206,7 +206,7 @@ fn contents(keyspace: &Eventual, filter: &WatchFilter) -> Contents {
     for partition in keyspace.partition_ids() {
         keyspace.records(partition, |records| {
             for (key, record) in records.after(None).filter(|(key, _)| filter.wants(key)) {
-                let value = record.value.as_ref().map(|value| value.to_vec());
+                let value = record.value.map(|value| value.to_vec());
                 contents.insert(key.to_vec(), (record.rank(), value));
             }
         });
