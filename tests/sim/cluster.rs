@@ -10,7 +10,7 @@ use std::{
 
 use kvstore::{
     config::NodeConfig,
-    env::{Env, SeededRng},
+    env::{Env, SeededRng, SimDisk},
     node::Running,
     types::{Address, NodeId},
 };
@@ -98,10 +98,11 @@ impl Hosts {
         host.running().map(|running| running.keyspace().me())
     }
 
-    /// The doors of a host: its clock, its own randomness, the simulated network.
+    /// The doors of a host: its clock, its own randomness, the simulated network, a disk in memory.
     pub fn env(self: &Arc<Hosts>, clock: Arc<SimClock>, seed: u64, contact: Contact) -> Env {
         let transport = Arc::new(SimTransport { hosts: self.clone(), contact });
-        Env { clock, rng: Arc::new(SeededRng::new(seed)), transport }
+        let disk = Arc::new(SimDisk::new(seed));
+        Env { clock, rng: Arc::new(SeededRng::new(seed)), transport, disk }
     }
 
     /// Puts every host into the simulation. A host whose node comes later waits first.
