@@ -37,7 +37,8 @@ test-sim: ## whole clusters on a simulated network, a few seeds
 sim: ## whole clusters on a simulated network, SEEDS of them; ends in a table
 	cargo sim --seeds $(SEEDS)
 
-sim-mutants: ## known mistakes, each of which the simulation has to catch
+sim-mutants: ## known mistakes, each of which the tests of the log and the simulation have to catch
+	cargo test --features faults --lib the_known_mistakes_are_caught
 	cargo sim --mutants
 
 test-python: $(VENV)/.maturin ## one wheel, the pytest suite on each Python
@@ -80,8 +81,9 @@ bench-paired: ## in-process get and put against another build: BASE=path/to/kvst
 	target/venvs/paired-new/bin/pip install --quiet --disable-pip-version-check $(WHEEL_DIR)/release/*.whl
 	target/venvs/paired-new/bin/python bench/paired.py target/venvs/paired-base/bin/python target/venvs/paired-new/bin/python
 
-bench-store: ## the store alone, and the layouts it was chosen from
+bench-store: ## the store alone, its log on disk, and the layouts it was chosen from
 	cargo bench --bench store
+	cargo bench --bench log
 	cargo bench --bench layouts
 
 wheel: $(VENV)/.maturin ## the wheel for this platform, in target/wheels/release
