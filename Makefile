@@ -12,7 +12,7 @@ SEEDS ?= 500
 SMOKE_SEEDS ?= 24
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-rust test-python test-concurrency test-sim sim sim-mutants churn chaos verify fix bench bench-paired bench-store bench-memory wheel clean
+.PHONY: help demo test test-rust test-python test-concurrency test-sim sim sim-mutants churn chaos kills verify fix bench bench-paired bench-store bench-memory wheel clean
 
 help:            ## list the targets
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 20
@@ -37,7 +37,8 @@ test-sim: ## whole clusters on a simulated network, a few seeds
 sim: ## whole clusters on a simulated network, SEEDS of them; ends in a table
 	cargo sim --seeds $(SEEDS)
 
-sim-mutants: ## known mistakes, each of which the simulation has to catch
+sim-mutants: ## known mistakes, each of which the tests of the log and the simulation have to catch
+	cargo test --features faults --lib the_known_mistakes_are_caught
 	cargo sim --mutants
 
 test-python: $(VENV)/.maturin ## one wheel, the pytest suite on each Python
@@ -50,6 +51,9 @@ churn: ## ten minutes of puts and deletes while nodes are killed and restarted
 
 chaos: ## ten minutes of kills, pauses and network cuts; as root, with namespaces, it cuts for real
 	KVSTORE_CHAOS_SECONDS=600 $(MAKE) test-python PYTHONS=3.11 PYTEST_ARGS='-k chaos -s --timeout 900'
+
+kills: ## 200 kills and 200 power cuts of a durable node; as root, for the power cuts
+	KVSTORE_KILL_CYCLES=200 KVSTORE_POWER_CUTS=200 $(MAKE) test-python PYTHONS=3.11 PYTEST_ARGS='-k "by_kills or with_the_power" -s --timeout 7200'
 
 verify: $(VENV)/.lint ## everything that can be checked without running it; writes nothing to the tree
 	cargo fmt --check
@@ -81,9 +85,11 @@ bench-paired: ## in-process get and put against another build: BASE=path/to/kvst
 	target/venvs/paired-new/bin/pip install --quiet --disable-pip-version-check $(WHEEL_DIR)/release/*.whl
 	target/venvs/paired-new/bin/python bench/paired.py target/venvs/paired-base/bin/python target/venvs/paired-new/bin/python
 
-bench-store: ## the store alone, its records, and the layouts it was chosen from
+bench-store: ## the store alone, its records, its log and snapshots on disk, and the layouts it was chosen from
 	cargo bench --bench store
 	cargo bench --bench records
+	cargo bench --bench log
+	cargo bench --bench snapshot
 	cargo bench --bench layouts
 
 bench-memory: ## memory an entry beside a redis-server of this machine

@@ -131,6 +131,12 @@ error_codes! {
     ConnectionLost => "CONNECTION_LOST", Unavailable;
     /// A bound on work in flight was reached.
     Overloaded => "OVERLOADED", Unavailable;
+    /// There is no space on the disk for another write; writes go on once there is.
+    DiskFull => "DISK_FULL", Unavailable;
+    /// The disk failed; this node takes no more writes until it is started again.
+    DiskFailed => "DISK_FAILED", Unavailable;
+    /// Another process, or another node of this one, uses the directory.
+    DirectoryInUse => "DIRECTORY_IN_USE", Unavailable;
     /// The clocks of two nodes are too far apart.
     ClockSkew => "CLOCK_SKEW", Unavailable;
     /// Acknowledged writes that this session has made or seen went with a node; told once, the session goes on without them.

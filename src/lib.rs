@@ -10,7 +10,7 @@
 //! L3  replication       eventual: a pure core, handle(now, event) -> actions, under a thin tokio driver
 //! L2  storage           records in memory, one RwLock a partition
 //!     cluster           who belongs to the cluster, and who of them is alive (SWIM)
-//! L1  env, wire         the doors to the world (clock, randomness, network) | generated protobuf and conversions
+//! L1  env, wire         the doors to the world (clock, randomness, network, disk) | generated protobuf and conversions
 //! L0  types, error, limits, config, sync, faults    data, order, bounds, locks: no I/O, no async
 //! ```
 //!

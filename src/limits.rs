@@ -2,6 +2,7 @@
 //! call fails with an error that names it, and nothing is changed.
 
 mod client;
+mod log;
 mod members;
 mod records;
 mod watch;
@@ -12,6 +13,7 @@ pub use watch::*;
 
 use crate::error::{Error, ErrorCode, Result};
 pub use client::*;
+pub use log::*;
 pub use members::*;
 pub use records::*;
 

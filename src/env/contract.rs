@@ -1,6 +1,8 @@
 //! What every implementation of a door promises: one suite a trait, run over the real and the simulated one, so that the
 //! simulation cannot drift from the world.
 
+mod disk;
+
 use std::{io, sync::Arc, time::Duration};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};

@@ -1,19 +1,22 @@
-//! The doors to the world (L1): time, randomness, network. Everything else in this crate gets them passed in, so that a
+//! The doors to the world (L1): time, randomness, network, disk. Everything else in this crate gets them passed in, so that a
 //! whole cluster runs in a simulation; clippy bans the direct calls (`clippy.toml`).
 //!
-//! Each door is a trait with a real and a simulated implementation, and one contract suite that runs over both. The
-//! disk gets its door together with its first user.
+//! Each door is a trait with a real and a simulated implementation, and one contract suite that runs over both.
 
 mod clock;
+mod disk;
 mod rng;
 mod transport;
 
 #[cfg(test)]
 mod contract;
+#[cfg(test)]
+pub(crate) mod temp;
 
 use std::sync::Arc;
 
 pub use clock::{Clock, SimulatedClock, SystemClock};
+pub use disk::{Disk, DiskFile, DiskLock, DiskWorker, OpenMode, RealDisk, SimDisk, SimFault};
 pub use rng::{Rng, SeededRng, SystemRng};
 pub use transport::{BoxFuture, Connection, Listener, SimulatedNetwork, TcpTransport, Transport};
 
@@ -26,11 +29,18 @@ pub struct Env {
     pub rng: Arc<dyn Rng>,
     /// The network.
     pub transport: Arc<dyn Transport>,
+    /// The disk.
+    pub disk: Arc<dyn Disk>,
 }
 
 impl Env {
-    /// The real world: the system's clocks and entropy, TCP.
+    /// The real world: the system's clocks and entropy, TCP, files.
     pub fn system() -> Env {
-        Env { clock: Arc::new(SystemClock::new()), rng: Arc::new(SystemRng), transport: Arc::new(TcpTransport) }
+        Env {
+            clock: Arc::new(SystemClock::new()),
+            rng: Arc::new(SystemRng),
+            transport: Arc::new(TcpTransport),
+            disk: Arc::new(RealDisk),
+        }
     }
 }

@@ -4,7 +4,7 @@ mod watch;
 
 use super::*;
 use crate::{
-    env::{Clock, SeededRng, SimulatedNetwork, SystemClock, Transport},
+    env::{Clock, SeededRng, SimDisk, SimulatedNetwork, SystemClock, Transport},
     types::{Command, CommandKind, Key, MemberState, PeerState, Value},
 };
 
@@ -16,6 +16,7 @@ fn simulated_env(network: &SimulatedNetwork, seed: u64) -> Env {
         clock: Arc::new(SystemClock::new()),
         rng: Arc::new(SeededRng::new(seed)),
         transport: Arc::new(network.clone()),
+        disk: Arc::new(SimDisk::new(seed)),
     }
 }
 

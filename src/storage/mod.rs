@@ -4,8 +4,11 @@
 //! them, chosen by the hash of the key, each behind its own lock together with a sidecar: what the replication engine
 //! must change in the same breath as the records (its sequences and outbox).
 //!
-//! Not done here: disk.
+//! [`log`] is what a node remembers on disk: one append-only log for everything.
+//!
+//! Not done here: snapshots.
 
+pub mod log;
 mod page;
 mod partitions;
 mod records;

@@ -11,7 +11,7 @@ use std::{
 
 use kvstore::{
     config::NodeConfig,
-    env::{Env, SeededRng},
+    env::{Env, SeededRng, SimDisk},
     limits::{REDIAL_MAX, SESSION_LOST_AFTER, SESSION_SILENCE_MAX},
     node::Running,
     replication::eventual::Eventual,
@@ -160,10 +160,11 @@ impl Hosts {
         host.running().map(|running| running.keyspace().me())
     }
 
-    /// The doors of a host: its clock, its own randomness, the simulated network.
+    /// The doors of a host: its clock, its own randomness, the simulated network, a disk in memory.
     pub fn env(self: &Arc<Hosts>, clock: Arc<SimClock>, seed: u64, contact: Contact) -> Env {
         let transport = Arc::new(SimTransport { hosts: self.clone(), contact });
-        Env { clock, rng: Arc::new(SeededRng::new(seed)), transport }
+        let disk = Arc::new(SimDisk::new(seed));
+        Env { clock, rng: Arc::new(SeededRng::new(seed)), transport, disk }
     }
 
     /// Puts every host into the simulation. A host whose node comes later waits first.
@@ -195,7 +196,7 @@ impl Hosts {
             ..NodeConfig::default()
         };
         let env = self.env(host.clock.clone(), seed, Contact::default());
-        let running = Arc::new(Running::open(&config, &env, NodeId(seed | 1)).await?);
+        let running = Arc::new(Running::open(&config, &env, Some(NodeId(seed | 1))).await?);
         *host.running.lock() = Arc::downgrade(&running);
         *host.keyspace.lock() = Some(running.keyspace().clone());
         stop.notified().await;

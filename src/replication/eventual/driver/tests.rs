@@ -6,7 +6,7 @@ use tokio::time;
 
 use super::*;
 use crate::{
-    env::{Clock, SeededRng, SimulatedNetwork, SystemClock},
+    env::{Clock, SeededRng, SimDisk, SimulatedNetwork, SystemClock},
     limits::PEER_QUEUE_MESSAGES_MAX,
     replication::eventual::Eventual,
     types::{Command, CommandKind, Key, NodeId, PeerMessage, Value},
@@ -72,7 +72,8 @@ fn start(switchboard: &Switchboard, port: u16, peers: &[u16]) -> TestNode {
     let clock = Arc::new(SystemClock::new());
     let keyspace = Arc::new(Eventual::new(NodeId(u64::from(port)), Arc::clone(&clock) as Arc<dyn Clock>));
     let rng = Arc::new(SeededRng::new(u64::from(port)));
-    let env = Env { clock, rng, transport: Arc::new(SimulatedNetwork::default()) };
+    let (transport, disk) = (Arc::new(SimulatedNetwork::default()), Arc::new(SimDisk::new(u64::from(port))));
+    let env = Env { clock, rng, transport, disk };
     let config = ReplicationConfig {
         cluster: "test".to_string(),
         advertise: address(port),
