@@ -4,8 +4,9 @@
 //! them, chosen by the hash of the key, each behind its own lock together with a sidecar: what the replication engine
 //! must change in the same breath as the records (its sequences and outbox).
 //!
-//! Not done here: disk.
+//! [`codec`] is how what is stored looks as bytes.
 
+pub mod codec;
 mod page;
 mod partitions;
 mod records;
