@@ -3,10 +3,12 @@
 
 mod client;
 mod members;
+mod snapshot;
 mod watch;
 
 use std::time::Duration;
 
+pub use snapshot::*;
 pub use watch::*;
 
 use crate::error::{Error, ErrorCode, Result};

@@ -4,14 +4,21 @@
 //! them, chosen by the hash of the key, each behind its own lock together with a sidecar: what the replication engine
 //! must change in the same breath as the records (its sequences and outbox).
 //!
-//! [`codec`] is how what is stored looks as bytes.
+//! [`DataDir`] is the directory of a node that outlives its process, [`codec`] how what is
+//! stored looks as bytes.
 
 pub mod codec;
+mod data_dir;
+mod envelope;
+mod files;
 mod page;
 mod partitions;
 mod records;
 #[cfg(test)]
+pub(crate) mod temp_dir;
+#[cfg(test)]
 mod tests;
 
+pub use data_dir::DataDir;
 pub use partitions::{partition_of, Partition, Partitions};
 pub use records::{KeyBounds, Merged, Records, RecordsStats};
