@@ -4,7 +4,7 @@
 //! them, chosen by the hash of the key, each behind its own lock together with a sidecar: what the replication engine
 //! must change in the same breath as the records (its sequences and outbox).
 //!
-//! [`DataDir`] is the directory of a node that outlives its process, [`codec`] how what is
+//! [`DataDir`] is the directory of a node that outlives its process, [`snapshot`] the state in one file, [`codec`] how what is
 //! stored looks as bytes.
 
 pub mod codec;
@@ -14,6 +14,7 @@ mod files;
 mod page;
 mod partitions;
 mod records;
+pub mod snapshot;
 #[cfg(test)]
 pub(crate) mod temp_dir;
 #[cfg(test)]
