@@ -17,7 +17,7 @@ use std::fmt;
 
 use crate::error::{Error, ErrorCode};
 
-pub use values::{put_keyed, put_write};
+pub use values::{put_keyed, put_write, take_keyed};
 
 /// Why stored bytes are not what they should be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

@@ -1,6 +1,7 @@
 //! A snapshot file: the whole state of a node at a place in its log, from which on the log's tail is replayed over it.
 //!
-//! What is in the blocks is for the engine to say; here they are bytes of a kind. The file promises that nobody reads
+//! What is in the blocks is for the engine to say; here they are bytes of a kind ([`RecordBlocks`] and [`records_in`] help with
+//! records). The file promises that nobody reads
 //! anything else than what was written:
 //!
 //! - **Whole or not there.** It is written under another name, synced, and renamed, and its directory is synced; a crash
@@ -18,6 +19,7 @@
 mod directory;
 mod format;
 mod reader;
+mod records;
 mod writer;
 
 #[cfg(test)]
@@ -26,4 +28,5 @@ mod tests;
 pub use directory::{file_name, list, newest_valid, remove_leftovers, remove_older, Listed, Search};
 pub use format::{Block, Header, Totals, BLOCK_KIND_FOOTER, SNAPSHOT_FORMAT_VERSION};
 pub use reader::{verify, Damage, Report, SnapshotReader};
+pub use records::{records_in, RecordBlocks};
 pub use writer::SnapshotWriter;

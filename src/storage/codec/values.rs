@@ -114,6 +114,15 @@ pub fn put_keyed(buf: &mut Vec<u8>, key: &Key, record: &Record) {
     record.put(buf);
 }
 
+/// Reads a key and its record. Allocates the value, and the key when it is long, and nothing else.
+///
+/// # Errors
+/// Names the first field that breaks a rule.
+#[inline]
+pub fn take_keyed(reader: &mut Reader<'_>) -> Decoded<(Key, Record)> {
+    Ok((Key::take(reader)?, Record::take(reader)?))
+}
+
 impl Stored for Key {
     const BYTES_LEAST: usize = 2;
 
@@ -251,9 +260,8 @@ impl Stored for StateRecord {
         put_keyed(buf, &self.key, &self.record);
     }
 
-    #[inline]
     fn take(reader: &mut Reader<'_>) -> Decoded<StateRecord> {
-        Ok(StateRecord { key: Key::take(reader)?, record: Record::take(reader)? })
+        take_keyed(reader).map(|(key, record)| StateRecord { key, record })
     }
 }
 

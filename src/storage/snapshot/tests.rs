@@ -2,6 +2,7 @@
 
 mod crash;
 mod damage;
+mod records;
 
 use std::{path::Path, sync::Arc};
 
