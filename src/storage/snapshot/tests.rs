@@ -140,10 +140,34 @@ fn a_writer_that_is_dropped_or_gives_up_leaves_no_snapshot() {
     let (sim, disk) = disk(1);
     SnapshotWriter::create(&disk, dir(), &header(1)).unwrap().abandon().unwrap();
     assert_eq!(sim.list(dir()).unwrap(), [""; 0]);
-    drop(SnapshotWriter::create(&disk, dir(), &header(1)).unwrap());
+    let mut dropped = SnapshotWriter::create(&disk, dir(), &header(1)).unwrap();
+    dropped.block(&Block { kind: 1, partition: 0, records: 0, payload: &[1; 1000] }).unwrap();
+    drop(dropped);
     assert_eq!(list(&sim, dir()).unwrap(), []);
     write(&disk, &header(1), &[]).unwrap();
     assert_eq!(sim.list(dir()).unwrap(), [file_name(1)]);
+    assert_eq!(read(&sim, &dir().join(file_name(1))).unwrap(), (header(1), vec![]));
+}
+
+fn one_writer_a_name(disk: &Arc<dyn Disk>, path: &Path) {
+    let writer = SnapshotWriter::create_at(disk, path, &header(1)).unwrap();
+    let second = SnapshotWriter::create_at(disk, path, &header(2)).map(drop).unwrap_err();
+    assert_eq!(second.code(), ErrorCode::Conflict, "{second}");
+    fill(writer, &[(1, 0, 0, vec![1])]).unwrap();
+    let next = SnapshotWriter::create_at(disk, path, &header(3)).unwrap();
+    assert_eq!(read(&**disk, path).unwrap(), (header(1), vec![(1, 0, 0, vec![1])]));
+    fill(next, &[]).unwrap();
+    assert_eq!(read(&**disk, path).unwrap(), (header(3), vec![]));
+}
+
+#[test]
+fn no_two_writers_write_one_file() {
+    let (_, disk) = disk(1);
+    one_writer_a_name(&disk, &dir().join("a"));
+    let temporary = TempDir::new("snapshot-writers");
+    let disk: Arc<dyn Disk> = Arc::new(RealDisk);
+    disk.create_dir_all(temporary.path()).unwrap();
+    one_writer_a_name(&disk, &temporary.path().join("a"));
 }
 
 #[test]

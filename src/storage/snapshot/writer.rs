@@ -1,6 +1,7 @@
 //! Writes a snapshot, block by block, so that it is there whole or not at all.
 
 use std::{
+    io,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -10,7 +11,7 @@ use super::{
     format::{encode_footer, encode_head, encode_header, Block, Header, Totals, BLOCK_KIND_FOOTER},
 };
 use crate::{
-    env::{Disk, DiskFile, OpenMode},
+    env::{Disk, DiskFile, DiskLock, OpenMode},
     error::{Error, ErrorCode, Result},
     faults,
     limits::{CLUSTER_NAME_BYTES_MAX, SNAPSHOT_BLOCK_BYTES_MAX, SNAPSHOT_SYNC_BYTES},
@@ -32,6 +33,8 @@ pub struct SnapshotWriter {
     offset: u64,
     /// How much of it is on the disk.
     synced: u64,
+    /// Nobody else writes a snapshot that will have this name.
+    _lock: Box<dyn DiskLock>,
 }
 
 impl SnapshotWriter {
@@ -47,7 +50,8 @@ impl SnapshotWriter {
     /// Begins a snapshot at any path; a file that is there is replaced in the end.
     ///
     /// # Errors
-    /// `BAD_SETTING` for a path without a file name or a cluster's name beyond its bound; `DISK_FULL`, `DISK_FAILED`.
+    /// `BAD_SETTING` for a path without a file name or a cluster's name beyond its bound; `CONFLICT` while another snapshot
+    /// is being written there; `DISK_FULL`, `DISK_FAILED`.
     pub fn create_at(disk: &Arc<dyn Disk>, path: &Path, header: &Header) -> Result<SnapshotWriter> {
         if header.cluster.len() > CLUSTER_NAME_BYTES_MAX {
             let text = format!("cluster: {} bytes, the limit is {CLUSTER_NAME_BYTES_MAX}", header.cluster.len());
@@ -55,13 +59,12 @@ impl SnapshotWriter {
         }
         let bad_path = || Error::new(ErrorCode::BadSetting, format!("snapshot {path:?}: there is no file name in it"));
         let temporary = temporary(path).ok_or_else(bad_path)?;
-        remove_if_there(&**disk, &temporary)?;
-        let file = disk.open(&temporary, OpenMode::CreateNew);
-        let file = file.map_err(|error| disk_error("create", &temporary, &error))?;
+        let (lock, file) = open_temporary(&**disk, &temporary)?;
         let (bytes, check) = encode_header(header);
         let (disk, path) = (disk.clone(), path.to_path_buf());
         let totals = Totals::default();
-        let mut writer = SnapshotWriter { disk, file, path, temporary, totals, check, offset: 0, synced: 0 };
+        let mut writer =
+            SnapshotWriter { disk, file, path, temporary, totals, check, offset: 0, synced: 0, _lock: lock };
         writer.or_remove(|writer| writer.append(&bytes))?;
         Ok(writer)
     }
@@ -150,4 +153,20 @@ impl SnapshotWriter {
             Err(and) => Err(Error::new(error.code(), format!("{}; and {}", error.message(), and.message()))),
         }
     }
+}
+
+/// An empty file under the temporary name, for this writer alone; what a dead one has left there goes. Whoever renamed the file
+/// of another writer would make a snapshot of half of it.
+fn open_temporary(disk: &dyn Disk, path: &Path) -> Result<(Box<dyn DiskLock>, Box<dyn DiskFile>)> {
+    let failed = |error: io::Error| disk_error("create", path, &error);
+    let lock = disk.lock(path).map_err(|error| match error.kind() {
+        io::ErrorKind::WouldBlock => {
+            let text = format!("snapshot: another one is being written as {}", path.display());
+            Error::new(ErrorCode::Conflict, text)
+        }
+        _ => failed(error),
+    })?;
+    let file = disk.open(path, OpenMode::ReadWrite).map_err(failed)?;
+    file.set_len(0).map_err(failed)?;
+    Ok((lock, file))
 }
