@@ -8,6 +8,7 @@
 //! Numbers that are mostly small (lengths, counts, sequences, flags) are LEB128, seven bits a byte, the lowest first;
 //! identities and timestamps, whose high bits are in use, are 8 bytes. A list of its own has its count before it.
 
+mod knowledge;
 mod values;
 
 #[cfg(test)]
@@ -78,6 +79,11 @@ impl From<CodecError> for Error {
 
 /// Shorthand for results of reading.
 pub type Decoded<T> = Result<T, CodecError>;
+
+/// A [`CodecError`] about `field`.
+fn bad<T>(field: &'static str, fault: Fault) -> Decoded<T> {
+    Err(CodecError { field, fault })
+}
 
 /// What has a stored form.
 pub trait Stored: Sized {
