@@ -129,16 +129,18 @@ error_codes! {
     BindFailed => "BIND_FAILED", Unavailable;
     /// Another node, of this process or another, works with the data directory.
     DataDirInUse => "DATA_DIR_IN_USE", Unavailable;
-    /// There is no room left on the disk.
-    DiskFull => "DISK_FULL", Unavailable;
-    /// The disk refused, for another reason than being full.
-    DiskFailed => "DISK_FAILED", Unavailable;
     /// No node answered.
     Unreachable => "UNREACHABLE", Unavailable;
     /// The connection broke while a call was under way.
     ConnectionLost => "CONNECTION_LOST", Unavailable;
     /// A bound on work in flight was reached.
     Overloaded => "OVERLOADED", Unavailable;
+    /// There is no space on the disk for another write; writes go on once there is.
+    DiskFull => "DISK_FULL", Unavailable;
+    /// The disk failed; this node takes no more writes until it is started again.
+    DiskFailed => "DISK_FAILED", Unavailable;
+    /// Another process, or another node of this one, uses the directory.
+    DirectoryInUse => "DIRECTORY_IN_USE", Unavailable;
     /// The clocks of two nodes are too far apart.
     ClockSkew => "CLOCK_SKEW", Unavailable;
     /// Acknowledged writes that this session has made or seen went with a node; told once, the session goes on without them.

@@ -2,6 +2,7 @@
 //! call fails with an error that names it, and nothing is changed.
 
 mod client;
+mod log;
 mod members;
 mod snapshot;
 mod watch;
@@ -13,6 +14,7 @@ pub use watch::*;
 
 use crate::error::{Error, ErrorCode, Result};
 pub use client::*;
+pub use log::*;
 pub use members::*;
 
 /// Bytes in a key, at least 1. Larger keys make every range read and every log line slow; smaller ones do not hold a

@@ -10,6 +10,8 @@ mod transport;
 
 #[cfg(test)]
 mod contract;
+#[cfg(test)]
+pub(crate) mod temp;
 
 use std::sync::Arc;
 

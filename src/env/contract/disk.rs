@@ -10,27 +10,7 @@ use std::{
 };
 
 use super::within;
-use crate::env::{Disk, OpenMode, RealDisk, SimDisk, SimFault};
-
-/// A directory of the machine that is removed at the end.
-struct TempDir(PathBuf);
-
-impl TempDir {
-    fn new() -> TempDir {
-        static NEXT: AtomicU64 = AtomicU64::new(0);
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        TempDir(std::env::temp_dir().join(format!("kvstore-disk-{}-{number}", std::process::id())))
-    }
-}
-
-impl Drop for TempDir {
-    #[allow(clippy::disallowed_methods, reason = "the door does not remove directories")]
-    fn drop(&mut self) {
-        if let Err(error) = std::fs::remove_dir_all(&self.0) {
-            assert_eq!(error.kind(), ErrorKind::NotFound, "{error}");
-        }
-    }
-}
+use crate::env::{temp::TempDir, Disk, OpenMode, RealDisk, SimDisk, SimFault};
 
 fn kind<T>(result: io::Result<T>) -> Option<ErrorKind> {
     result.err().map(|error| error.kind())
@@ -148,7 +128,7 @@ async fn work_is_done_and_waited_for(disk: &dyn Disk) {
 #[tokio::test]
 async fn the_real_disk_keeps_the_contract() {
     let temp = TempDir::new();
-    disk_contract(&RealDisk, &temp.0);
+    disk_contract(&RealDisk, temp.path());
     within(work_is_done_and_waited_for(&RealDisk)).await;
 }
 

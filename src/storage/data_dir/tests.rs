@@ -1,10 +1,7 @@
 //! An identity is durable before it is used, is never replaced, and every damage of it is noticed.
 
 use super::*;
-use crate::{
-    env::{RealDisk, SimDisk, SimFault},
-    storage::temp_dir::TempDir,
-};
+use crate::env::{temp::TempDir, RealDisk, SimDisk, SimFault};
 
 const CLUSTER: &str = "orders";
 
@@ -57,7 +54,7 @@ fn a_node_keeps_its_id(disk: Arc<dyn Disk>, path: &Path) {
 #[test]
 fn a_node_keeps_its_id_and_shares_its_directory_with_nobody() {
     a_node_keeps_its_id(Arc::new(SimDisk::new(1)), Path::new("data"));
-    let temporary = TempDir::new("data-dir");
+    let temporary = TempDir::new();
     a_node_keeps_its_id(Arc::new(RealDisk), &temporary.path().join("data"));
 }
 

@@ -10,10 +10,9 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::{
-    env::{Disk, OpenMode, RealDisk, SimDisk},
+    env::{temp::TempDir, Disk, OpenMode, RealDisk, SimDisk},
     error::{ErrorCode, Result},
     limits::{SNAPSHOT_BLOCK_BYTES_MAX, SNAPSHOT_SYNC_BYTES},
-    storage::temp_dir::TempDir,
     types::NodeId,
 };
 
@@ -90,7 +89,7 @@ proptest! {
 
 #[test]
 fn a_snapshot_goes_to_any_path_of_a_real_disk() {
-    let temporary = TempDir::new("snapshot");
+    let temporary = TempDir::new();
     let disk: Arc<dyn Disk> = Arc::new(RealDisk);
     disk.create_dir_all(temporary.path()).unwrap();
     let path = temporary.path().join("monday.backup");
@@ -164,7 +163,7 @@ fn one_writer_a_name(disk: &Arc<dyn Disk>, path: &Path) {
 fn no_two_writers_write_one_file() {
     let (_, disk) = disk(1);
     one_writer_a_name(&disk, &dir().join("a"));
-    let temporary = TempDir::new("snapshot-writers");
+    let temporary = TempDir::new();
     let disk: Arc<dyn Disk> = Arc::new(RealDisk);
     disk.create_dir_all(temporary.path()).unwrap();
     one_writer_a_name(&disk, &temporary.path().join("a"));

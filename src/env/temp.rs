@@ -1,4 +1,4 @@
-//! For tests: a directory of the machine that is removed at the end.
+//! Directories of the machine for tests of the real disk.
 
 use std::{
     io::ErrorKind,
@@ -6,14 +6,14 @@ use std::{
     sync::atomic::{AtomicU64, Ordering},
 };
 
+/// A directory that is not there yet, and is removed at the end.
 pub(crate) struct TempDir(PathBuf);
 
 impl TempDir {
-    /// A name that nothing has; the directory itself is for the test to make.
-    pub(crate) fn new(what: &str) -> TempDir {
+    pub(crate) fn new() -> TempDir {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        TempDir(std::env::temp_dir().join(format!("kvstore-{what}-{}-{number}", std::process::id())))
+        TempDir(std::env::temp_dir().join(format!("kvstore-test-{}-{number}", std::process::id())))
     }
 
     pub(crate) fn path(&self) -> &Path {
