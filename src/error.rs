@@ -115,6 +115,8 @@ error_codes! {
     MalformedMessage => "MALFORMED_MESSAGE", InvalidArgument;
     /// This keyspace does not promise what was asked for.
     Unsupported => "UNSUPPORTED", Unsupported;
+    /// Stored data have a format that only a later version of this software knows.
+    FormatTooNew => "FORMAT_TOO_NEW", Unsupported;
     /// What was found is not what the call expected, in a way no finer code names.
     Conflict => "CONFLICT", Conflict;
     /// A member that is up is not removed without force.
@@ -125,6 +127,8 @@ error_codes! {
     AddressInUse => "ADDRESS_IN_USE", Unavailable;
     /// The address cannot be bound, for another reason than being taken.
     BindFailed => "BIND_FAILED", Unavailable;
+    /// Another node, of this process or another, works with the data directory.
+    DataDirInUse => "DATA_DIR_IN_USE", Unavailable;
     /// No node answered.
     Unreachable => "UNREACHABLE", Unavailable;
     /// The connection broke while a call was under way.

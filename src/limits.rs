@@ -5,6 +5,8 @@ mod client;
 mod log;
 mod members;
 mod records;
+mod snapshot;
+mod storage;
 mod watch;
 
 use std::time::Duration;
@@ -16,6 +18,8 @@ pub use client::*;
 pub use log::*;
 pub use members::*;
 pub use records::*;
+pub use snapshot::*;
+pub use storage::*;
 
 /// Bytes in a key, at least 1. Larger keys make every range read and every log line slow; smaller ones do not hold a
 /// path or a URL.

@@ -45,6 +45,12 @@ pub trait Disk: Send + Sync + 'static {
     /// `NotFound` without such a directory; those of the system.
     fn list(&self, dir: &Path) -> io::Result<Vec<String>>;
 
+    /// The names of the directories in a directory, sorted.
+    ///
+    /// # Errors
+    /// As [`Disk::list`].
+    fn list_dirs(&self, dir: &Path) -> io::Result<Vec<String>>;
+
     /// Opens a file.
     ///
     /// # Errors

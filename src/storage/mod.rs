@@ -4,16 +4,21 @@
 //! them, chosen by the hash of the key, each behind its own lock together with a sidecar: what the replication engine
 //! must change in the same breath as the records (its sequences and outbox).
 //!
-//! [`log`] is what a node remembers on disk: one append-only log for everything.
-//!
-//! Not done here: snapshots.
+//! [`DataDir`] is the directory of a node that outlives its process: in it are one append-only [`log`] for everything, and
+//! [`snapshot`]s, the state in one file. [`codec`] is how what is stored looks as bytes.
 
+pub mod codec;
+mod data_dir;
+mod envelope;
+mod files;
 pub mod log;
 mod page;
 mod partitions;
 mod records;
+pub mod snapshot;
 #[cfg(test)]
 mod tests;
 
+pub use data_dir::DataDir;
 pub use partitions::{partition_of, Partition, Partitions};
 pub use records::{KeyBounds, Merged, Records, RecordsStats};

@@ -45,6 +45,8 @@ fn directories_are_made_with_those_above(disk: &dyn Disk, dir: &Path) {
     disk.create_dir_all(dir).unwrap();
     assert_eq!(disk.list(dir).unwrap(), [""; 0]);
     assert_eq!(disk.list(dir.parent().unwrap()).unwrap(), [""; 0], "directories are not listed");
+    assert_eq!(disk.list_dirs(dir.parent().unwrap()).unwrap(), ["b"]);
+    assert_eq!(kind(disk.list_dirs(&dir.join("none"))), Some(ErrorKind::NotFound));
     disk.sync_dir(dir).unwrap();
     assert_eq!(kind(disk.sync_dir(&dir.join("none"))), Some(ErrorKind::NotFound));
 }

@@ -2,7 +2,7 @@
 #![allow(clippy::disallowed_methods, reason = "this is the door that the ban points to")]
 
 use std::{
-    fs::{self, File, OpenOptions, TryLockError},
+    fs::{self, File, FileType, OpenOptions, TryLockError},
     io::{self, ErrorKind},
     path::Path,
     thread::{self, JoinHandle},
@@ -32,15 +32,11 @@ impl Disk for RealDisk {
     }
 
     fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
-        let mut names = Vec::new();
-        for entry in fs::read_dir(dir)? {
-            let entry = entry?;
-            if entry.file_type()?.is_file() {
-                names.push(entry.file_name().to_string_lossy().into_owned());
-            }
-        }
-        names.sort();
-        Ok(names)
+        names(dir, |file_type| file_type.is_file())
+    }
+
+    fn list_dirs(&self, dir: &Path) -> io::Result<Vec<String>> {
+        names(dir, |file_type| file_type.is_dir())
     }
 
     fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Box<dyn DiskFile>> {
@@ -91,6 +87,18 @@ impl Disk for RealDisk {
         let thread = thread::Builder::new().name(name.to_string()).spawn(run)?;
         Ok(Box::new(RealWorker { thread, ended }))
     }
+}
+
+fn names(dir: &Path, is_wanted: impl Fn(FileType) -> bool) -> io::Result<Vec<String>> {
+    let mut names = Vec::new();
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        if is_wanted(entry.file_type()?) {
+            names.push(entry.file_name().to_string_lossy().into_owned());
+        }
+    }
+    names.sort();
+    Ok(names)
 }
 
 #[cfg(unix)]

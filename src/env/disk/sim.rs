@@ -123,6 +123,12 @@ impl Disk for SimDisk {
         Ok(state.directory(dir)?.names())
     }
 
+    fn list_dirs(&self, dir: &Path) -> io::Result<Vec<String>> {
+        let state = self.state.lock();
+        state.check_alive()?;
+        state.directory_names(dir)
+    }
+
     fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Box<dyn DiskFile>> {
         let mut state = self.state.lock();
         let id = match mode {

@@ -5,6 +5,7 @@
 //! * [`Hlc`] is the hybrid logical clock.
 //! * [`Outbox`] keeps a partition's recent own writes for streaming to peers.
 //! * `SeenLog` knows what each writer had seen of the others, `Journal` keeps own writes that lost unseen.
+//! * [`durable`] is what is kept on disk.
 //! * [`Snapshot`] is the state of a partition at one moment, for peers that the outbox no longer serves.
 //! * [`catch_up`] waits until this node has what a session has seen elsewhere.
 //! * [`Watcher`] tells of every change, from any position on, at whatever node.
@@ -13,6 +14,7 @@
 
 mod cover;
 mod driver;
+pub mod durable;
 mod feed;
 mod hlc;
 mod journal;

@@ -282,6 +282,12 @@ impl State {
         self.directories.get(dir).ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
+    pub(super) fn directory_names(&self, dir: &Path) -> io::Result<Vec<String>> {
+        self.directory(dir)?;
+        let inside = self.directories.keys().filter(|path| path.parent() == Some(dir));
+        Ok(inside.map(|path| file_name(path)).collect())
+    }
+
     pub(super) fn sync_dir(&mut self, dir: &Path, fails: bool) -> io::Result<()> {
         let directory = self.directories.get_mut(dir).ok_or(io::ErrorKind::NotFound)?;
         if fails {

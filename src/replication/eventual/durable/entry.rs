@@ -1,0 +1,299 @@
+//! The entries that the engine appends to the log, and how they look as bytes.
+//!
+//! An entry says what *was done*, not what was asked for: which writes this node accepted, which ones of a peer it merged,
+//! with everything that the merge depended on. To replay it needs no clock and no peer.
+//!
+//! Hot entries are made without a copy of what is in them: `begin_*` appends the head, then each write follows by
+//! [`put_write`], [`put_keyed`] or [`Stored::put`] as it is applied. Their writes have no count before them, they go on to the
+//! end of the entry, so that nobody has to know beforehand how many will be applied. That the end is where it was is for
+//! the log to check.
+//!
+//! `docs/storage-format-snapshot.md` draws each entry.
+
+#[cfg(test)]
+mod tests;
+
+use crate::{
+    error::{Error, ErrorCode, Result},
+    storage::codec::{put_keyed, put_list, put_number, put_write, CodecError, Decoded, Fault, Reader, Stored},
+    types::{
+        Change, Dot, Key, Member, NodeId, PartitionChanges, PartitionId, Record, SeenStep, Sequence, StateEnd,
+        StateRecord, Timestamp,
+    },
+};
+
+/// A line of the log of an eventual keyspace.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Entry {
+    /// Writes that this node accepted.
+    OwnWrites {
+        /// Which partition.
+        partition: PartitionId,
+        /// The first of them; the following ones count up, as the dots of the records do.
+        first: Dot,
+        /// At least one.
+        records: Vec<(Key, Record)>,
+    },
+    /// A stretch of a peer's writes, as far as it was applied.
+    Stretch {
+        /// Whose writes these are; so is the knowledge in its steps.
+        origin: NodeId,
+        /// What was applied, from the first write on that was not known.
+        changes: PartitionChanges,
+        /// What the wall clock showed: when the conflicts among them were noticed, in milliseconds since the Unix epoch.
+        noticed_ms: u64,
+    },
+    /// A piece of fetched state. It counts only once the [`Entry::StateEnd`] of its transfer is there.
+    StatePiece {
+        /// Which partition.
+        partition: PartitionId,
+        /// Names the transfer among those of one run of the node; another run may use the number again.
+        transfer: u64,
+        /// Also what the vector covers is taken over.
+        repair: bool,
+        /// The records.
+        records: Vec<StateRecord>,
+    },
+    /// A transfer was merged: its pieces, then this.
+    StateEnd {
+        /// Which partition.
+        partition: PartitionId,
+        /// Which transfer.
+        transfer: u64,
+        /// As in its pieces.
+        repair: bool,
+        /// When the conflicts among its records were noticed, in milliseconds since the Unix epoch.
+        noticed_ms: u64,
+        /// What was taken over.
+        end: StateEnd,
+    },
+    /// Stamps up to here may have been drawn or told: after a restart the clock begins above.
+    ClockBound {
+        /// The bound.
+        until: Timestamp,
+    },
+    /// Who counts as a member from now on.
+    Members {
+        /// The members, this node left out.
+        counted: Vec<Member>,
+        /// Who was removed for good, all of them.
+        removed: Vec<NodeId>,
+    },
+}
+
+/// Tells the payloads of entries apart; part of the format. A number is never used again for another kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum EntryKind {
+    /// [`Entry::OwnWrites`].
+    OwnWrites = 1,
+    /// [`Entry::Stretch`].
+    Stretch = 2,
+    /// [`Entry::StatePiece`].
+    StatePiece = 3,
+    /// [`Entry::StateEnd`].
+    StateEnd = 4,
+    /// [`Entry::ClockBound`].
+    ClockBound = 5,
+    /// [`Entry::Members`].
+    Members = 6,
+}
+
+impl EntryKind {
+    /// Every kind.
+    pub const ALL: [EntryKind; 6] = [
+        EntryKind::OwnWrites,
+        EntryKind::Stretch,
+        EntryKind::StatePiece,
+        EntryKind::StateEnd,
+        EntryKind::ClockBound,
+        EntryKind::Members,
+    ];
+
+    /// The number in the log.
+    pub fn number(self) -> u8 {
+        self as u8
+    }
+
+    /// The kind with this number, if there is one.
+    pub fn from_number(number: u8) -> Option<EntryKind> {
+        EntryKind::ALL.into_iter().find(|kind| kind.number() == number)
+    }
+
+    /// What it is called in errors.
+    fn name(self) -> &'static str {
+        match self {
+            EntryKind::OwnWrites => "own_writes",
+            EntryKind::Stretch => "stretch",
+            EntryKind::StatePiece => "state_piece",
+            EntryKind::StateEnd => "state_end",
+            EntryKind::ClockBound => "clock_bound",
+            EntryKind::Members => "members",
+        }
+    }
+}
+
+/// Appends the payload of an [`Entry::OwnWrites`] of one write. Copies the bytes of key and value into the buffer and
+/// nothing else: this runs under a partition's lock.
+#[inline]
+pub fn encode_own_write(buf: &mut Vec<u8>, partition: PartitionId, key: &Key, record: &Record) {
+    begin_own_writes(buf, partition, record.dot);
+    put_write(buf, key, record);
+}
+
+/// Begins the payload of an [`Entry::OwnWrites`]. Each write follows by [`put_write`], at least one, in the order of their
+/// sequences and without a gap.
+#[inline]
+pub fn begin_own_writes(buf: &mut Vec<u8>, partition: PartitionId, first: Dot) {
+    partition.put(buf);
+    first.put(buf);
+}
+
+/// Begins the payload of an [`Entry::Stretch`]; `first` names the first write that is applied. Each write follows by
+/// [`Change::put`](Stored::put), in order and without a gap.
+pub fn begin_stretch(buf: &mut Vec<u8>, partition: PartitionId, first: Dot, noticed_ms: u64, seen: &[SeenStep]) {
+    partition.put(buf);
+    first.put(buf);
+    buf.extend_from_slice(&noticed_ms.to_le_bytes());
+    put_number(buf, seen.len() as u64);
+    for &SeenStep { writer: _, of, from, seen } in seen {
+        OwnStep { of, from, seen }.put(buf);
+    }
+}
+
+/// Begins the payload of an [`Entry::StatePiece`]. Each record follows by [`put_keyed`].
+pub fn begin_state_piece(buf: &mut Vec<u8>, partition: PartitionId, transfer: u64, repair: bool) {
+    partition.put(buf);
+    put_number(buf, transfer);
+    buf.push(repair.into());
+}
+
+/// A step whose writer is known: the origin of the stretch.
+struct OwnStep {
+    of: NodeId,
+    from: Sequence,
+    seen: Sequence,
+}
+
+impl Stored for OwnStep {
+    const BYTES_LEAST: usize = NodeId::BYTES_LEAST + 2 * Sequence::BYTES_LEAST;
+
+    fn put(&self, buf: &mut Vec<u8>) {
+        self.of.put(buf);
+        self.from.put(buf);
+        self.seen.put(buf);
+    }
+
+    fn take(reader: &mut Reader<'_>) -> Decoded<OwnStep> {
+        Ok(OwnStep { of: NodeId::take(reader)?, from: Sequence::take(reader)?, seen: Sequence::take(reader)? })
+    }
+}
+
+impl Entry {
+    /// Which kind of entry this is.
+    pub fn kind(&self) -> EntryKind {
+        match self {
+            Entry::OwnWrites { .. } => EntryKind::OwnWrites,
+            Entry::Stretch { .. } => EntryKind::Stretch,
+            Entry::StatePiece { .. } => EntryKind::StatePiece,
+            Entry::StateEnd { .. } => EntryKind::StateEnd,
+            Entry::ClockBound { .. } => EntryKind::ClockBound,
+            Entry::Members { .. } => EntryKind::Members,
+        }
+    }
+
+    /// Appends the payload; the kind goes beside it.
+    pub fn encode(&self, buf: &mut Vec<u8>) {
+        match self {
+            Entry::OwnWrites { partition, first, records } => {
+                begin_own_writes(buf, *partition, *first);
+                records.iter().for_each(|(key, record)| put_write(buf, key, record));
+            }
+            Entry::Stretch { origin, changes, noticed_ms } => {
+                let first = Dot { node: *origin, sequence: changes.first_sequence };
+                begin_stretch(buf, changes.partition, first, *noticed_ms, &changes.seen);
+                changes.changes.iter().for_each(|change| change.put(buf));
+            }
+            Entry::StatePiece { partition, transfer, repair, records } => {
+                begin_state_piece(buf, *partition, *transfer, *repair);
+                records.iter().for_each(|StateRecord { key, record }| put_keyed(buf, key, record));
+            }
+            Entry::StateEnd { partition, transfer, repair, noticed_ms, end } => {
+                begin_state_piece(buf, *partition, *transfer, *repair);
+                buf.extend_from_slice(&noticed_ms.to_le_bytes());
+                end.put(buf);
+            }
+            Entry::ClockBound { until } => until.put(buf),
+            Entry::Members { counted, removed } => {
+                put_list(buf, counted);
+                put_list(buf, removed);
+            }
+        }
+    }
+
+    /// Reads an entry from the number of its kind and its payload.
+    ///
+    /// # Errors
+    /// `CORRUPT`, naming the entry and the first field that breaks a rule.
+    pub fn decode(kind: u8, payload: &[u8]) -> Result<Entry> {
+        let unknown =
+            || Error::new(ErrorCode::Corrupt, format!("entry: {kind} is no kind of entry that is known here"));
+        let kind = EntryKind::from_number(kind).ok_or_else(unknown)?;
+        let bad = |error: CodecError| Error::new(ErrorCode::Corrupt, format!("{}: {error}", kind.name()));
+        let mut reader = Reader::new(payload);
+        let entry = take_entry(kind, &mut reader).map_err(bad)?;
+        reader.finish("payload").map_err(bad)?;
+        Ok(entry)
+    }
+}
+
+fn take_entry(kind: EntryKind, reader: &mut Reader<'_>) -> Decoded<Entry> {
+    match kind {
+        EntryKind::OwnWrites => take_own_writes(reader),
+        EntryKind::Stretch => take_stretch(reader),
+        EntryKind::StatePiece => {
+            let (partition, transfer, repair) = take_transfer(reader)?;
+            Ok(Entry::StatePiece { partition, transfer, repair, records: reader.take_rest()? })
+        }
+        EntryKind::StateEnd => {
+            let (partition, transfer, repair) = take_transfer(reader)?;
+            let noticed_ms = reader.take_u64("noticed_ms")?;
+            Ok(Entry::StateEnd { partition, transfer, repair, noticed_ms, end: StateEnd::take(reader)? })
+        }
+        EntryKind::ClockBound => Ok(Entry::ClockBound { until: Timestamp::take(reader)? }),
+        EntryKind::Members => {
+            Ok(Entry::Members { counted: reader.take_list("counted")?, removed: reader.take_list("removed")? })
+        }
+    }
+}
+
+fn take_own_writes(reader: &mut Reader<'_>) -> Decoded<Entry> {
+    let (partition, first) = (PartitionId::take(reader)?, Dot::take(reader)?);
+    let (mut records, mut dot) = (Vec::new(), first);
+    // At least one: an entry of none has no meaning.
+    while records.is_empty() || !reader.is_empty() {
+        let Change { key, value, flags, timestamp, expires_ms } = Change::take(reader)?;
+        records.push((key, Record { value, flags, timestamp, dot, expires_ms }));
+        dot.sequence = dot.sequence.next();
+    }
+    Ok(Entry::OwnWrites { partition, first, records })
+}
+
+fn take_stretch(reader: &mut Reader<'_>) -> Decoded<Entry> {
+    let (partition, first) = (PartitionId::take(reader)?, Dot::take(reader)?);
+    let noticed_ms = reader.take_u64("noticed_ms")?;
+    let by_origin = |OwnStep { of, from, seen }| SeenStep { writer: first.node, of, from, seen };
+    let seen = reader.take_list("seen")?.into_iter().map(by_origin).collect();
+    let changes = PartitionChanges { partition, first_sequence: first.sequence, seen, changes: reader.take_rest()? };
+    Ok(Entry::Stretch { origin: first.node, changes, noticed_ms })
+}
+
+fn take_transfer(reader: &mut Reader<'_>) -> Decoded<(PartitionId, u64, bool)> {
+    let (partition, transfer) = (PartitionId::take(reader)?, reader.take_number("transfer")?);
+    let repair = match reader.take_u8("repair")? {
+        0 => false,
+        1 => true,
+        other => return Err(CodecError { field: "repair", fault: Fault::Invalid(other.into()) }),
+    };
+    Ok((partition, transfer, repair))
+}
