@@ -62,7 +62,7 @@ use self::{
 use crate::{
     env::{Disk, DiskWorker, Env},
     error::{Error, ErrorCode, Result},
-    limits::{LOG_ENTRY_BYTES_MAX, LOG_PREALLOCATE_BYTES, LOG_SEGMENT_BYTES, LOG_SEGMENT_BYTES_LEAST},
+    limits::{LOG_PREALLOCATE_BYTES, LOG_SEGMENT_BYTES, LOG_SEGMENT_BYTES_LEAST},
 };
 
 /// The place of an entry: how many entries were appended before it, ever.
@@ -159,7 +159,7 @@ impl Log {
     /// Opens the log in the directory, or makes a new one; cuts what a crash has torn off. Blocks on the disk.
     ///
     /// # Errors
-    /// `CORRUPT` with file and place, `DIRECTORY_IN_USE`, `DISK_FULL`, `DISK_FAILED`; `BAD_SETTING`.
+    /// `CORRUPT` with file and place, `DATA_DIR_IN_USE`, `DISK_FULL`, `DISK_FAILED`; `BAD_SETTING`.
     pub fn open(env: &Env, dir: &Path, options: &LogOptions) -> Result<Log> {
         if options.segment_bytes < LOG_SEGMENT_BYTES_LEAST {
             let text = format!("log: segments of {} bytes, at least {LOG_SEGMENT_BYTES_LEAST}", options.segment_bytes);
@@ -179,6 +179,7 @@ impl Log {
             counts: Counts::default(),
             taken: Taken::default(),
             unsynced_since: None,
+            wishes: (0, 0),
             lock,
         };
         let worker = env.disk.spawn("kvstore-log", Box::pin(committer.run()));
@@ -218,11 +219,26 @@ impl Log {
     /// `DISK_FAILED` or `NOT_RUNNING` when the log has ended, `INVALID_ARGUMENT` for a payload beyond the bound: it was
     /// not taken in.
     pub fn append(&self, stream: u32, kind: u8, payload: &[u8]) -> Result<Position> {
-        if payload.len() > LOG_ENTRY_BYTES_MAX {
-            let text = format!("log: an entry of {} bytes, the limit is {LOG_ENTRY_BYTES_MAX}", payload.len());
-            return Err(Error::new(ErrorCode::InvalidArgument, text));
-        }
-        self.shared.append(stream, kind, payload)
+        self.append_with(stream, kind, |buffer| buffer.extend_from_slice(payload))
+    }
+
+    /// As [`Log::append`]; `encode` appends the payload to the bytes that are there already. It runs under the log's lock,
+    /// so it must be quick and must not come back here.
+    ///
+    /// # Errors
+    /// As [`Log::append`].
+    pub fn append_with(&self, stream: u32, kind: u8, encode: impl FnOnce(&mut Vec<u8>)) -> Result<Position> {
+        self.shared.append((stream, kind), encode)
+    }
+
+    /// Waits until everything that was appended before is synced, whatever the durability.
+    ///
+    /// # Errors
+    /// As [`Log::synced`].
+    pub async fn flush(&self) -> Result<()> {
+        let Some(last) = self.next().0.checked_sub(1) else { return Ok(()) };
+        self.shared.wish_sync();
+        self.synced(Position(last)).await
     }
 
     /// Waits on this thread until the entry is synced.

@@ -27,6 +27,8 @@ pub(super) struct Committer {
     pub(super) taken: Taken,
     /// When the oldest entry that is written and not synced was written.
     pub(super) unsynced_since: Option<Duration>,
+    /// How often a sync was wished for, and how many of these wishes are met.
+    pub(super) wishes: (u64, u64),
     /// The directory is ours until the committer has ended.
     pub(super) lock: Box<dyn DiskLock>,
 }
@@ -35,6 +37,7 @@ impl Committer {
     /// Runs until the log is closed or has failed. Nothing is made durable by dropping it.
     pub(super) async fn run(mut self) {
         let failure = loop {
+            self.wishes.0 = self.shared.sync_wishes();
             let wish = self.shared.take(&mut self.taken);
             if wish == Wish::Abandon {
                 break Some(Error::new(ErrorCode::NotRunning, "log: it was given up without being closed"));
@@ -67,7 +70,7 @@ impl Committer {
             other => other.map(|()| None)?,
         };
         let is_behind = self.writer.synced < self.writer.written;
-        let sync_us = match is_behind && (wish == Wish::Close || self.is_sync_due()) {
+        let sync_us = match is_behind && (wish == Wish::Close || self.is_sync_due() || self.is_sync_wished()) {
             true => Some(self.sync()?),
             false => None,
         };
@@ -90,6 +93,16 @@ impl Committer {
             }
             Durability::Memory => false,
         }
+    }
+
+    /// Whether somebody waits for a sync of what was taken, and all of it is written.
+    fn is_sync_wished(&mut self) -> bool {
+        let (made, met) = self.wishes;
+        if made == met || !self.taken.is_empty() {
+            return false;
+        }
+        self.wishes.1 = made;
+        true
     }
 
     fn write_taken(&mut self) -> Step {

@@ -13,7 +13,7 @@ pub(super) fn corrupt(path: &Path, offset: u64, why: &str) -> Error {
 pub(super) fn failed(operation: &str, path: &Path, error: io::Error) -> Error {
     let code = match error.kind() {
         kind if is_full(kind) => ErrorCode::DiskFull,
-        io::ErrorKind::WouldBlock => ErrorCode::DirectoryInUse,
+        io::ErrorKind::WouldBlock => ErrorCode::DataDirInUse,
         _ => ErrorCode::DiskFailed,
     };
     Error::new(code, format!("log: cannot {operation} {}: {error}", path.display()))

@@ -126,16 +126,28 @@ pub(super) fn push_batch(out: &mut Vec<u8>, salt: u64, offset: u64, batch: (Posi
     out.extend_from_slice(entries);
 }
 
-/// Appends an entry to the bytes of a batch.
-pub(super) fn push_entry(out: &mut Vec<u8>, stream: u32, kind: u8, payload: &[u8]) {
-    let len = u32::try_from(payload.len()).expect("an entry is bounded far below 4 GiB");
+/// Appends an entry to the bytes of a batch, whose payload `encode` appends. `None`, and nothing is appended, when that is
+/// longer than `payload_max`.
+pub(super) fn push_entry(
+    out: &mut Vec<u8>,
+    (stream, kind): (u32, u8),
+    payload_max: usize,
+    encode: impl FnOnce(&mut Vec<u8>),
+) -> Option<()> {
+    let start = out.len();
     let mut header = [0; ENTRY_HEADER_BYTES];
-    header[0..4].copy_from_slice(&len.to_le_bytes());
     header[4..8].copy_from_slice(&stream.to_le_bytes());
     header[8] = kind;
-    out.reserve(ENTRY_HEADER_BYTES + payload.len());
     out.extend_from_slice(&header);
-    out.extend_from_slice(payload);
+    encode(out);
+    let len = out.len() - start - ENTRY_HEADER_BYTES;
+    if len > payload_max {
+        out.truncate(start);
+        return None;
+    }
+    let len = u32::try_from(len).expect("an entry is bounded far below 4 GiB");
+    out[start..start + 4].copy_from_slice(&len.to_le_bytes());
+    Some(())
 }
 
 /// Where an entry's payload stands in the bytes of its batch.

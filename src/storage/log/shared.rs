@@ -12,7 +12,7 @@ use tokio::sync::Notify;
 use super::{format::push_entry, LogState, Position};
 use crate::{
     error::{Error, ErrorCode, Result},
-    limits::{LOG_BUFFER_BYTES_MAX, LOG_SYNC_US_MAX},
+    limits::{LOG_BUFFER_BYTES_MAX, LOG_ENTRY_BYTES_MAX, LOG_SYNC_US_MAX},
 };
 
 /// Told once whether an entry is synced.
@@ -34,6 +34,8 @@ pub(super) struct Shared {
     announced: Notify,
     /// Wakes the committer: entries wait, or the log is to be closed.
     pub(super) wake: Notify,
+    /// How often somebody waited for a sync that the durability would not make by itself.
+    sync_wishes: AtomicU64,
 }
 
 struct Pending {
@@ -118,11 +120,12 @@ impl Shared {
             changed: Condvar::new(),
             announced: Notify::new(),
             wake: Notify::new(),
+            sync_wishes: AtomicU64::new(0),
         }
     }
 
-    /// Copies an entry to those that wait.
-    pub(super) fn append(&self, stream: u32, kind: u8, payload: &[u8]) -> Result<Position> {
+    /// Appends an entry to those that wait.
+    pub(super) fn append(&self, of: (u32, u8), encode: impl FnOnce(&mut Vec<u8>)) -> Result<Position> {
         let mut pending = self.pending.lock();
         if pending.wish != Wish::GoOn {
             drop(pending);
@@ -130,7 +133,10 @@ impl Shared {
         }
         let is_first = pending.entries.is_empty();
         let position = pending.next;
-        push_entry(&mut pending.entries, stream, kind, payload);
+        push_entry(&mut pending.entries, of, LOG_ENTRY_BYTES_MAX, encode).ok_or_else(|| {
+            let text = format!("log: an entry is longer than {LOG_ENTRY_BYTES_MAX} bytes");
+            Error::new(ErrorCode::InvalidArgument, text)
+        })?;
         pending.next = Position(position.0 + 1);
         self.waiting_bytes.store(pending.entries.len(), Ordering::Relaxed);
         drop(pending);
@@ -152,6 +158,17 @@ impl Shared {
             self.taken_bytes.store(taken.entries.len(), Ordering::Relaxed);
         }
         pending.wish
+    }
+
+    /// What was appended before is to be synced, whatever the durability.
+    pub(super) fn wish_sync(&self) {
+        self.sync_wishes.fetch_add(1, Ordering::AcqRel);
+        self.wake.notify_one();
+    }
+
+    /// How often a sync was wished for. Entries that are taken after this was asked are those that the wishes are about.
+    pub(super) fn sync_wishes(&self) -> u64 {
+        self.sync_wishes.load(Ordering::Acquire)
     }
 
     /// The entry that is appended next.

@@ -18,6 +18,7 @@ use tokio::time::Instant;
 
 use super::*;
 use crate::env::{Clock, Rng, SimDisk, SimulatedNetwork};
+use crate::limits::LOG_ENTRY_BYTES_MAX;
 
 /// The clock of tokio's own time, which tests stop.
 struct TokioClock(Instant);
@@ -218,7 +219,7 @@ async fn a_directory_has_one_log_at_a_time() {
     let disk = SimDisk::new(1);
     let log = open_small(&disk);
     let second = open(&disk, &LogOptions::default()).map(|_| ());
-    assert_eq!(second.unwrap_err().code(), ErrorCode::DirectoryInUse);
+    assert_eq!(second.unwrap_err().code(), ErrorCode::DataDirInUse);
     log.close().await.unwrap();
     log.close().await.unwrap();
     assert_eq!(log.append(1, 1, b"late").unwrap_err().code(), ErrorCode::NotRunning);

@@ -32,7 +32,7 @@ fn what_many_threads_were_acknowledged_is_there_in_their_order() {
     assert!(stats.batches < THREADS * EACH / 2, "{} batches: they share", stats.batches);
     assert!(stats.segments > 1 && stats.sync_max_us > 0, "{stats:?}");
     let second = Log::open(&Env::system(), temp.path(), &options).map(|_| ());
-    assert_eq!(second.unwrap_err().code(), ErrorCode::DirectoryInUse);
+    assert_eq!(second.unwrap_err().code(), ErrorCode::DataDirInUse);
     // No close: as if the process had died.
     drop(log);
 
@@ -52,7 +52,7 @@ fn reopened(dir: &Path, options: &LogOptions) -> Log {
     let clock = crate::env::SystemClock::new();
     loop {
         match Log::open(&Env::system(), dir, options) {
-            Err(error) if error.code() == ErrorCode::DirectoryInUse => {
+            Err(error) if error.code() == ErrorCode::DataDirInUse => {
                 assert!(clock.monotonic() < Duration::from_secs(20), "{error}");
                 std::thread::yield_now();
             }
