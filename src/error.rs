@@ -113,10 +113,10 @@ error_codes! {
     UnknownMember => "UNKNOWN_MEMBER", InvalidArgument;
     /// A message that cannot be decoded; the text names the field.
     MalformedMessage => "MALFORMED_MESSAGE", InvalidArgument;
+    /// The node has reached its bound on memory.
+    MemoryLimit => "MEMORY_LIMIT", InvalidArgument;
     /// This keyspace does not promise what was asked for.
     Unsupported => "UNSUPPORTED", Unsupported;
-    /// Stored data have a format that only a later version of this software knows.
-    FormatTooNew => "FORMAT_TOO_NEW", Unsupported;
     /// What was found is not what the call expected, in a way no finer code names.
     Conflict => "CONFLICT", Conflict;
     /// A member that is up is not removed without force.
@@ -129,6 +129,8 @@ error_codes! {
     BindFailed => "BIND_FAILED", Unavailable;
     /// Another node, of this process or another, works with the data directory.
     DataDirInUse => "DATA_DIR_IN_USE", Unavailable;
+    /// Stored data have a format that only a later version of this software knows.
+    FormatTooNew => "FORMAT_TOO_NEW", Unsupported;
     /// No node answered.
     Unreachable => "UNREACHABLE", Unavailable;
     /// The connection broke while a call was under way.
@@ -139,8 +141,6 @@ error_codes! {
     DiskFull => "DISK_FULL", Unavailable;
     /// The disk failed; this node takes no more writes until it is started again.
     DiskFailed => "DISK_FAILED", Unavailable;
-    /// Another process, or another node of this one, uses the directory.
-    DirectoryInUse => "DIRECTORY_IN_USE", Unavailable;
     /// The clocks of two nodes are too far apart.
     ClockSkew => "CLOCK_SKEW", Unavailable;
     /// Acknowledged writes that this session has made or seen went with a node; told once, the session goes on without them.

@@ -17,5 +17,14 @@ pub const SNAPSHOT_SYNC_BYTES: u64 = 16 * 1024 * 1024;
 /// add. Bounds what a damaged length can claim.
 pub const SNAPSHOT_HEADER_BYTES_MAX: usize = 4 * 1024;
 
+/// Bytes in one message of a snapshot that is sent to a client. Larger ones delay what shares the connection.
+pub const SNAPSHOT_CHUNK_BYTES: usize = 256 * 1024;
+
+/// Chunks that are read ahead of a client. More take memory and hide no latency that HTTP/2's window does not hide.
+pub const SNAPSHOT_CHUNKS_AHEAD: usize = 2;
+
+/// Snapshots that a node sends at the same time. Each takes its size on the disk while it is under way.
+pub const SNAPSHOTS_SENT_MAX: usize = 2;
+
 /// Bytes in the identity of a data directory, as for [`SNAPSHOT_HEADER_BYTES_MAX`].
 pub const IDENTITY_BYTES_MAX: usize = 4 * 1024;

@@ -109,6 +109,16 @@ impl DataDir {
         self.identity.node
     }
 
+    /// Makes the node another one, durably: what it has is that of a former self.
+    ///
+    /// # Errors
+    /// `DISK_FULL`, `DISK_FAILED`; it is who it was then.
+    pub fn renew(&mut self, node: NodeId) -> Result<()> {
+        let identity = Identity { node, cluster: self.identity.cluster.clone() };
+        self.identity = create_identity(&*self.disk, &self.path, identity)?;
+        Ok(())
+    }
+
     /// Its cluster.
     pub fn cluster(&self) -> &str {
         &self.identity.cluster
@@ -137,6 +147,105 @@ impl DataDir {
     /// The disk that it is on.
     pub fn disk(&self) -> &Arc<dyn Disk> {
         &self.disk
+    }
+}
+
+/// Makes a new directory of a node that holds something from the beginning: `fill` writes snapshots into the directory that
+/// it is given. Who the node is comes last, so that a directory that was filled by half is no node's.
+///
+/// # Errors
+/// `BAD_SETTING` for a directory that holds anything, `DATA_DIR_IN_USE`, `DISK_FULL`, `DISK_FAILED`, and what `fill` says.
+pub fn create_filled(
+    disk: &Arc<dyn Disk>,
+    path: &Path,
+    (node, cluster): (NodeId, &str),
+    fill: impl FnOnce(&Path) -> Result<()>,
+) -> Result<()> {
+    let failed = |what| move |error| disk_error(what, path, &error);
+    disk.create_dir_all(path).map_err(failed("create"))?;
+    let _lock = take_lock(&**disk, path)?;
+    let (files, dirs) = (disk.list(path).map_err(failed("list"))?, disk.list_dirs(path).map_err(failed("list"))?);
+    if let Some(name) = files.iter().chain(&dirs).find(|name| *name != LOCK) {
+        let text = format!("data_dir: {} is not empty ({name:?} is in it): give a new directory", path.display());
+        return Err(Error::new(ErrorCode::BadSetting, text));
+    }
+    for name in [LOG, SNAPSHOTS] {
+        disk.create_dir_all(&path.join(name)).map_err(failed("create"))?;
+    }
+    fill(&path.join(SNAPSHOTS))?;
+    create_identity(&**disk, path, Identity { node, cluster: cluster.to_string() })?;
+    Ok(())
+}
+
+/// How the names of files begin to end that were set aside.
+pub(super) const DAMAGED_ENDING: &str = ".damaged-";
+
+/// Puts everything in the directory of a node aside, under names that nobody reads, and makes the directory that of a new
+/// node. For one whose data are damaged, and that can get them elsewhere. A crash on the way leaves a directory that is
+/// damaged as before.
+///
+/// # Errors
+/// `DATA_DIR_IN_USE`, `DISK_FULL`, `DISK_FAILED`.
+pub fn set_aside(disk: &dyn Disk, path: &Path, (node, cluster): (NodeId, &str), now_ms: u64) -> Result<()> {
+    let _lock = take_lock(disk, path)?;
+    let ending = format!("{DAMAGED_ENDING}{now_ms}");
+    for dir in [path.join(LOG), path.join(SNAPSHOTS)] {
+        disk.create_dir_all(&dir).map_err(|error| disk_error("create", &dir, &error))?;
+        let names = disk.list(&dir).map_err(|error| disk_error("list", &dir, &error))?;
+        for name in names.iter().filter(|name| !name.contains(DAMAGED_ENDING)) {
+            put_aside(disk, &dir.join(name), &ending)?;
+        }
+        disk.sync_dir(&dir).map_err(|error| disk_error("sync", &dir, &error))?;
+    }
+    put_aside(disk, &path.join(IDENTITY), &ending)?;
+    create_identity(disk, path, Identity { node, cluster: cluster.to_string() })?;
+    Ok(())
+}
+
+/// Where things are in a directory, for those who only look.
+pub(super) struct Layout {
+    path: PathBuf,
+    pub(super) log: PathBuf,
+    pub(super) snapshots: PathBuf,
+}
+
+impl Layout {
+    pub(super) fn of(path: &Path) -> Layout {
+        Layout { path: path.into(), log: path.join(LOG), snapshots: path.join(SNAPSHOTS) }
+    }
+
+    /// Whether these files and directories are in it that a node makes.
+    pub(super) fn is_of_a_node(&self, files: &[String], dirs: &[String]) -> bool {
+        files.iter().any(|name| name == IDENTITY) || dirs.iter().any(|name| name == LOG || name == SNAPSHOTS)
+    }
+
+    /// Who the node is, and of which cluster; `None`: nothing says it.
+    pub(super) fn identity(&self, disk: &dyn Disk) -> Result<Option<(NodeId, String)>> {
+        let identity = read_identity(disk, &self.path.join(IDENTITY))?;
+        Ok(identity.map(|identity| (identity.node, identity.cluster)))
+    }
+
+    /// Whether a node works with it. Takes the lock for a moment when nobody has it, and makes no file.
+    pub(super) fn is_locked(&self, disk: &dyn Disk) -> Result<bool> {
+        let failed = |error| disk_error("list", &self.path, &error);
+        if !disk.list(&self.path).map_err(failed)?.iter().any(|name| name == LOCK) {
+            return Ok(false);
+        }
+        match take_lock(disk, &self.path) {
+            Ok(_lock) => Ok(false),
+            Err(error) if error.code() == ErrorCode::DataDirInUse => Ok(true),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// Renames a file, if there is one.
+fn put_aside(disk: &dyn Disk, path: &Path, ending: &str) -> Result<()> {
+    let mut name = path.file_name().unwrap_or_default().to_os_string();
+    name.push(ending);
+    match disk.rename(path, &path.with_file_name(name)) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(disk_error("rename", path, &error)),
+        Ok(()) | Err(_) => Ok(()),
     }
 }
 

@@ -4,11 +4,12 @@
 //! them, chosen by the hash of the key, each behind its own lock together with a sidecar: what the replication engine
 //! must change in the same breath as the records (its sequences and outbox).
 //!
-//! [`DataDir`] is the directory of a node that outlives its process: in it are one append-only [`log`] for everything, and
-//! [`snapshot`]s, the state in one file. [`codec`] is how what is stored looks as bytes.
+//! [`DataDir`] is the directory of a node that outlives its process, [`log`] what it remembers, in one append-only log for
+//! everything, [`snapshot`] the state in one file, [`codec`] how what is stored looks as bytes.
 
 pub mod codec;
-mod data_dir;
+pub mod data_dir;
+pub mod doctor;
 mod envelope;
 mod files;
 pub mod log;

@@ -29,7 +29,7 @@ pub type KeyBounds<'a> = (Bound<&'a [u8]>, Bound<&'a [u8]>);
 ///
 /// Each record lies in a slot with its key. A table finds slots by the hash of the key, in half the time that a search in
 /// an ordered map takes, because it touches half as much memory; an order of slots serves ranges. Both know slots
-/// by their numbers, four bytes each (`docs/decisions/0002-store-layout.md`, `0011-records-in-slots.md`). Neither the
+/// by their numbers, four bytes each (`docs/decisions/0002-store-layout.md`, `0012-records-in-slots.md`). Neither the
 /// numbers nor the table's order are ever seen.
 #[derive(Debug, Default)]
 pub struct Records {

@@ -42,6 +42,14 @@ pub fn file_name(log_position: u64) -> String {
     format!("{log_position:0POSITION_DIGITS$}{ENDING}")
 }
 
+/// How the names of files begin that are there only while they are sent to somebody.
+const PASSING_BEGINNING: &str = "sent-";
+
+/// A name for a file that is there only while it is sent; `number` tells it from others.
+pub fn passing_name(number: u64) -> String {
+    format!("{PASSING_BEGINNING}{number:016x}{ENDING}")
+}
+
 fn position(name: &str) -> Option<u64> {
     let digits = name.strip_suffix(ENDING)?;
     let position = digits.parse().ok()?;
@@ -105,13 +113,16 @@ pub fn remove_older(disk: &dyn Disk, dir: &Path, keep: usize) -> Result<Option<u
     Ok(snapshots.last().map(|oldest| oldest.log_position))
 }
 
-/// Removes what unfinished snapshots left behind. Nobody may be writing one.
+/// Removes what unfinished snapshots, and those that were being sent, left behind. Nobody may be writing one.
 ///
 /// # Errors
 /// `DISK_FAILED`.
 pub fn remove_leftovers(disk: &dyn Disk, dir: &Path) -> Result<()> {
     let names = disk.list(dir).map_err(|error| disk_error("list", dir, &error))?;
-    let is_leftover = |name: &&String| name.strip_suffix(TEMPORARY_ENDING).and_then(position).is_some();
+    let is_leftover = |name: &&String| {
+        let is_unfinished = name.strip_suffix(TEMPORARY_ENDING).and_then(position).is_some();
+        is_unfinished || name.starts_with(PASSING_BEGINNING)
+    };
     for name in names.iter().filter(is_leftover) {
         remove_if_there(disk, &dir.join(name))?;
     }
