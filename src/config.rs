@@ -1,6 +1,6 @@
 //! Settings of a node: data, checked once, before anything is opened.
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 use crate::{
     error::{Error, ErrorCode, Result},
@@ -27,6 +27,45 @@ pub struct NodeConfig {
     pub insecure: bool,
     /// How far ahead of this node's clock the stamp of a peer's write may be; it is refused beyond.
     pub max_drift: Duration,
+    /// Where the node keeps its data and its identity; `None`: in memory only, with a new identity at each start.
+    pub data_dir: Option<PathBuf>,
+    /// What a write waits for. Without a `data_dir` there is only one answer, and the setting is ignored.
+    pub durability: Durability,
+    /// Bytes that the data may take in memory; writes beyond are refused. `None`: what the machine has.
+    pub max_memory: Option<u64>,
+}
+
+/// What a write waits for before it is acknowledged, in a node with a directory.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Durability {
+    /// Until it is on disk: it survives the loss of power.
+    #[default]
+    Sync,
+    /// For nothing. The disk has it [`limits::SYNC_INTERVAL`] later: so much is lost with the power.
+    Interval,
+    /// For nothing. The disk gets it when the system likes, and for certain with a snapshot and at the end.
+    Memory,
+}
+
+impl Durability {
+    /// The name that users see.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Durability::Sync => "sync",
+            Durability::Interval => "interval",
+            Durability::Memory => "memory",
+        }
+    }
+}
+
+impl std::str::FromStr for Durability {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Durability> {
+        let all = [Durability::Sync, Durability::Interval, Durability::Memory];
+        let found = all.into_iter().find(|durability| durability.as_str() == text);
+        found.ok_or_else(|| bad("durability", text, "is none of \"sync\", \"interval\" and \"memory\""))
+    }
 }
 
 /// Worker threads a node may have.
@@ -43,6 +82,9 @@ impl Default for NodeConfig {
             threads: 0,
             insecure: false,
             max_drift: limits::CLOCK_DRIFT_MAX,
+            data_dir: None,
+            durability: Durability::Sync,
+            max_memory: None,
         }
     }
 }
@@ -65,6 +107,13 @@ impl NodeConfig {
         }
         if !(limits::CLOCK_DRIFT_LEAST..=limits::CLOCK_DRIFT_MOST).contains(&self.max_drift) {
             return Err(bad("max_drift", &format!("{} s", self.max_drift.as_secs_f64()), "must be 0.1 s to 3600 s"));
+        }
+        if self.data_dir.as_ref().is_some_and(|dir| dir.as_os_str().is_empty()) {
+            return Err(bad("data_dir", "", "names no directory"));
+        }
+        if let Some(bytes) = self.max_memory.filter(|bytes| *bytes < limits::MEMORY_LEAST) {
+            let least = format!("is less than {} bytes", limits::MEMORY_LEAST);
+            return Err(bad("max_memory", &bytes.to_string(), &least));
         }
         if self.peers.len() > limits::MEMBERS_MAX {
             return Err(bad(

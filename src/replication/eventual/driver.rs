@@ -17,7 +17,7 @@ use crate::{
     env::Env,
     error::{Error, ErrorCode, Result},
     limits::REPLICA_QUEUE_EVENTS_MAX,
-    types::{Address, Dot, MemberStatus, NodeId, PartitionId, PeerStatus, ReplicationLag},
+    types::{Address, Dot, MemberStatus, Membership, NodeId, PartitionId, PeerStatus, ReplicationLag},
 };
 
 /// What a replica is started with.
@@ -29,6 +29,8 @@ pub struct ReplicationConfig {
     pub advertise: Address,
     /// Members to begin with.
     pub peers: Vec<Address>,
+    /// Who belonged to the cluster when this node stopped; empty for a new one.
+    pub membership: Membership,
 }
 
 /// How replication goes.
@@ -52,6 +54,10 @@ pub struct ReplicationStatus {
     pub repairs: u64,
     /// Writes of peers that were refused because they are stamped too far ahead; each attempt counts.
     pub refused_writes: u64,
+    /// Bytes of keys and values that came as state since the start.
+    pub state_bytes: u64,
+    /// Bytes of keys and values that peers have pushed since the start.
+    pub change_bytes: u64,
 }
 
 /// What the replica's task shows to the world.
@@ -105,6 +111,7 @@ impl Replication {
             advertise: config.advertise,
             peers: config.peers,
             bounds: Bounds::default(),
+            membership: config.membership,
             // Without entropy jitter repeats itself from node to node, unless their ids differ, which they do.
             seed: env.rng.next_u64().unwrap_or(keyspace.me().0),
         };

@@ -1,7 +1,7 @@
 //! The conflict journal of a node: the writes that it had acknowledged and that lost, for whoever wants to know or to
 //! restore them. Bounded; the oldest go, and are counted.
 //!
-//! It has a lock of its own, which is taken while no other is held and only when there is a conflict or a question.
+//! It has a lock of its own, the last in order: nothing is locked while it is held.
 
 use std::{collections::VecDeque, sync::Arc};
 
@@ -63,6 +63,21 @@ impl Journal {
             let Some(oldest) = kept.pop_front() else { break };
             *bytes -= oldest.bytes();
             *dropped += 1;
+        }
+    }
+
+    /// Appends conflicts that are not there yet: the log and a checkpoint may both tell of one. A write is lost once, so
+    /// its dot and its key say which it is.
+    pub(super) fn restore(&self, conflicts: Vec<Conflict>) {
+        let missing = |conflict: &Conflict| {
+            let entries = self.entries.read();
+            let is_same = |kept: &Arc<Conflict>| kept.lost.dot == conflict.lost.dot && kept.key == conflict.key;
+            !entries.conflicts.iter().any(is_same)
+        };
+        for conflict in conflicts {
+            if missing(&conflict) {
+                self.record(vec![conflict]);
+            }
         }
     }
 

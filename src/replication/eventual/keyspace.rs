@@ -1,9 +1,12 @@
 //! The data of one eventual keyspace on one node, and the only code that changes it.
 
 mod apply;
+mod budget;
 mod conflicts;
+mod durability;
 mod observe;
 mod progress;
+mod restore;
 mod seen_by;
 mod upkeep;
 
@@ -12,11 +15,15 @@ use std::{num::NonZeroU64, sync::Arc, time::Duration};
 use tokio::sync::Notify;
 
 pub use apply::Applied;
+use budget::Budget;
 use progress::merge_with;
 pub(super) use progress::Progress;
+pub(super) use restore::{PartitionHead, StatePiece};
 pub use upkeep::Standing;
 
-use super::{journal::Journal, listeners::Listeners, outbox::OutboxBounds, snapshot::Pins, Hlc, Outbox};
+use super::{
+    durable::Ledger, journal::Journal, listeners::Listeners, outbox::OutboxBounds, snapshot::Pins, Hlc, Outbox,
+};
 use crate::{
     env::Clock,
     error::{Error, ErrorCode, Result},
@@ -24,7 +31,7 @@ use crate::{
     storage::{partition_of, Merged, Partition, Partitions, Records, RecordsStats},
     sync::{AtomicBool, AtomicU64, Ordering},
     types::{
-        Change, Command, CommandKind, Dot, KeyRange, NodeId, Page, PageRequest, PartitionChanges, PartitionDigest,
+        Change, Command, CommandKind, Dot, Key, KeyRange, NodeId, Page, PageRequest, PartitionChanges, PartitionDigest,
         PartitionId, Record, RecordRef, Seen, Sequence, Timestamp, VersionVector, Written,
     },
 };
@@ -54,6 +61,10 @@ pub struct Eventual {
     listeners: Listeners,
     /// The replica has caught up with a peer, or has none.
     is_caught_up: AtomicBool,
+    /// Where changes are written, if they are to outlive the process.
+    ledger: Option<Arc<Ledger>>,
+    /// How much memory the data may take; `None`: what the machine has.
+    budget: Option<Budget>,
 }
 
 impl Eventual {
@@ -79,12 +90,19 @@ impl Eventual {
             waiters: AtomicU64::new(0),
             listeners: Listeners::default(),
             is_caught_up: AtomicBool::new(true),
+            ledger: None,
+            budget: None,
         }
     }
 
     /// The same with another bound on how far ahead of the wall clock a remote stamp may be.
     pub fn with_max_drift(self, max_drift: Duration) -> Eventual {
         Eventual { max_drift_ms: u64::try_from(max_drift.as_millis()).unwrap_or(u64::MAX), ..self }
+    }
+
+    /// The same with a bound on the memory that the data may take, in bytes.
+    pub fn with_max_memory(self, max_memory: Option<u64>) -> Eventual {
+        Eventual { budget: max_memory.map(Budget::new), ..self }
     }
 
     /// The node whose replica this is.
@@ -122,6 +140,10 @@ impl Eventual {
     /// Those of [`Eventual::write`].
     pub fn write_seen(&self, command: Command) -> Result<(Written, Seen)> {
         self.check_member()?;
+        if let Some(ledger) = &self.ledger {
+            ledger.check()?;
+        }
+        self.check_budget(&command)?;
         let now_ms = self.now_ms();
         let Command { key, kind } = command;
         let partition = partition_of(&key);
@@ -142,7 +164,7 @@ impl Eventual {
             return Err(Error::new(ErrorCode::Internal, "the clock has reached the end of time"));
         }
         let version = record.timestamp;
-        guard.sidecar.outbox.push(key, record);
+        self.push_own(&mut guard, key, record);
         let is_watched = guard.sidecar.feed.is_watched();
         drop(guard);
         self.announce();
@@ -150,6 +172,14 @@ impl Eventual {
             self.listeners.wake();
         }
         Ok((Written { version, existed }, seen))
+    }
+
+    /// An own write was merged: it is written down, and enters the outbox.
+    fn push_own(&self, partition: &mut Partition<Progress>, key: Key, record: Record) {
+        if let Some(ledger) = &self.ledger {
+            ledger.own_write(partition_of(&key), &key, &record);
+        }
+        partition.sidecar.outbox.push(key, record);
     }
 
     /// The record that a command makes of the visible one; `None`: there is nothing to write.

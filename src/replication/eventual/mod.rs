@@ -5,7 +5,6 @@
 //! * [`Hlc`] is the hybrid logical clock.
 //! * [`Outbox`] keeps a partition's recent own writes for streaming to peers.
 //! * `SeenLog` knows what each writer had seen of the others, `Journal` keeps own writes that lost unseen.
-//! * [`durable`] is what is kept on disk.
 //! * [`Snapshot`] is the state of a partition at one moment, for peers that the outbox no longer serves.
 //! * [`catch_up`] waits until this node has what a session has seen elsewhere.
 //! * [`Watcher`] tells of every change, from any position on, at whatever node.
@@ -14,7 +13,7 @@
 
 mod cover;
 mod driver;
-pub mod durable;
+mod durable;
 mod feed;
 mod hlc;
 mod journal;
@@ -40,6 +39,9 @@ mod watch;
 
 pub use cover::{catch_up, cover, lost_error, Reach, Reaching};
 pub use driver::{Replication, ReplicationConfig, ReplicationStatus};
+pub use durable::{
+    draw_id, open, restore_snapshot, write_snapshot, CheckpointStatus, Keeper, Ledger, OpenConfig, Opened,
+};
 pub use feed::FeedBounds;
 pub use hlc::Hlc;
 pub use keyspace::{Applied, Eventual, Standing};

@@ -65,6 +65,13 @@ impl Outbox {
         Outbox { bounds, acknowledged, safe, ..Outbox::default() }
     }
 
+    /// Goes on after `last`, with none of the writes up to there.
+    pub fn resume(&mut self, last: Sequence) {
+        self.writes.clear();
+        self.bytes = 0;
+        self.last = last;
+    }
+
     /// The sequence of the last own write, whether or not it is still held.
     pub fn last(&self) -> Sequence {
         self.last

@@ -9,6 +9,7 @@
 //! session closes it as a duplicate**: it knows best which of its own sessions live, so the two can never close both
 //! sessions, each a different one.
 
+mod bounds;
 #[cfg(test)]
 mod chaos;
 mod compare;
@@ -33,29 +34,25 @@ use std::{
     time::Duration,
 };
 
+pub(super) use bounds::Bounds;
 use rand::{rngs::StdRng, Rng, SeedableRng};
 
 use super::{
+    durable::Lows,
     lag::Lag,
     peers::Peers,
     pull::{Pulls, Request, Source},
-    push::PushBounds,
     reissue::Reissues,
     retention::Retention,
     session::{Link, Phase, Session},
-    snapshot::PieceBounds,
     stability::Stability,
     Eventual,
 };
 use crate::{
     cluster::{Detector, Members},
     error::{Error, ErrorCode},
-    limits::{
-        CONNECT_TIMEOUT, POSITIONS_INTERVAL, REPLICATION_BATCH_BYTES_TARGET, REPLICATION_BATCH_WRITES_MAX,
-        REPLICATION_WINDOW_BYTES, REPLICATION_WINDOW_STRETCHES, SESSION_SILENCE_MAX, STATE_CHUNK_BYTES_TARGET,
-        STATE_CHUNK_RECORDS_MAX, STATE_CHUNK_VISITS_MAX, STATE_TRANSFER_TIMEOUT, SWEEP_GRACE, TOMBSTONE_GRACE,
-    },
-    types::{Address, Member, NodeId, PeerMessage, Sequence},
+    limits::{CONNECT_TIMEOUT, POSITIONS_INTERVAL, SESSION_SILENCE_MAX, STATE_TRANSFER_TIMEOUT},
+    types::{Address, Member, Membership, NodeId, PeerMessage, Sequence},
 };
 
 /// The time, twice: one clock to wait by, one to compare with timestamps.
@@ -121,35 +118,6 @@ pub(super) enum Action {
     },
 }
 
-/// How much is done at once, and how late.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Bounds {
-    pub(super) push: PushBounds,
-    pub(super) piece: PieceBounds,
-    pub(super) sweep_grace: Duration,
-    pub(super) tombstone_grace: Duration,
-}
-
-impl Default for Bounds {
-    fn default() -> Bounds {
-        Bounds {
-            push: PushBounds {
-                batch_writes_max: REPLICATION_BATCH_WRITES_MAX,
-                batch_bytes_target: REPLICATION_BATCH_BYTES_TARGET,
-                window_bytes: REPLICATION_WINDOW_BYTES,
-                window_stretches: REPLICATION_WINDOW_STRETCHES,
-            },
-            piece: PieceBounds {
-                records_max: STATE_CHUNK_RECORDS_MAX,
-                visits_max: STATE_CHUNK_VISITS_MAX,
-                bytes_target: STATE_CHUNK_BYTES_TARGET,
-            },
-            sweep_grace: SWEEP_GRACE,
-            tombstone_grace: TOMBSTONE_GRACE,
-        }
-    }
-}
-
 /// What a replica is made with.
 pub(super) struct ReplicaConfig {
     pub(super) cluster: String,
@@ -158,6 +126,8 @@ pub(super) struct ReplicaConfig {
     pub(super) bounds: Bounds,
     /// Of the generator that jitter comes from.
     pub(super) seed: u64,
+    /// Who belonged to the cluster when this node stopped.
+    pub(super) membership: Membership,
 }
 
 /// What an operator should know of.
@@ -171,6 +141,10 @@ struct Counters {
     repairs: u64,
     /// The members that hold stability back for long.
     held_back_by: Vec<NodeId>,
+    /// Bytes of keys and values that came as state.
+    state_bytes: u64,
+    /// Bytes of keys and values that were pushed.
+    change_bytes: u64,
 }
 
 /// A node's side of replication.
@@ -192,6 +166,7 @@ pub(super) struct Replica {
     /// This node has said that it leaves.
     is_leaving: bool,
     stability: Stability,
+    lows: Lows,
     reissues: Reissues,
     /// By node, then by partition: the first own write that it may get by push, because it was met when others may have
     /// relied on this node having told of all that came before (see [`super::stability`]).
@@ -212,7 +187,7 @@ impl Replica {
         keyspace.set_caught_up(parted.is_none());
         let me = Member { node: keyspace.me(), address: config.advertise, born_ms: now.wall_ms };
         let mut rng = StdRng::seed_from_u64(config.seed);
-        Replica {
+        let mut replica = Replica {
             peers: Peers::new(&me.address, &config.peers),
             members: Members::new(me.clone()),
             detector: Detector::new(me.node, rng.random(), now.monotonic),
@@ -228,6 +203,7 @@ impl Replica {
             counted: (0, BTreeSet::new()),
             is_leaving: false,
             stability: Stability::new(),
+            lows: Lows::default(),
             reissues: Reissues::default(),
             begins_at: BTreeMap::new(),
             counters: Counters::default(),
@@ -236,7 +212,9 @@ impl Replica {
             positions_due: now.monotonic,
             is_ready: false,
             has_backlog: false,
-        }
+        };
+        replica.remember_members(now, &config.membership);
+        replica
     }
 
     /// Takes in what happened and appends what is to be done. A bounded piece of work; see [`Replica::has_backlog`].

@@ -97,6 +97,11 @@ impl SeenLog {
         found
     }
 
+    /// Every step.
+    pub(super) fn all(&self) -> Vec<SeenStep> {
+        self.pairs.iter().flat_map(|(&pair, steps)| steps.iter().map(move |step| to_step(pair, step))).collect()
+    }
+
     /// Whether [`SeenLog::trim`] would drop anything.
     pub(super) fn has_excess(&self, of: NodeId, vector: &VersionVector) -> bool {
         let about = self.pairs.iter().filter(|((_, node), _)| *node == of);

@@ -14,6 +14,7 @@ use tokio::{
 
 use super::{
     driver::{Request, Shown},
+    durable::{opened, Gate},
     replica::{Action, Event, Now, Replica, ReplicaConfig, SessionId},
     Dialer, Eventual, PeerStream,
 };
@@ -34,6 +35,9 @@ pub(super) struct Shell {
     ready: watch::Sender<bool>,
     removed: watch::Sender<bool>,
     streams: BTreeMap<SessionId, Stream>,
+    gate: Gate,
+    /// The version of the members that were last written down.
+    members_kept: u64,
     last_session: u64,
     /// Readers and dials. They end with the shell.
     tasks: JoinSet<()>,
@@ -63,6 +67,8 @@ enum Wake {
     Request(Option<Request>),
     Tick,
     News,
+    /// Messages that waited for the disk may be sent.
+    Synced,
 }
 
 /// A shutdown that waits for the peers.
@@ -95,6 +101,8 @@ impl Shell {
             ready,
             removed,
             streams: BTreeMap::new(),
+            gate: Gate::default(),
+            members_kept: 0,
             last_session: 0,
             tasks: JoinSet::new(),
             reports,
@@ -119,6 +127,7 @@ impl Shell {
                 request = requests.recv() => Wake::Request(request),
                 _ = ticker.tick() => Wake::Tick,
                 () = self.keyspace.news() => Wake::News,
+                () = opened(&self.keyspace, self.gate.waits_for()) => Wake::Synced,
                 // Other tasks, and what came in meanwhile, get their turn between two pieces of work.
                 () = task::yield_now(), if has_backlog => Wake::News,
             };
@@ -143,6 +152,7 @@ impl Shell {
                 Wake::Request(None) => break,
                 Wake::Tick => self.handle_tick(),
                 Wake::News => self.handle(Event::News),
+                Wake::Synced => self.send_synced(),
             }
             if self.is_over() {
                 break;
@@ -162,6 +172,10 @@ impl Shell {
         }
         if is_drained || is_past(farewell.deadline) {
             farewell.drained = Some(is_drained);
+            if self.keyspace.ledger().is_some() {
+                // It comes back as who it is: the others go on counting it.
+                return true;
+            }
             farewell.deadline = Instant::now().checked_add(LEAVE_GRACE);
             self.handle(Event::Leave);
         }
@@ -220,6 +234,7 @@ impl Shell {
             self.replica.handle(read(&*self.clock), event, &mut actions);
             events.extend(actions.drain(..).filter_map(|action| self.perform(action)));
         }
+        self.keep_members();
         if self.replica.is_ready() {
             self.ready.send_if_modified(|is_ready| !std::mem::replace(is_ready, true));
         }
@@ -235,18 +250,41 @@ impl Shell {
                 self.tasks.spawn(dial(address, Arc::clone(&self.dialer), self.reports.clone()));
             }
             Action::Send { session, message } => {
-                let problem = match self.streams.get(&session)?.outbound.try_send(message) {
-                    Ok(()) => return None,
-                    Err(mpsc::error::TrySendError::Full(_)) => "the peer is too slow: too many messages wait for it",
-                    Err(mpsc::error::TrySendError::Closed(_)) => "the connection was lost",
-                };
-                self.end_stream(session, problem);
-                let problem = Some(Error::new(ErrorCode::ConnectionLost, problem));
-                return Some(Event::Closed { session, problem });
+                let message = self.gate.pass(&self.keyspace, session, message)?;
+                return self.send(session, message);
             }
             Action::Close { session, why } => self.end_stream(session, &why),
         }
         None
+    }
+
+    fn send(&mut self, session: SessionId, message: PeerMessage) -> Option<Event> {
+        let problem = match self.streams.get(&session)?.outbound.try_send(message) {
+            Ok(()) => return None,
+            Err(mpsc::error::TrySendError::Full(_)) => "the peer is too slow: too many messages wait for it",
+            Err(mpsc::error::TrySendError::Closed(_)) => "the connection was lost",
+        };
+        self.end_stream(session, problem);
+        let problem = Some(Error::new(ErrorCode::ConnectionLost, problem));
+        Some(Event::Closed { session, problem })
+    }
+
+    /// Sends what waited for the disk.
+    fn send_synced(&mut self) {
+        while let Some((session, message)) = self.gate.next(&self.keyspace) {
+            if let Some(event) = self.send(session, message) {
+                self.handle(event);
+            }
+        }
+    }
+
+    /// Writes down who belongs to the cluster, when that has changed: a node that comes back must go on counting those
+    /// who count on it.
+    fn keep_members(&mut self) {
+        let version = self.replica.members_version();
+        let Some(ledger) = self.keyspace.ledger().filter(|_| version != self.members_kept) else { return };
+        ledger.members(self.replica.membership());
+        self.members_kept = version;
     }
 
     fn add_stream(&mut self, stream: PeerStream) -> SessionId {

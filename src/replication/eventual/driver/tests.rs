@@ -78,6 +78,7 @@ fn start(switchboard: &Switchboard, port: u16, peers: &[u16]) -> TestNode {
         cluster: "test".to_string(),
         advertise: address(port),
         peers: peers.iter().map(|&port| address(port)).collect(),
+        membership: Membership::default(),
     };
     let dialer = Arc::new(switchboard.clone());
     let replication = Arc::new(Replication::spawn(config, Arc::clone(&keyspace), dialer, env));
@@ -185,7 +186,12 @@ async fn a_node_that_restarts_empty_gets_everything_back() {
 async fn a_node_of_another_cluster_is_refused_and_shown() {
     let switchboard = Switchboard::default();
     let mut strangers = start_three(&switchboard);
-    let config = ReplicationConfig { cluster: "other".to_string(), advertise: address(4), peers: vec![address(1)] };
+    let config = ReplicationConfig {
+        cluster: "other".to_string(),
+        advertise: address(4),
+        peers: vec![address(1)],
+        membership: Membership::default(),
+    };
     let env = Env { transport: Arc::new(SimulatedNetwork::default()), ..Env::system() };
     let keyspace = Arc::clone(&start(&Switchboard::default(), 4, &[]).keyspace);
     strangers[0].replication = Arc::new(Replication::spawn(config, keyspace, Arc::new(switchboard.clone()), env));

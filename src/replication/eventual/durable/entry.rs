@@ -24,7 +24,7 @@ use crate::{
 
 /// A line of the log of an eventual keyspace.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Entry {
+pub(super) enum Entry {
     /// Writes that this node accepted.
     OwnWrites {
         /// Which partition.
@@ -43,12 +43,18 @@ pub enum Entry {
         /// What the wall clock showed: when the conflicts among them were noticed, in milliseconds since the Unix epoch.
         noticed_ms: u64,
     },
-    /// A piece of fetched state. It counts only once the [`Entry::StateEnd`] of its transfer is there.
+    /// What the writers of a state transfer had seen: before its pieces.
+    SeenSteps {
+        /// Which partition.
+        partition: PartitionId,
+        /// The steps.
+        steps: Vec<SeenStep>,
+    },
+    /// A piece of fetched state. A partition merges one transfer at a time; its pieces count only once its
+    /// [`Entry::StateEnd`] is there, in the same run of the node.
     StatePiece {
         /// Which partition.
         partition: PartitionId,
-        /// Names the transfer among those of one run of the node; another run may use the number again.
-        transfer: u64,
         /// Also what the vector covers is taken over.
         repair: bool,
         /// The records.
@@ -58,10 +64,6 @@ pub enum Entry {
     StateEnd {
         /// Which partition.
         partition: PartitionId,
-        /// Which transfer.
-        transfer: u64,
-        /// As in its pieces.
-        repair: bool,
         /// When the conflicts among its records were noticed, in milliseconds since the Unix epoch.
         noticed_ms: u64,
         /// What was taken over.
@@ -79,12 +81,21 @@ pub enum Entry {
         /// Who was removed for good, all of them.
         removed: Vec<NodeId>,
     },
+    /// A run of the node begins. State that was being merged when the one before ended was given up.
+    Started {
+        /// Under which id.
+        node: NodeId,
+        /// Nothing that others could build on leaves it before it is on disk.
+        synchronous: bool,
+    },
+    /// The run has ended in order: everything is in the log.
+    Stopped,
 }
 
 /// Tells the payloads of entries apart; part of the format. A number is never used again for another kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
-pub enum EntryKind {
+pub(super) enum EntryKind {
     /// [`Entry::OwnWrites`].
     OwnWrites = 1,
     /// [`Entry::Stretch`].
@@ -97,26 +108,35 @@ pub enum EntryKind {
     ClockBound = 5,
     /// [`Entry::Members`].
     Members = 6,
+    /// [`Entry::SeenSteps`].
+    SeenSteps = 7,
+    /// [`Entry::Started`].
+    Started = 8,
+    /// [`Entry::Stopped`].
+    Stopped = 9,
 }
 
 impl EntryKind {
     /// Every kind.
-    pub const ALL: [EntryKind; 6] = [
+    pub(super) const ALL: [EntryKind; 9] = [
         EntryKind::OwnWrites,
         EntryKind::Stretch,
         EntryKind::StatePiece,
         EntryKind::StateEnd,
         EntryKind::ClockBound,
         EntryKind::Members,
+        EntryKind::SeenSteps,
+        EntryKind::Started,
+        EntryKind::Stopped,
     ];
 
     /// The number in the log.
-    pub fn number(self) -> u8 {
+    pub(super) fn number(self) -> u8 {
         self as u8
     }
 
     /// The kind with this number, if there is one.
-    pub fn from_number(number: u8) -> Option<EntryKind> {
+    pub(super) fn from_number(number: u8) -> Option<EntryKind> {
         EntryKind::ALL.into_iter().find(|kind| kind.number() == number)
     }
 
@@ -129,6 +149,9 @@ impl EntryKind {
             EntryKind::StateEnd => "state_end",
             EntryKind::ClockBound => "clock_bound",
             EntryKind::Members => "members",
+            EntryKind::SeenSteps => "seen_steps",
+            EntryKind::Started => "started",
+            EntryKind::Stopped => "stopped",
         }
     }
 }
@@ -136,7 +159,7 @@ impl EntryKind {
 /// Appends the payload of an [`Entry::OwnWrites`] of one write. Copies the bytes of key and value into the buffer and
 /// nothing else: this runs under a partition's lock.
 #[inline]
-pub fn encode_own_write(buf: &mut Vec<u8>, partition: PartitionId, key: &Key, record: &Record) {
+pub(super) fn encode_own_write(buf: &mut Vec<u8>, partition: PartitionId, key: &Key, record: &Record) {
     begin_own_writes(buf, partition, record.dot);
     put_write(buf, key, record);
 }
@@ -144,14 +167,14 @@ pub fn encode_own_write(buf: &mut Vec<u8>, partition: PartitionId, key: &Key, re
 /// Begins the payload of an [`Entry::OwnWrites`]. Each write follows by [`put_write`], at least one, in the order of their
 /// sequences and without a gap.
 #[inline]
-pub fn begin_own_writes(buf: &mut Vec<u8>, partition: PartitionId, first: Dot) {
+pub(super) fn begin_own_writes(buf: &mut Vec<u8>, partition: PartitionId, first: Dot) {
     partition.put(buf);
     first.put(buf);
 }
 
 /// Begins the payload of an [`Entry::Stretch`]; `first` names the first write that is applied. Each write follows by
 /// [`Change::put`](Stored::put), in order and without a gap.
-pub fn begin_stretch(buf: &mut Vec<u8>, partition: PartitionId, first: Dot, noticed_ms: u64, seen: &[SeenStep]) {
+pub(super) fn begin_stretch(buf: &mut Vec<u8>, partition: PartitionId, first: Dot, noticed_ms: u64, seen: &[SeenStep]) {
     partition.put(buf);
     first.put(buf);
     buf.extend_from_slice(&noticed_ms.to_le_bytes());
@@ -162,9 +185,8 @@ pub fn begin_stretch(buf: &mut Vec<u8>, partition: PartitionId, first: Dot, noti
 }
 
 /// Begins the payload of an [`Entry::StatePiece`]. Each record follows by [`put_keyed`].
-pub fn begin_state_piece(buf: &mut Vec<u8>, partition: PartitionId, transfer: u64, repair: bool) {
+pub(super) fn begin_state_piece(buf: &mut Vec<u8>, partition: PartitionId, repair: bool) {
     partition.put(buf);
-    put_number(buf, transfer);
     buf.push(repair.into());
 }
 
@@ -191,7 +213,7 @@ impl Stored for OwnStep {
 
 impl Entry {
     /// Which kind of entry this is.
-    pub fn kind(&self) -> EntryKind {
+    pub(super) fn kind(&self) -> EntryKind {
         match self {
             Entry::OwnWrites { .. } => EntryKind::OwnWrites,
             Entry::Stretch { .. } => EntryKind::Stretch,
@@ -199,11 +221,14 @@ impl Entry {
             Entry::StateEnd { .. } => EntryKind::StateEnd,
             Entry::ClockBound { .. } => EntryKind::ClockBound,
             Entry::Members { .. } => EntryKind::Members,
+            Entry::SeenSteps { .. } => EntryKind::SeenSteps,
+            Entry::Started { .. } => EntryKind::Started,
+            Entry::Stopped => EntryKind::Stopped,
         }
     }
 
     /// Appends the payload; the kind goes beside it.
-    pub fn encode(&self, buf: &mut Vec<u8>) {
+    pub(super) fn encode(&self, buf: &mut Vec<u8>) {
         match self {
             Entry::OwnWrites { partition, first, records } => {
                 begin_own_writes(buf, *partition, *first);
@@ -214,12 +239,12 @@ impl Entry {
                 begin_stretch(buf, changes.partition, first, *noticed_ms, &changes.seen);
                 changes.changes.iter().for_each(|change| change.put(buf));
             }
-            Entry::StatePiece { partition, transfer, repair, records } => {
-                begin_state_piece(buf, *partition, *transfer, *repair);
+            Entry::StatePiece { partition, repair, records } => {
+                begin_state_piece(buf, *partition, *repair);
                 records.iter().for_each(|StateRecord { key, record }| put_keyed(buf, key, record));
             }
-            Entry::StateEnd { partition, transfer, repair, noticed_ms, end } => {
-                begin_state_piece(buf, *partition, *transfer, *repair);
+            Entry::StateEnd { partition, noticed_ms, end } => {
+                partition.put(buf);
                 buf.extend_from_slice(&noticed_ms.to_le_bytes());
                 end.put(buf);
             }
@@ -228,6 +253,15 @@ impl Entry {
                 put_list(buf, counted);
                 put_list(buf, removed);
             }
+            Entry::SeenSteps { partition, steps } => {
+                partition.put(buf);
+                put_list(buf, steps);
+            }
+            Entry::Started { node, synchronous } => {
+                node.put(buf);
+                buf.push((*synchronous).into());
+            }
+            Entry::Stopped => {}
         }
     }
 
@@ -235,7 +269,7 @@ impl Entry {
     ///
     /// # Errors
     /// `CORRUPT`, naming the entry and the first field that breaks a rule.
-    pub fn decode(kind: u8, payload: &[u8]) -> Result<Entry> {
+    pub(super) fn decode(kind: u8, payload: &[u8]) -> Result<Entry> {
         let unknown =
             || Error::new(ErrorCode::Corrupt, format!("entry: {kind} is no kind of entry that is known here"));
         let kind = EntryKind::from_number(kind).ok_or_else(unknown)?;
@@ -252,18 +286,24 @@ fn take_entry(kind: EntryKind, reader: &mut Reader<'_>) -> Decoded<Entry> {
         EntryKind::OwnWrites => take_own_writes(reader),
         EntryKind::Stretch => take_stretch(reader),
         EntryKind::StatePiece => {
-            let (partition, transfer, repair) = take_transfer(reader)?;
-            Ok(Entry::StatePiece { partition, transfer, repair, records: reader.take_rest()? })
+            let (partition, repair) = (PartitionId::take(reader)?, take_bool("repair", reader)?);
+            Ok(Entry::StatePiece { partition, repair, records: reader.take_rest()? })
         }
         EntryKind::StateEnd => {
-            let (partition, transfer, repair) = take_transfer(reader)?;
-            let noticed_ms = reader.take_u64("noticed_ms")?;
-            Ok(Entry::StateEnd { partition, transfer, repair, noticed_ms, end: StateEnd::take(reader)? })
+            let (partition, noticed_ms) = (PartitionId::take(reader)?, reader.take_u64("noticed_ms")?);
+            Ok(Entry::StateEnd { partition, noticed_ms, end: StateEnd::take(reader)? })
         }
         EntryKind::ClockBound => Ok(Entry::ClockBound { until: Timestamp::take(reader)? }),
         EntryKind::Members => {
             Ok(Entry::Members { counted: reader.take_list("counted")?, removed: reader.take_list("removed")? })
         }
+        EntryKind::SeenSteps => {
+            Ok(Entry::SeenSteps { partition: PartitionId::take(reader)?, steps: reader.take_list("steps")? })
+        }
+        EntryKind::Started => {
+            Ok(Entry::Started { node: NodeId::take(reader)?, synchronous: take_bool("synchronous", reader)? })
+        }
+        EntryKind::Stopped => Ok(Entry::Stopped),
     }
 }
 
@@ -288,12 +328,10 @@ fn take_stretch(reader: &mut Reader<'_>) -> Decoded<Entry> {
     Ok(Entry::Stretch { origin: first.node, changes, noticed_ms })
 }
 
-fn take_transfer(reader: &mut Reader<'_>) -> Decoded<(PartitionId, u64, bool)> {
-    let (partition, transfer) = (PartitionId::take(reader)?, reader.take_number("transfer")?);
-    let repair = match reader.take_u8("repair")? {
-        0 => false,
-        1 => true,
-        other => return Err(CodecError { field: "repair", fault: Fault::Invalid(other.into()) }),
-    };
-    Ok((partition, transfer, repair))
+fn take_bool(field: &'static str, reader: &mut Reader<'_>) -> Decoded<bool> {
+    match reader.take_u8(field)? {
+        0 => Ok(false),
+        1 => Ok(true),
+        other => Err(CodecError { field, fault: Fault::Invalid(other.into()) }),
+    }
 }

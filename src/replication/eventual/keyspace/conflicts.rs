@@ -15,6 +15,15 @@ use crate::{
     },
 };
 
+/// Who merges, and when.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Merging {
+    /// Whose writes are acknowledged ones.
+    pub(super) node: NodeId,
+    /// Milliseconds since the Unix epoch.
+    pub(super) noticed_ms: u64,
+}
+
 impl Eventual {
     /// The conflicts that this node noticed, the newest first.
     pub fn conflicts(&self, query: &ConflictQuery) -> Vec<Arc<Conflict>> {
@@ -34,8 +43,16 @@ impl Eventual {
             return;
         }
         let mut guard = self.partitions.write(partition);
+        if let Some(ledger) = self.ledger() {
+            ledger.seen_steps(partition, &steps);
+        }
+        self.note_steps(&mut guard, steps);
+    }
+
+    /// As [`Eventual::learn_seen`], under the lock.
+    pub(super) fn note_steps(&self, partition: &mut Partition<Progress>, steps: Vec<SeenStep>) {
         // Nobody knows better than this node what it had seen itself.
-        steps.into_iter().filter(|step| step.writer != self.me).for_each(|step| guard.sidecar.seen.note(step));
+        steps.into_iter().filter(|step| step.writer != self.me).for_each(|step| partition.sidecar.seen.note(step));
     }
 
     /// What the writers of the writes had seen that `vector` covers and `known` does not.
@@ -55,33 +72,37 @@ impl Eventual {
         self.partition_ids().for_each(|id| self.partitions.write(id).sidecar.seen.forget_node(node));
     }
 
-    /// Merges a record of another node. If it replaces a write that this node had acknowledged and its writer had not
-    /// applied, that is a conflict. It is to be recorded when the lock of the partition is released.
+    /// Merges a record of another node. If it replaces a write that this node had acknowledged, under its present id or as
+    /// the former self whose log is replayed, and its writer had not applied, that is a conflict. It is to be recorded
+    /// before the lock of the partition is released.
     pub(super) fn merge_and_judge(
         &self,
         partition: &mut Partition<Progress>,
         key: Key,
         record: Record,
-        conflicts: &mut Vec<Conflict>,
+        (merging, conflicts): (Merging, &mut Vec<Conflict>),
     ) {
-        let seen = partition.sidecar.seen.seen(record.dot.node, self.me, record.dot.sequence);
-        if !is_unseen(partition.sidecar.outbox.last(), seen) {
+        let Merging { node, noticed_ms } = merging;
+        let sidecar = &partition.sidecar;
+        let last = if node == self.me { sidecar.outbox.last() } else { sidecar.others.sequence(node) };
+        let seen = sidecar.seen.seen(record.dot.node, node, record.dot.sequence);
+        if !is_unseen(last, seen) {
             // Its writer had seen all our writes: nothing to look for, and no copy of the key to be made.
             merge(partition, key, record);
             return;
         }
         let dot = record.dot;
         // What is covered was judged when it was applied; it comes again only to repair a record that went wrong.
-        let is_repair = dot.node == self.me || partition.sidecar.others.covers(dot);
+        let is_repair = dot.node == node || sidecar.others.covers(dot);
         let Merged::Replaced(lost) = merge(partition, key.clone(), record) else { return };
-        if is_repair || lost.dot.node != self.me || lost.is_sweep() || !is_unseen(lost.dot.sequence, seen) {
+        if is_repair || lost.dot.node != node || lost.is_sweep() || !is_unseen(lost.dot.sequence, seen) {
             return;
         }
         let Some(won) = partition.records.get(&key).map(RecordRef::to_record) else { return };
-        conflicts.push(Conflict { key, lost, won, noticed_ms: self.now_ms(), node: self.me });
+        conflicts.push(Conflict { key, lost, won, noticed_ms, node });
     }
 
-    /// Called without any lock of a partition.
+    /// Called under the lock of their partition, so that whoever reads the journal after a partition finds all of it.
     pub(super) fn record_conflicts(&self, conflicts: Vec<Conflict>) {
         if !conflicts.is_empty() {
             self.journal.record(conflicts);

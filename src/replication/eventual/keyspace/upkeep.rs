@@ -90,7 +90,7 @@ impl Eventual {
             });
             let (Some(Merged::Replaced(_)), Some(record)) = (merged, swept) else { continue };
             self.hlc.note(record.timestamp);
-            guard.sidecar.outbox.push(key.clone(), record);
+            self.push_own(&mut guard, key.clone(), record);
             self.expired.fetch_add(1, Ordering::Relaxed);
         }
         drop(guard);
@@ -155,7 +155,7 @@ impl Eventual {
                 made.clone()
             });
             let (Some(Merged::Replaced(_)), Some(record)) = (merged, made) else { continue };
-            guard.sidecar.outbox.push(key.clone(), record);
+            self.push_own(&mut guard, key.clone(), record);
             count += 1;
         }
         drop(guard);

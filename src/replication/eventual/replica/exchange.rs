@@ -5,8 +5,8 @@ use crate::{
     limits::{PARTITIONS, WATCH_HOLD_MAX},
     replication::eventual::{pull::Piece, Applied},
     types::{
-        Hello, NodeId, PartitionChanges, PartitionId, PartitionPosition, PeerMessage, Positions, Sequence, StateChunk,
-        VersionVector,
+        Change, Hello, NodeId, PartitionChanges, PartitionId, PartitionPosition, PeerMessage, Positions, Sequence,
+        StateChunk, StateRecord, VersionVector,
     },
 };
 
@@ -194,6 +194,7 @@ impl Replica {
             if stretch.first_sequence == Sequence::ZERO || end.is_none() {
                 return Err("a stretch of writes has sequences that there are not");
             }
+            self.counters.change_bytes += stretch.changes.iter().map(bytes_of_change).sum::<u64>();
             match self.keyspace.apply_changes(node, stretch) {
                 Applied::UpTo(position) => {
                     positions.push((partition, position));
@@ -220,6 +221,7 @@ impl Replica {
         actions: &mut Vec<Action>,
     ) -> Result<(), Breach> {
         check(chunk.partition)?;
+        self.counters.state_bytes += chunk.records.iter().map(bytes_of_record).sum::<u64>();
         let (transfer, partition, is_last) = (chunk.transfer, chunk.partition, chunk.last.is_some());
         if let Err(ahead_ms) = self.keyspace.admit_state(&chunk.records) {
             self.refuse_state(now, id, (transfer, partition), ahead_ms);
@@ -304,6 +306,14 @@ fn told(session: SessionId, link: &Link, mut positions: Positions) -> Action {
         position.outbox_first = position.outbox_first.max(link.push.begins_at(position.partition));
     }
     Action::Send { session, message: PeerMessage::Positions(positions) }
+}
+
+fn bytes_of_change(change: &Change) -> u64 {
+    (change.key.len() + change.value.as_ref().map_or(0, |value| value.len())) as u64
+}
+
+fn bytes_of_record(record: &StateRecord) -> u64 {
+    (record.key.len() + record.record.value.as_ref().map_or(0, |value| value.len())) as u64
 }
 
 fn check(partition: PartitionId) -> Result<(), Breach> {

@@ -23,6 +23,23 @@ impl Replica {
         self.members.removed_digest()
     }
 
+    /// Changes whenever [`Replica::membership`] does.
+    pub(in super::super) fn members_version(&self) -> u64 {
+        self.members.version()
+    }
+
+    /// Who belongs to the cluster, as far as this node knows.
+    pub(in super::super) fn membership(&self) -> Membership {
+        self.members.membership()
+    }
+
+    /// Takes over who belonged to the cluster when this node stopped.
+    pub(super) fn remember_members(&mut self, now: Now, membership: &Membership) {
+        self.members.hear(now.monotonic, membership);
+        self.members.counted().for_each(|member| self.peers.hear_of(member));
+        self.settle_members();
+    }
+
     /// A node no longer counts, for good; it is forgotten wherever it was waited for.
     pub(super) fn on_removed(&mut self, node: NodeId) {
         self.retention.met(node);

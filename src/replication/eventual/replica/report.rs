@@ -64,6 +64,8 @@ impl Replica {
             repairs: self.counters.repairs,
             refused_writes: self.counters.refused_writes,
             removed: self.is_removed(),
+            state_bytes: self.counters.state_bytes,
+            change_bytes: self.counters.change_bytes,
         }
     }
 

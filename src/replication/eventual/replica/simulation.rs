@@ -11,6 +11,7 @@ use super::*;
 use crate::{
     env::{Clock, SimulatedClock},
     replication::eventual::OutboxBounds,
+    replication::eventual::{push::PushBounds, snapshot::PieceBounds},
     storage::partition_of,
     types::{Command, CommandKind, Dot, Key, PartitionId, Record, RecordRef, Value, VersionVector},
 };
@@ -138,6 +139,7 @@ impl Simulation {
             advertise: address(port),
             peers: peers.iter().map(|&port| address(port)).collect(),
             bounds: self.bounds,
+            membership: Membership::default(),
             seed: self.rng.random(),
         };
         let replica = Replica::new(config, Arc::clone(&keyspace), now_of(&clock));

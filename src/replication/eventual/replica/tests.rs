@@ -65,6 +65,7 @@ impl Bench {
             advertise: address(5),
             peers: peers.iter().map(|&port| address(port)).collect(),
             bounds: Bounds::default(),
+            membership: Membership::default(),
             seed: 1,
         };
         let now = Now { monotonic: Duration::ZERO, wall_ms: 1000 };

@@ -15,6 +15,7 @@ impl Replica {
         let mut sweepers = self.connected_nodes();
         sweepers.insert(self.me.node);
         let place = sweepers.iter().position(|&node| node == self.me.node);
+        self.keyspace.refresh_budget();
         for partition in self.keyspace.partition_ids() {
             self.release(partition);
             self.keyspace.trim_outbox(partition);
@@ -37,6 +38,9 @@ impl Replica {
     pub(super) fn positions(&mut self, now: Now, partitions: impl Iterator<Item = PartitionId>) -> Positions {
         // Before any vector is read: see the field.
         let clock = self.keyspace.tick();
+        if let Some(ledger) = self.keyspace.ledger() {
+            ledger.tell_clock(clock);
+        }
         let removed_digest = self.removed_digest();
         // One that has not caught up with anybody yet is not alone: it does not know the others.
         let others = self.members.others().filter(|_| self.is_ready);
@@ -46,6 +50,7 @@ impl Replica {
             let standing = self.keyspace.standing(partition);
             let low = self.stability.settle(partition, &standing.vector, clock, &members);
             let floor = self.keyspace.tombstone_floor(partition, self.stability.told(partition));
+            let low = self.lows.tell(&self.keyspace, partition, low);
             told.push(PartitionPosition {
                 partition,
                 vector: standing.vector,

@@ -1,6 +1,7 @@
 //! What a replica tells of itself: members to its peers, lag to who watches.
 
 use super::*;
+use crate::types::Change;
 
 #[test]
 fn members_are_told_to_all_when_they_change() {
@@ -43,4 +44,29 @@ fn a_write_is_out_of_reach_when_neither_its_node_nor_one_that_has_more_is_connec
     assert_eq!(bench.replica.out_of_reach(&[wanted(9, 1)]), [wanted(9, 1)]);
     bench.receive(SessionId(1), positions(&[(9, 1)], 1));
     assert_eq!(bench.replica.out_of_reach(&[wanted(9, 1)]), []);
+}
+
+#[test]
+fn what_came_from_peers_is_counted_by_how_it_came() {
+    let mut bench = Bench::new(&[], 10);
+    bench.accept(SESSION, 8, 8);
+    let status = |bench: &Bench| bench.replica.status(bench.now.wall_ms);
+    let change = Change {
+        key: Key::new(b"k").unwrap(),
+        value: Some(Value::new(b"pushed").unwrap()),
+        flags: 0,
+        timestamp: Timestamp(7),
+        expires_ms: None,
+    };
+    let stretch = PartitionChanges {
+        partition: partition_of(b"k"),
+        first_sequence: Sequence(1),
+        seen: Vec::new(),
+        changes: vec![change.clone(), Change { value: None, ..change }],
+    };
+    bench.receive(SESSION, PeerMessage::Changes(vec![stretch]));
+    assert_eq!((status(&bench).change_bytes, status(&bench).state_bytes), (8, 0));
+    let (_, transfer) = asked(&bench.receive(SESSION, positions(&[(8, 9)], 5)))[0];
+    bench.receive(SESSION, state_chunk(transfer, None));
+    assert_eq!((status(&bench).change_bytes, status(&bench).state_bytes), (8, 8));
 }

@@ -1,0 +1,81 @@
+//! Persist before Send: what a peer could build on leaves a node only when it is on disk.
+//!
+//! A node that waits for its disk keeps its id over a crash, so nobody may have seen a write of it that the crash took
+//! back: the next write would get the same dot. Neither may anybody have heard that it has a write, and forgotten a delete
+//! or an outbox on its word.
+
+use std::collections::VecDeque;
+
+use crate::{
+    replication::eventual::{replica::SessionId, Eventual},
+    storage::log::Position,
+    types::PeerMessage,
+};
+
+/// The messages that wait for the disk, in the order in which they are to be sent.
+///
+/// Bounded by what they are about: writes by the window of each peer, state by the chunks in flight, positions by the
+/// time that a disk may be stuck before the node is stopped.
+#[derive(Debug, Default)]
+pub(in crate::replication::eventual) struct Gate {
+    held: VecDeque<(Position, SessionId, PeerMessage)>,
+}
+
+impl Gate {
+    /// Gives a message back that may be sent at once, and keeps the others.
+    pub(in crate::replication::eventual) fn pass(
+        &mut self,
+        keyspace: &Eventual,
+        session: SessionId,
+        message: PeerMessage,
+    ) -> Option<PeerMessage> {
+        let Some(ledger) = keyspace.ledger().filter(|ledger| ledger.is_synchronous()) else { return Some(message) };
+        let end = ledger.end();
+        if !tells_of_records(&message) || (self.held.is_empty() && ledger.synced() >= end) {
+            return Some(message);
+        }
+        self.held.push_back((end, session, message));
+        None
+    }
+
+    /// The next message whose time has come.
+    pub(in crate::replication::eventual) fn next(&mut self, keyspace: &Eventual) -> Option<(SessionId, PeerMessage)> {
+        let synced = keyspace.ledger()?.synced();
+        self.held.front().filter(|(position, _, _)| *position <= synced)?;
+        self.held.pop_front().map(|(_, session, message)| (session, message))
+    }
+
+    /// What the next message waits for; `None`: there is none.
+    pub(in crate::replication::eventual) fn waits_for(&self) -> Option<Position> {
+        self.held.front().map(|(position, _, _)| *position)
+    }
+}
+
+/// Returns when the disk has got there: never without a position, or when it cannot any more.
+pub(in crate::replication::eventual) async fn opened(keyspace: &Eventual, position: Option<Position>) {
+    let is_there = match (keyspace.ledger(), position) {
+        (Some(ledger), Some(position)) => ledger.durable(position).await.is_ok(),
+        (_, None) | (None, _) => false,
+    };
+    if !is_there {
+        std::future::pending::<()>().await;
+    }
+}
+
+/// Whether a message says anything of the records and vectors of this node.
+fn tells_of_records(message: &PeerMessage) -> bool {
+    match message {
+        PeerMessage::Positions(_)
+        | PeerMessage::Changes(_)
+        | PeerMessage::Acknowledgements(_)
+        | PeerMessage::StateChunk(_)
+        | PeerMessage::Leave => true,
+        // A request says what this node lacks: whoever answers builds nothing on it.
+        PeerMessage::StateRequest { .. }
+        | PeerMessage::StateChunkReceived { .. }
+        | PeerMessage::ClockSkew { .. }
+        | PeerMessage::Hello(_)
+        | PeerMessage::Members(_)
+        | PeerMessage::Gossip(_) => false,
+    }
+}
