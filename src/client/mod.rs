@@ -20,6 +20,7 @@
 
 mod call;
 mod calls;
+mod download;
 mod endpoints;
 pub mod load;
 mod pipeline;
@@ -27,7 +28,7 @@ mod session;
 mod shared;
 mod watch;
 
-use std::{collections::BTreeMap, future::Future, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, future::Future, path::PathBuf, sync::Arc, time::Duration};
 
 use tokio::sync::oneshot;
 
@@ -41,6 +42,7 @@ use crate::{
     },
 };
 use call::Slot;
+use download::download;
 use shared::Shared;
 pub use watch::{Wake, Watch};
 
@@ -195,6 +197,16 @@ impl Client {
     pub async fn remove_member(&self, node: NodeId, force: bool, timeout: Option<Duration>) -> Result<()> {
         // Asking twice is as good as once, so a lost connection is no reason to give up.
         self.ask("remove_member", timeout, |channel| remove_member(channel, node, force)).await
+    }
+
+    /// Fetches everything that the contacted node holds into a file of this machine, which is there whole or not at all;
+    /// its bytes. To be polled on a tokio runtime with a timer.
+    ///
+    /// # Errors
+    /// Those of [`Client::status`] and of the disk; `CORRUPT` when what came is no whole snapshot.
+    pub async fn snapshot(&self, path: PathBuf, timeout: Option<Duration>) -> Result<u64> {
+        let disk = &self.env().disk;
+        self.ask("snapshot", timeout, |channel| download(disk.clone(), channel, path.clone())).await
     }
 
     /// Ends the connection; calls under way fail with `CLIENT_CLOSED`. Idempotent.

@@ -1,30 +1,116 @@
 //! Whether a node does what it should, and what a person should look at.
 
-use crate::types::{Health, MemberState, MemberStatus, PeerStatus};
+use crate::types::{Health, LogState, MemberState, MemberStatus, NodeStatus, PeerStatus, StorageStatus};
 
-/// The health of a node that knows these members and peers. `is_removed`: the cluster removed it.
-pub(super) fn health(is_removed: bool, members: &[MemberStatus], peers: &[PeerStatus]) -> Health {
+/// The health of a node that says this of itself, and that knows these members.
+pub(super) fn health(status: &NodeStatus, members: &[MemberStatus]) -> Health {
     let mut problems = Vec::new();
-    if is_removed {
+    if status.removed {
         problems.push("the cluster removed this node: it refuses writes; start it again as a new, empty member".into());
     }
-    for member in members.iter().filter(|member| member.state == MemberState::Dead) {
-        let id = member.node.map_or_else(String::new, |node| node.to_string());
-        problems.push(format!(
+    problems.extend(status.storage.iter().flat_map(problems_of_storage));
+    problems.extend(problem_of_memory(status));
+    problems.extend(members.iter().filter_map(problem_of_member));
+    problems.extend(status.peers.iter().flat_map(problems_of_peer));
+    let has_failed = status.storage.as_ref().is_some_and(|storage| storage.state == LogState::Failed);
+    Health { serving: !status.removed && !has_failed, problems }
+}
+
+fn problems_of_storage(storage: &StorageStatus) -> Vec<String> {
+    let StorageStatus { state, problem, damage, .. } = storage;
+    let trouble = match state {
+        LogState::Ok if problem.is_empty() => None,
+        LogState::Ok => Some(format!("no snapshot could be written, so the log goes on growing: {problem}")),
+        LogState::Full => Some(format!("the disk is full: writes are refused until there is room again: {problem}")),
+        LogState::Failed => {
+            Some(format!("the log has failed: writes are refused until the node is started again: {problem}"))
+        }
+    };
+    let damage = damage.as_ref().map(|damage| format!("data were damaged when this node started: {damage}"));
+    trouble.into_iter().chain(damage).collect()
+}
+
+/// Said a little before the bound, because a value that does not fit any more is refused while smaller ones do.
+fn problem_of_memory(status: &NodeStatus) -> Option<String> {
+    let (memory, max) = (status.memory, status.max_memory?);
+    let is_reached = memory >= max - max / 100;
+    is_reached.then(|| format!("max_memory: {memory} of {max} bytes are taken: writes beyond are refused"))
+}
+
+fn problem_of_member(member: &MemberStatus) -> Option<String> {
+    let id = member.node.map_or_else(String::new, |node| node.to_string());
+    let text = || {
+        format!(
             "member {id} at {} is dead: deletes are remembered until it is back, or removed for good",
             member.address
-        ));
+        )
+    };
+    (member.state == MemberState::Dead).then(text)
+}
+
+fn problems_of_peer(peer: &PeerStatus) -> Vec<String> {
+    let (address, refuses, refused) = (&peer.address, peer.refuses_ms, peer.refused_ms);
+    let mut problems = Vec::new();
+    if refuses > 0 {
+        problems.push(format!("clock_skew: {address} is {refuses} ms ahead of this node, which refuses its writes"));
     }
-    for peer in peers {
-        let (address, refuses, refused) = (&peer.address, peer.refuses_ms, peer.refused_ms);
-        if refuses > 0 {
-            problems
-                .push(format!("clock_skew: {address} is {refuses} ms ahead of this node, which refuses its writes"));
-        }
-        if refused > 0 {
-            problems
-                .push(format!("clock_skew: {address} refuses the writes of this node, which is {refused} ms ahead"));
+    if refused > 0 {
+        problems.push(format!("clock_skew: {address} refuses the writes of this node, which is {refused} ms ahead"));
+    }
+    problems
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::{Address, NodeId};
+
+    fn status(storage: Option<StorageStatus>) -> NodeStatus {
+        let address = Address::new("h", 1).unwrap();
+        NodeStatus { storage, ..NodeStatus::of_nothing(NodeId(1), address) }
+    }
+
+    fn stored(state: LogState, problem: &str) -> NodeStatus {
+        status(Some(StorageStatus { state, problem: problem.into(), ..StorageStatus::default() }))
+    }
+
+    #[test]
+    fn only_a_failed_log_ends_serving_and_each_trouble_is_said() {
+        let cases = [
+            (status(None), true, ""),
+            (stored(LogState::Ok, ""), true, ""),
+            (
+                stored(LogState::Ok, "no room"),
+                true,
+                "no snapshot could be written, so the log goes on growing: no room",
+            ),
+            (stored(LogState::Full, "x"), true, "the disk is full: writes are refused until there is room again: x"),
+            (stored(LogState::Failed, "x"), false, "the log has failed: writes are refused until the node is"),
+            (NodeStatus { removed: true, ..status(None) }, false, "the cluster removed this node"),
+        ];
+        for (status, serving, problem) in cases {
+            let health = health(&status, &[]);
+            assert_eq!(health.serving, serving, "{problem}");
+            assert_eq!(health.problems.len(), usize::from(!problem.is_empty()), "{:?}", health.problems);
+            assert!(health.problems.concat().starts_with(problem), "{:?}", health.problems);
         }
     }
-    Health { serving: !is_removed, problems }
+
+    #[test]
+    fn damage_at_the_start_stays_visible() {
+        let damage = Some("log/1.log: byte 7".to_string());
+        let storage = StorageStatus { damage, ..StorageStatus::default() };
+        let health = health(&status(Some(storage)), &[]);
+        assert!(health.serving);
+        assert_eq!(health.problems, ["data were damaged when this node started: log/1.log: byte 7"]);
+    }
+
+    #[test]
+    fn the_bound_on_memory_is_said_when_it_is_reached() {
+        for (memory, is_said) in [(0, false), (989, false), (990, true), (1500, true)] {
+            let health = health(&NodeStatus { memory, max_memory: Some(1000), ..status(None) }, &[]);
+            assert_eq!(health.problems.len(), usize::from(is_said), "{memory}");
+            assert!(health.serving);
+        }
+    }
 }

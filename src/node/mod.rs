@@ -3,14 +3,18 @@
 //! [`Node`] owns the threads and the order in which things start and stop; `running` is the composition root, where the
 //! data, replication and the server are put together.
 
+mod data;
 mod health;
 mod owner;
 mod running;
+mod snapshots;
 
 use std::{
+    future::Future,
+    path::PathBuf,
     sync::{
         mpsc::{self, RecvTimeoutError},
-        Arc,
+        Arc, OnceLock,
     },
     time::Duration,
 };
@@ -24,7 +28,7 @@ use crate::{
     env::Env,
     error::{Error, ErrorCode, Result},
     limits::{BLOCKING_THREADS_MAX, RUNTIME_GRACE},
-    replication::eventual::Eventual,
+    replication::eventual::{draw_id, Eventual},
     types::{Address, ConflictQuery, Conflicts, MemberStatus, NodeId, NodeStatus},
 };
 
@@ -32,7 +36,8 @@ use crate::{
 pub struct Node {
     config: NodeConfig,
     env: Env,
-    id: NodeId,
+    /// This incarnation, once it is known: a directory says at the start.
+    id: OnceLock<NodeId>,
     /// Held while the node starts or stops, so that the two do not overlap. Guards the runtime, which has to be dropped
     /// outside of its own threads.
     runtime: Mutex<Option<Runtime>>,
@@ -88,7 +93,10 @@ impl Node {
     /// Those of [`NodeConfig::check`]; `INTERNAL` when there is no randomness to draw an identity from.
     pub fn new(config: NodeConfig, env: Env) -> Result<Node> {
         config.check()?;
-        let id = draw_id(&env)?;
+        let id = match config.data_dir {
+            None => OnceLock::from(draw_id(&env)?),
+            Some(_) => OnceLock::new(),
+        };
         let state = RwLock::new(State::New);
         Ok(Node { config, env, id, runtime: Mutex::new(None), state, readiness: Arc::default() })
     }
@@ -106,13 +114,14 @@ impl Node {
             State::Stopped => return Err(Error::new(ErrorCode::NotRunning, "a stopped node does not start again")),
         }
         let runtime = build_runtime(self.config.threads)?;
-        let running = match runtime.block_on(Running::open(&self.config, &self.env, self.id)) {
+        let running = match runtime.block_on(Running::open(&self.config, &self.env, self.id())) {
             Ok(running) => Arc::new(running),
             Err(error) => {
                 runtime.shutdown_timeout(RUNTIME_GRACE);
                 return Err(error);
             }
         };
+        self.id.get_or_init(|| running.keyspace().me());
         let (ready, readiness) = (running.ready(), self.readiness.clone());
         runtime.spawn(async move {
             ready.await;
@@ -162,9 +171,9 @@ impl Node {
         self.running().is_ok()
     }
 
-    /// This incarnation.
-    pub fn id(&self) -> NodeId {
-        self.id
+    /// This incarnation; `None`: its directory says, once it is open.
+    pub fn id(&self) -> Option<NodeId> {
+        self.id.get().copied()
     }
 
     /// The address by which others reach it; `None` before the start when the port is picked, and after a stop.
@@ -219,19 +228,16 @@ impl Node {
     /// # Errors
     /// `NOT_RUNNING`, `DEADLINE_EXCEEDED`.
     pub fn conflicts(&self, query: ConflictQuery, timeout: Duration) -> Result<Conflicts> {
-        let running = self.running()?;
-        let (sender, answer) = mpsc::sync_channel(1);
-        // Held for no longer than the task takes to start: a stop must not wait for members that keep silent.
-        let runtime = self.runtime.lock();
-        runtime.as_ref().ok_or_else(not_running)?.spawn(async move {
-            // A caller that has given up wants no answer.
-            drop(sender.send(running.conflicts(query).await));
-        });
-        drop(runtime);
-        answer.recv_timeout(timeout).map_err(|error| match error {
-            RecvTimeoutError::Timeout => Error::deadline("conflicts", timeout),
-            RecvTimeoutError::Disconnected => not_running(),
-        })
+        self.ask("conflicts", timeout, move |running| async move { running.conflicts(query).await })
+    }
+
+    /// Writes everything that it holds to a file of this machine, while reads and writes go on; the bytes of the file,
+    /// which is there whole or not at all. Blocks: not for use inside a tokio runtime. After a deadline it goes on.
+    ///
+    /// # Errors
+    /// `DISK_FULL`, `DISK_FAILED`, `BAD_SETTING` for a path without a file name, `NOT_RUNNING`, `DEADLINE_EXCEEDED`.
+    pub fn snapshot(&self, path: PathBuf, timeout: Duration) -> Result<u64> {
+        self.ask("snapshot", timeout, move |running| async move { running.snapshot(path).await })?
     }
 
     /// Removes a member for good: it no longer counts, and nobody talks to it again. Blocks: not for use inside a tokio
@@ -243,6 +249,27 @@ impl Node {
         let running = self.running()?;
         let runtime = self.runtime.lock().as_ref().map(|runtime| runtime.handle().clone()).ok_or_else(not_running)?;
         runtime.block_on(running.remove_member(node, force))
+    }
+
+    /// Does something on the runtime of the node, and waits for it.
+    fn ask<T, F>(&self, name: &str, timeout: Duration, ask: impl FnOnce(Arc<Running>) -> F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: Future<Output = T> + Send + 'static,
+    {
+        let asked = ask(self.running()?);
+        let (sender, answer) = mpsc::sync_channel(1);
+        // Held for no longer than the task takes to start: a stop must not wait for members that keep silent.
+        let runtime = self.runtime.lock();
+        runtime.as_ref().ok_or_else(not_running)?.spawn(async move {
+            // A caller that has given up wants no answer.
+            drop(sender.send(asked.await));
+        });
+        drop(runtime);
+        answer.recv_timeout(timeout).map_err(|error| match error {
+            RecvTimeoutError::Timeout => Error::deadline(name, timeout),
+            RecvTimeoutError::Disconnected => not_running(),
+        })
     }
 
     fn running(&self) -> Result<Arc<Running>> {
@@ -264,16 +291,6 @@ impl Drop for Node {
 
 fn not_running() -> Error {
     Error::new(ErrorCode::NotRunning, "the node is not running")
-}
-
-/// An identity that no node ever had; 0 means none on the wire.
-fn draw_id(env: &Env) -> Result<NodeId> {
-    loop {
-        let id = env.rng.next_u64()?;
-        if id != 0 {
-            return Ok(NodeId(id));
-        }
-    }
 }
 
 fn build_runtime(threads: usize) -> Result<Runtime> {

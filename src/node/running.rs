@@ -1,19 +1,25 @@
 //! The composition root: where the data, replication and the server of a running node are put together, and taken apart
 //! in the one order that loses nothing.
 
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{future::Future, path::PathBuf, sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
 
-use super::{health::health, owner::bind_error};
+use super::{
+    data::{Data, Durable},
+    health::health,
+    owner::bind_error,
+    snapshots::{Pieces, Snapshots},
+};
 use crate::{
     config::NodeConfig,
     env::Env,
     error::Result,
     limits::CLOSE_GRACE,
     replication::eventual::{Eventual, PeerStream, Reach, Replication, ReplicationConfig},
-    rpc::{gather_conflicts, Accepting, Host, Removed, Removing, RpcDialer, Server},
-    types::{Address, ConflictQuery, Conflicts, LostWrite, MemberStatus, NodeId, NodeStatus},
+    rpc::{gather_conflicts, Accepting, Host, Removing, RpcDialer, Sending, Server, Unfit},
+    storage::log::Position,
+    types::{Address, ConflictQuery, Conflicts, Health, LostWrite, MemberStatus, NodeId, NodeStatus},
     VERSION,
 };
 
@@ -35,15 +41,19 @@ struct Inside {
     /// By the monotonic clock.
     started: Duration,
     keyspace: Arc<Eventual>,
+    /// What is open on disk; `None`: the node lives in memory.
+    durable: Option<Durable>,
+    snapshots: Snapshots,
     replication: Replication,
 }
 
 impl Running {
-    /// Binds, then starts replication and the server on the current runtime.
+    /// Binds, reads what is on disk, then starts replication and the server on the current runtime. A node that lives in
+    /// memory is `id`, or somebody new.
     ///
     /// # Errors
-    /// `ADDRESS_IN_USE`, `BIND_FAILED`.
-    pub async fn open(config: &NodeConfig, env: &Env, id: NodeId) -> Result<Running> {
+    /// `ADDRESS_IN_USE`, `BIND_FAILED`, and those of the directory ([`open`](crate::replication::eventual::open)).
+    pub async fn open(config: &NodeConfig, env: &Env, id: Option<NodeId>) -> Result<Running> {
         let listener = match env.transport.listen(&config.host, config.port).await {
             Ok(listener) => listener,
             Err(error) => return Err(bind_error(config, env, &error).await),
@@ -53,12 +63,14 @@ impl Running {
             Some(address) => address.clone(),
             None => Address::new(&config.host, port)?,
         };
-        let keyspace = Arc::new(Eventual::new(id, env.clock.clone()).with_max_drift(config.max_drift));
+        let Data { keyspace, membership, durable } = Data::open(config, env, id).await?;
+        let id = keyspace.me();
         let replication = Replication::spawn(
             ReplicationConfig {
                 cluster: config.cluster.clone(),
                 advertise: address.clone(),
                 peers: config.peers.clone(),
+                membership,
             },
             keyspace.clone(),
             Arc::new(RpcDialer::new(env.transport.clone())),
@@ -67,7 +79,20 @@ impl Running {
         let (cluster, started) = (config.cluster.clone(), env.clock.monotonic());
         tracing::info!(node = %id, %address, %cluster, "node started");
         let (env, runtime) = (env.clone(), tokio::runtime::Handle::current());
-        let inside = Arc::new(Inside { address, port, cluster, env, runtime, started, keyspace, replication });
+        let dir = durable.as_ref().and_then(Durable::snapshots_dir);
+        let snapshots = Snapshots::new(env.clone(), cluster.clone(), dir);
+        let inside = Arc::new(Inside {
+            address,
+            port,
+            cluster,
+            env,
+            runtime,
+            started,
+            keyspace,
+            durable,
+            snapshots,
+            replication,
+        });
         let server = Server::spawn(listener, inside.clone()).await;
         Ok(Running { inside, server: Mutex::new(Some(server)) })
     }
@@ -81,8 +106,12 @@ impl Running {
         let handed_over = self.inside.replication.shutdown(patience).await;
         // A client that does not answer the goodbye is no reason to call the stop cut short: nothing of it is lost.
         let _in_order = server.shutdown(CLOSE_GRACE.min(patience)).await;
+        let is_written = match &self.inside.durable {
+            Some(durable) => durable.close(&self.inside.keyspace).await,
+            None => true,
+        };
         tracing::info!(node = %self.inside.keyspace.me(), handed_over, "node stopped");
-        handed_over
+        handed_over && is_written
     }
 
     /// Returns when the node has caught up with at least one peer, or has none.
@@ -127,6 +156,14 @@ impl Running {
         gather_conflicts(own, self.members(), self.inside.env.transport.clone(), query).await
     }
 
+    /// Writes everything that the node holds to a file of this machine; its bytes.
+    ///
+    /// # Errors
+    /// Those of the disk; `NOT_RUNNING` when the node is being stopped.
+    pub async fn snapshot(&self, path: PathBuf) -> Result<u64> {
+        self.inside.snapshots.write((&self.inside.keyspace, self.inside.durable.as_ref()), path).await
+    }
+
     /// Removes a member for good, also one that is up with `force`.
     ///
     /// # Errors
@@ -149,7 +186,9 @@ impl Host for Inside {
         let stats = self.keyspace.stats();
         let conflicts = self.keyspace.conflict_counts();
         let replication = self.replication.status();
-        NodeStatus {
+        let ledger = self.keyspace.ledger();
+        let storage = self.durable.as_ref().zip(ledger).map(|(durable, ledger)| durable.status(ledger.log()));
+        let mut status = NodeStatus {
             node: self.keyspace.me(),
             address: self.address.clone(),
             cluster: self.cluster.clone(),
@@ -158,6 +197,10 @@ impl Host for Inside {
             keys: stats.keys,
             bytes: stats.bytes,
             tombstones: stats.tombstones,
+            memory: self.keyspace.memory(),
+            max_memory: self.keyspace.max_memory(),
+            state_bytes: replication.state_bytes,
+            change_bytes: replication.change_bytes,
             conflicts: conflicts.recorded,
             conflicts_dropped: conflicts.dropped,
             conflicts_inexact: conflicts.inexact,
@@ -172,9 +215,12 @@ impl Host for Inside {
             digests: if digests { self.keyspace.digests() } else { Vec::new() },
             ready: replication.ready,
             removed: replication.removed,
-            health: health(replication.removed, &self.replication.members(), &replication.peers),
+            storage,
+            health: Health::default(),
             peers: replication.peers,
-        }
+        };
+        status.health = health(&status, &self.replication.members());
+        status
     }
 
     fn members(&self) -> Vec<MemberStatus> {
@@ -185,11 +231,29 @@ impl Host for Inside {
         Box::pin(self.replication.remove_member(node, force))
     }
 
-    fn removed(&self) -> Removed<'_> {
-        Box::pin(self.replication.removed())
+    fn unfit(&self) -> Unfit<'_> {
+        Box::pin(async move {
+            tokio::select! {
+                () = self.replication.removed() => {}
+                () = failed(&self.keyspace) => {}
+            }
+        })
+    }
+
+    fn snapshot<'a>(&'a self, pieces: &'a Pieces) -> Sending<'a> {
+        Box::pin(self.snapshots.send((&self.keyspace, self.durable.as_ref()), pieces))
     }
 
     fn accept(&self, stream: PeerStream) -> Accepting<'_> {
         Box::pin(self.replication.accept(stream))
+    }
+}
+
+/// Returns when the log has failed; never for a node that lives in memory.
+async fn failed(keyspace: &Eventual) {
+    let Some(ledger) = keyspace.ledger() else { return std::future::pending().await };
+    if ledger.log().synced(Position(u64::MAX)).await.is_ok() {
+        // No log gets there.
+        std::future::pending::<()>().await;
     }
 }

@@ -1,5 +1,6 @@
 //! Whole nodes over a simulated network; over TCP where the port itself matters.
 
+mod snapshots;
 mod watch;
 
 use super::*;
@@ -72,7 +73,7 @@ fn three_nodes_find_each_other_and_converge() {
     eventually("all contents are equal", || {
         nodes.iter().all(|node| node.status(false).unwrap().keys == 800) && equal(&nodes)
     });
-    assert_eq!(first.members().unwrap()[0].node, Some(first.id()));
+    assert_eq!(first.members().unwrap()[0].node, Some(first.id().unwrap()));
     for node in nodes {
         node.stop(DEADLINE).unwrap();
     }
@@ -99,7 +100,7 @@ fn a_taken_port_names_its_owner() {
     let port = owner.address().unwrap().port();
     let error = Node::new(config(port, &[]), Env::system()).unwrap().start().unwrap_err();
     assert_eq!(error.code(), ErrorCode::AddressInUse);
-    let named = format!("port {port} is taken by node {} of cluster 'shop'", owner.id());
+    let named = format!("port {port} is taken by node {} of cluster 'shop'", owner.id().unwrap());
     assert!(error.message().starts_with(&named), "{error}");
     owner.stop(DEADLINE).unwrap();
 }
@@ -197,7 +198,7 @@ fn every_incarnation_has_an_identity_of_its_own_and_never_zero() {
         }
     }
     let env = Env { rng: Arc::new(ZeroFirst(Default::default())), ..simulated_env(&SimulatedNetwork::default(), 1) };
-    let ids = [(); 3].map(|()| Node::new(config(0, &[]), env.clone()).unwrap().id().0);
+    let ids = [(); 3].map(|()| Node::new(config(0, &[]), env.clone()).unwrap().id().unwrap().0);
     assert_eq!(ids, [1, 2, 3]);
 }
 
@@ -230,7 +231,7 @@ fn three(network: &SimulatedNetwork) -> [Node; 3] {
     let nodes = [(1, &[][..]), (2, &[1]), (3, &[1])]
         .map(|(port, peers)| started(config(port, peers), simulated_env(network, port.into())));
     eventually("all three are up for each other", || {
-        nodes.iter().all(|at| nodes.iter().all(|of| state_of(at, of.id()) == Some(MemberState::Up)))
+        nodes.iter().all(|at| nodes.iter().all(|of| state_of(at, of.id().unwrap()) == Some(MemberState::Up)))
     });
     nodes
 }
@@ -239,18 +240,18 @@ fn three(network: &SimulatedNetwork) -> [Node; 3] {
 fn a_killed_node_is_dead_within_five_seconds_and_its_next_incarnation_takes_its_place() {
     let network = SimulatedNetwork::default();
     let [first, second, third] = three(&network);
-    let (clock, id) = (SystemClock::new(), third.id());
+    let (clock, id) = (SystemClock::new(), third.id().unwrap());
     drop(third);
     let is_dead = |at: &Node| state_of(at, id) == Some(MemberState::Dead);
     eventually("both others say that it is dead", || is_dead(&first) && is_dead(&second));
     assert!(clock.monotonic() < Duration::from_secs(5), "{:?}", clock.monotonic());
     assert!(first.status(false).unwrap().health.problems[0].contains(&id.to_string()));
-    let error = first.remove_member(first.id(), true).unwrap_err();
+    let error = first.remove_member(first.id().unwrap(), true).unwrap_err();
     assert_eq!(error.code(), ErrorCode::InvalidArgument);
     let third = started(config(3, &[1]), simulated_env(&network, 33));
     eventually("the next is up and the former is not shown", || {
         [&first, &second].iter().all(|at| {
-            state_of(at, third.id()) == Some(MemberState::Up)
+            state_of(at, third.id().unwrap()) == Some(MemberState::Up)
                 && state_of(at, id).is_none()
                 && at.members().unwrap().len() == 3
         })
@@ -264,7 +265,7 @@ fn a_stopped_node_has_left() {
     put(&third, "k", "v");
     third.stop(DEADLINE).unwrap();
     eventually("both others say that it left", || {
-        [&first, &second].iter().all(|at| state_of(at, third.id()) == Some(MemberState::Left))
+        [&first, &second].iter().all(|at| state_of(at, third.id().unwrap()) == Some(MemberState::Left))
     });
     assert!(first.status(false).unwrap().health.problems.is_empty(), "nobody waits for it");
     eventually("its address is not dialled", || first.status(false).unwrap().peers.len() == 1);
@@ -277,23 +278,23 @@ fn a_member_is_removed_once_it_is_dead_or_by_force_and_then_refuses_writes() {
     let [first, second, third] = three(&network);
     let unknown = first.remove_member(NodeId(9), false).unwrap_err();
     assert_eq!(unknown.code(), ErrorCode::UnknownMember);
-    assert_eq!(first.remove_member(third.id(), false).unwrap_err().code(), ErrorCode::MemberUp);
+    assert_eq!(first.remove_member(third.id().unwrap(), false).unwrap_err().code(), ErrorCode::MemberUp);
     put(&third, "before", "v");
     eventually("the write is everywhere", || first.status(false).unwrap().keys == 1);
-    first.remove_member(third.id(), true).unwrap();
-    first.remove_member(third.id(), true).unwrap();
+    first.remove_member(third.id().unwrap(), true).unwrap();
+    first.remove_member(third.id().unwrap(), true).unwrap();
     eventually("it knows", || third.status(false).unwrap().removed);
     let write = Command { key: Key::new(b"after").unwrap(), kind: CommandKind::Delete };
     assert_eq!(third.keyspace().unwrap().write(write).unwrap_err().code(), ErrorCode::MemberRemoved);
     assert!(third.keyspace().unwrap().read(b"before").is_some(), "reads go on");
     assert!(!third.status(false).unwrap().health.serving);
-    eventually("all agree", || state_of(&second, third.id()) == Some(MemberState::Removed));
+    eventually("all agree", || state_of(&second, third.id().unwrap()) == Some(MemberState::Removed));
     eventually("nobody talks to it", || {
         [&first, &second].iter().all(|at| at.members().unwrap().iter().filter(|member| member.connected).count() == 2)
     });
     third.stop(DEADLINE).unwrap();
     let again = started(config(3, &[1]), simulated_env(&network, 33));
-    eventually("it is back as a new member", || state_of(&second, again.id()) == Some(MemberState::Up));
+    eventually("it is back as a new member", || state_of(&second, again.id().unwrap()) == Some(MemberState::Up));
     put(&again, "again", "v");
     eventually("it takes part", || equal(&[&first, &second, &again]));
 }

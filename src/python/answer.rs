@@ -12,7 +12,7 @@ use pyo3::{
 use super::{codec, conflict::PyConflict, convert, entry::PyEntry};
 use crate::{
     error::{Error, ErrorCode, Result},
-    types::{Answer, Conflicts, Entry, MemberStatus, NodeStatus, PeerState, PeerStatus},
+    types::{Answer, Conflicts, Entry, MemberStatus, NodeStatus, PeerState, PeerStatus, StorageStatus},
 };
 
 /// What came of a call.
@@ -23,6 +23,8 @@ pub(super) enum Outcome {
     Members(Vec<MemberStatus>),
     Conflicts(Conflicts),
     Removed,
+    /// Of a snapshot.
+    Bytes(u64),
     Metrics(BTreeMap<String, f64>),
 }
 
@@ -66,6 +68,7 @@ impl Conversion {
                 _ => Err(mismatch().into()),
             },
             Outcome::Removed => Ok(py.None().into_bound(py)),
+            Outcome::Bytes(bytes) => Ok(bytes.into_pyobject(py)?.into_any()),
             Outcome::Metrics(metrics) => Ok(metrics.into_pyobject(py)?.into_any()),
         }
     }
@@ -196,6 +199,7 @@ static NODE: Record = Record::new(STATUS, "NodeStatus");
 static PEER: Record = Record::new(STATUS, "PeerStatus");
 static LAG: Record = Record::new(STATUS, "ReplicationLag");
 static DIGEST: Record = Record::new(STATUS, "PartitionDigest");
+static STORAGE: Record = Record::new(STATUS, "StorageStatus");
 static MEMBER: Record = Record::new(STATUS, "MemberStatus");
 
 fn tuple<'py>(
@@ -241,7 +245,28 @@ fn node_status<'py>(py: Python<'py>, status: &NodeStatus) -> PyResult<Bound<'py,
     );
     let fields = head.into_pyobject(py)?.as_sequence().concat(middle.into_pyobject(py)?.as_sequence())?;
     let fields = fields.concat(tail.into_pyobject(py)?.as_sequence())?;
+    let storage = status.storage.as_ref().map(|storage| storage_status(py, storage)).transpose()?;
+    let (moved, limit) = ((status.state_bytes, status.change_bytes), status.max_memory);
+    let end = (status.memory, limit, moved.0, moved.1, storage);
+    let fields = fields.concat(end.into_pyobject(py)?.as_sequence())?;
     NODE.make(py, fields.to_tuple()?)
+}
+
+/// A `StorageStatus`.
+fn storage_status<'py>(py: Python<'py>, storage: &StorageStatus) -> PyResult<Bound<'py, PyAny>> {
+    let fields = (
+        storage.durability.as_str(),
+        storage.state.as_str(),
+        storage.problem.as_str(),
+        storage.damage.as_deref(),
+        storage.log_bytes,
+        storage.snapshots,
+        storage.snapshot_bytes,
+        storage.syncs,
+        storage.sync_p50_ms / 1000.0,
+        storage.sync_p99_ms / 1000.0,
+    );
+    STORAGE.make(py, fields)
 }
 
 fn peer_status<'py>(py: Python<'py>, peer: &PeerStatus) -> PyResult<Bound<'py, PyAny>> {

@@ -94,6 +94,9 @@ impl Started {
             Call::RemoveMember { node, force } => runtime::handle()?.spawn(async move {
                 done(asking.remove_member(node, force, timeout).await.map(|()| Outcome::Removed));
             }),
+            Call::Snapshot { path } => runtime::handle()?.spawn(async move {
+                done(asking.snapshot(path, timeout).await.map(Outcome::Bytes));
+            }),
             Call::Metrics => runtime::handle()?.spawn(async move {
                 done(asking.metrics(timeout).await.map(Outcome::Metrics));
             }),

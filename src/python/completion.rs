@@ -25,6 +25,7 @@ use super::{
     answer::{Conversion, Outcome},
     client::{PyClient, Started},
     convert::{read_level, Timeout},
+    node::PyNode,
     request::Request,
     runtime::{forked, ProcessBound},
     watch::Changes,
@@ -45,6 +46,15 @@ pub(super) struct Completions {
 struct Calls {
     last: u64,
     waiting: BTreeMap<u64, Waiting>,
+}
+
+impl Calls {
+    /// A call whose future waits from now on; its name.
+    fn wait(&mut self, future: Py<PyAny>, conversion: Conversion) -> u64 {
+        self.last += 1;
+        self.waiting.insert(self.last, Waiting { future, conversion, started: None });
+        self.last
+    }
 }
 
 struct Waiting {
@@ -77,6 +87,24 @@ impl Queue {
 impl Completions {
     fn queue(&self) -> Result<&Arc<Queue>> {
         self.queue.get().ok_or_else(|| forked("AsyncClient"))
+    }
+
+    /// Keeps what gives a call up; a call that could not be started waits no longer.
+    fn started(&self, id: u64, started: PyResult<Started>) -> PyResult<u64> {
+        match started {
+            Ok(started) => {
+                // Only a thread with the GIL takes it out, so it is still there.
+                if let Some(waiting) = self.calls.lock().waiting.get_mut(&id) {
+                    waiting.started = Some(started);
+                }
+                Ok(id)
+            }
+            Err(error) => {
+                let unused = self.calls.lock().waiting.remove(&id);
+                drop(unused);
+                Err(error)
+            }
+        }
     }
 
     /// Reads what was written, so that the loop sleeps again.
@@ -143,40 +171,32 @@ impl Completions {
         let queue = Arc::clone(self.queue()?);
         let client = client.connection()?;
         let (call, conversion) = request.take()?;
-        let id = {
-            let mut calls = self.calls.lock();
-            calls.last += 1;
-            let id = calls.last;
-            calls.waiting.insert(id, Waiting { future, conversion, started: None });
-            id
-        };
-        match Started::new(client, call, (read, timeout.0), move |outcome| queue.push(id, outcome)) {
-            Ok(started) => {
-                // Only a thread with the GIL takes it out, so it is still there.
-                if let Some(waiting) = self.calls.lock().waiting.get_mut(&id) {
-                    waiting.started = Some(started);
-                }
-                Ok(id)
-            }
-            Err(error) => {
-                let unused = self.calls.lock().waiting.remove(&id);
-                drop(unused);
-                Err(error.into())
-            }
-        }
+        let id = self.calls.lock().wait(future, conversion);
+        let started = Started::new(client, call, (read, timeout.0), move |outcome| queue.push(id, outcome));
+        self.started(id, started.map_err(PyErr::from))
+    }
+
+    /// As [`Completions::submit`], for a write at a node of this process, which is on disk when the future is set.
+    #[pyo3(signature = (node, request, timeout, future, /))]
+    fn submit_write(
+        &self,
+        node: &Bound<'_, PyNode>,
+        request: &Request,
+        timeout: Timeout,
+        future: Py<PyAny>,
+    ) -> PyResult<u64> {
+        let queue = Arc::clone(self.queue()?);
+        let (call, conversion) = request.take()?;
+        let id = self.calls.lock().wait(future, conversion);
+        let written = node.get().write_behind(node.py(), call, timeout.0, move |outcome| queue.push(id, outcome));
+        self.started(id, written.map(Started::Task))
     }
 
     /// Sets a future when there may be something to take from a watch.
     #[pyo3(signature = (changes, future, /))]
     fn watch(&self, changes: &Changes, future: Py<PyAny>) -> PyResult<u64> {
         let queue = Arc::clone(self.queue()?);
-        let id = {
-            let mut calls = self.calls.lock();
-            calls.last += 1;
-            let id = calls.last;
-            calls.waiting.insert(id, Waiting { future, conversion: Conversion::Nothing, started: None });
-            id
-        };
+        let id = self.calls.lock().wait(future, Conversion::Nothing);
         if let Err(error) = changes.on_change(Box::new(move || queue.push(id, Ok(Outcome::Answers(Vec::new()))))) {
             let unused = self.calls.lock().waiting.remove(&id);
             drop(unused);

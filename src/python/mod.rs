@@ -14,11 +14,13 @@ mod codec;
 mod completion;
 mod conflict;
 mod convert;
+mod durable;
 mod entry;
 mod errors;
 mod load;
 mod log;
 mod node;
+mod offline;
 mod request;
 mod runtime;
 mod slot;
@@ -44,5 +46,8 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(convert::py_check_timeout, module)?)?;
     module.add_function(wrap_pyfunction!(convert::py_refuse_conditions, module)?)?;
     module.add_function(wrap_pyfunction!(log::log_to_stderr, module)?)?;
+    module.add_function(wrap_pyfunction!(offline::verify_snapshot, module)?)?;
+    module.add_function(wrap_pyfunction!(offline::restore_snapshot, module)?)?;
+    module.add_function(wrap_pyfunction!(offline::examine_data_dir, module)?)?;
     module.add_function(wrap_pyfunction!(runtime::after_fork_in_child, module)?)
 }

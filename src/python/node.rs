@@ -1,6 +1,7 @@
 //! A node of this process. Its data is read and written here and now, without a socket.
 
 use std::{
+    path::PathBuf,
     sync::{
         atomic::{AtomicU32, Ordering},
         Arc, OnceLock,
@@ -14,13 +15,14 @@ use super::{
     answer::{Conversion, Outcome},
     codec,
     convert::{self, KeyBytes, Timeout},
+    durable::{self, Limit},
     request::{Call, Request},
     runtime::{self, ProcessBound},
     watch::{Changes, Wanted},
 };
 use crate::{
     client::Watch,
-    config::NodeConfig,
+    config::{Durability, NodeConfig},
     env::Env,
     error::{Error, ErrorCode, Result},
     limits::CALL_TIMEOUT,
@@ -62,8 +64,12 @@ impl PyNode {
         }
     }
 
-    fn write(&self, key: &KeyBytes<'_>, kind: CommandKind) -> Result<Written> {
-        self.keyspace()?.write(Command { key: key.to_key()?, kind })
+    fn write(&self, py: Python<'_>, key: &KeyBytes<'_>, kind: CommandKind, timeout: Limit) -> PyResult<Written> {
+        let keyspace = self.keyspace()?;
+        durable::make_room(py, keyspace, timeout)?;
+        let written = keyspace.write(Command { key: key.to_key()?, kind })?;
+        durable::wait(py, keyspace, timeout)?;
+        Ok(written)
     }
 
     fn read<'py>(&self, py: Python<'py>, key: &KeyBytes<'_>) -> PyResult<Option<Bound<'py, PyAny>>> {
@@ -83,15 +89,15 @@ impl PyNode {
         &self,
         key: &KeyBytes<'py>,
         value: &Bound<'py, PyAny>,
-        ttl: Option<&Bound<'py, PyAny>>,
+        (ttl, timeout): (Option<&Bound<'py, PyAny>>, Limit),
     ) -> PyResult<u64> {
         let ttl_ms = convert::ttl_ms(ttl)?;
         let (payload, flags) = codec::encode(None, value)?;
         let kind = CommandKind::Put { value: Value::new(&payload)?, flags, ttl_ms };
-        Ok(self.write(key, kind)?.version.0)
+        Ok(self.write(value.py(), key, kind, timeout)?.version.0)
     }
 
-    fn answer(&self, call: Call) -> Result<Outcome> {
+    fn answer(&self, call: Call, timeout: Option<Duration>) -> Result<Outcome> {
         Ok(match call {
             Call::Operations(operations) => {
                 let keyspace = self.keyspace()?;
@@ -105,8 +111,31 @@ impl PyNode {
                 self.node()?.remove_member(node, force)?;
                 Outcome::Removed
             }
+            Call::Snapshot { path } => Outcome::Bytes(self.node()?.snapshot(path, timeout.unwrap_or(PATIENCE_MAX))?),
             Call::Metrics => Outcome::Metrics(metrics(&self.node()?.status(false)?, &self.node()?.members()?)),
         })
+    }
+}
+
+impl PyNode {
+    /// Does a write now, and tells `done` when it is on disk, from a thread of the node: many writes share one sync.
+    ///
+    /// # Errors
+    /// `NOT_RUNNING`, `FORKED`.
+    pub(super) fn write_behind(
+        &self,
+        py: Python<'_>,
+        call: Call,
+        timeout: Option<Duration>,
+        done: impl FnOnce(Result<Outcome>) + Send + 'static,
+    ) -> PyResult<tokio::task::AbortHandle> {
+        let (keyspace, runtime) = (self.keyspace()?.clone(), self.node()?.runtime()?);
+        let outcome = py.detach(|| self.answer(call, timeout));
+        let written = keyspace.written();
+        let task = runtime.spawn(async move {
+            done(durable::settled(&keyspace, written, timeout).await.and(outcome));
+        });
+        Ok(task.abort_handle())
     }
 }
 
@@ -125,7 +154,9 @@ fn patience(timeout: Timeout) -> Duration {
 #[pymethods]
 impl PyNode {
     #[new]
-    #[pyo3(signature = (*, host, port, advertise, peers, cluster, threads, insecure, max_drift))]
+    #[pyo3(signature = (
+        *, host, port, advertise, peers, cluster, threads, insecure, max_drift, data_dir, durability, max_memory
+    ))]
     #[allow(clippy::too_many_arguments, reason = "keyword-only: one for each setting")]
     fn new(
         host: String,
@@ -136,19 +167,36 @@ impl PyNode {
         threads: usize,
         insecure: bool,
         max_drift: f64,
+        data_dir: Option<PathBuf>,
+        durability: &str,
+        max_memory: Option<u64>,
     ) -> PyResult<PyNode> {
         let advertise = advertise.map(|address| address.parse::<Address>()).transpose()?;
         let peers = peers.iter().map(|peer| peer.parse::<Address>()).collect::<Result<Vec<_>>>()?;
         // What is no duration is out of bounds, and refused by name.
         let max_drift = Duration::try_from_secs_f64(max_drift).unwrap_or(Duration::ZERO);
-        let config = NodeConfig { host, port, advertise, peers, cluster, threads, insecure, max_drift };
+        let durability = durability.parse::<Durability>()?;
+        let config = NodeConfig {
+            host,
+            port,
+            advertise,
+            peers,
+            cluster,
+            threads,
+            insecure,
+            max_drift,
+            data_dir,
+            durability,
+            max_memory,
+        };
         let node = ProcessBound::new(Arc::new(Node::new(config, Env::system())?));
         Ok(PyNode { node, keyspace: OnceLock::new(), open_in: AtomicU32::new(0) })
     }
 
+    /// "" before the start when its directory knows.
     #[getter]
     fn id(&self) -> PyResult<String> {
-        Ok(self.node()?.id().to_string())
+        Ok(self.node()?.id().map(|id| id.to_string()).unwrap_or_default())
     }
 
     /// "" before the start when the port is to be picked.
@@ -188,19 +236,32 @@ impl PyNode {
     }
 
     /// Batches and scans take long enough to let other threads run meanwhile.
-    #[pyo3(signature = (request, timeout=None, read=None))]
+    #[pyo3(signature = (request, timeout=Limit::Usual, read=None), text_signature = "($self, request, timeout=..., read=None)")]
     fn _run<'py>(
         &self,
         py: Python<'py>,
         request: &Request,
-        timeout: Option<&Bound<'py, PyAny>>,
+        timeout: Limit,
         read: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyAny>> {
         // What a caller wrote or read here is here: a session has nothing to wait for.
-        let _ = (timeout, convert::read_level(read)?);
+        convert::read_level(read)?;
         let (call, conversion): (Call, Conversion) = request.take()?;
-        let outcome = py.detach(|| self.answer(call))?;
+        let is_write = call.is_write();
+        if is_write {
+            durable::make_room(py, self.keyspace()?, timeout)?;
+        }
+        let outcome = py.detach(|| self.answer(call, timeout.duration()))?;
+        if is_write {
+            durable::wait(py, self.keyspace()?, timeout)?;
+        }
         conversion.to_python(py, outcome)
+    }
+
+    /// Whether a write waits until it is on disk.
+    #[getter]
+    fn _waits_for_disk(&self) -> bool {
+        self.keyspace().is_ok_and(|keyspace| keyspace.ledger().is_some_and(|ledger| ledger.is_synchronous()))
     }
 
     #[pyo3(signature = (wanted, /))]
@@ -231,7 +292,7 @@ impl PyNode {
 
     /// Store and return the new version; without `ttl` the key never expires. Replication follows by itself.
     #[pyo3(
-        signature = (key, value, *, ttl=None, if_absent=false, if_version=None, timeout=None),
+        signature = (key, value, *, ttl=None, if_absent=false, if_version=None, timeout=Limit::Usual),
         text_signature = "($self, key, value, *, ttl=None, if_absent=False, if_version=None, timeout=...)"
     )]
     #[allow(clippy::too_many_arguments, reason = "keyword-only: one for each option of put")]
@@ -242,27 +303,26 @@ impl PyNode {
         ttl: Option<&Bound<'py, PyAny>>,
         if_absent: bool,
         if_version: Option<&Bound<'py, PyAny>>,
-        timeout: Option<&Bound<'py, PyAny>>,
+        timeout: Limit,
     ) -> PyResult<u64> {
         convert::refuse_conditions(if_absent, if_version)?;
-        let _ = timeout;
-        self.put_value(&key, value, ttl)
+        self.put_value(&key, value, (ttl, timeout))
     }
 
     /// Whether the key was there, as this node saw it.
     #[pyo3(
-        signature = (key, *, if_version=None, timeout=None),
+        signature = (key, *, if_version=None, timeout=Limit::Usual),
         text_signature = "($self, key, *, if_version=None, timeout=...)"
     )]
     fn delete(
         &self,
+        py: Python<'_>,
         key: KeyBytes<'_>,
         if_version: Option<&Bound<'_, PyAny>>,
-        timeout: Option<&Bound<'_, PyAny>>,
+        timeout: Limit,
     ) -> PyResult<bool> {
         convert::refuse_conditions(false, if_version)?;
-        let _ = timeout;
-        Ok(self.write(&key, CommandKind::Delete)?.existed)
+        Ok(self.write(py, &key, CommandKind::Delete, timeout)?.existed)
     }
 
     fn __getitem__<'py>(&self, py: Python<'py>, key: KeyBytes<'py>) -> PyResult<Bound<'py, PyAny>> {
@@ -270,11 +330,11 @@ impl PyNode {
     }
 
     fn __setitem__<'py>(&self, key: KeyBytes<'py>, value: &Bound<'py, PyAny>) -> PyResult<()> {
-        self.put_value(&key, value, None).map(drop)
+        self.put_value(&key, value, (None, Limit::Usual)).map(drop)
     }
 
     fn __delitem__(&self, py: Python<'_>, key: KeyBytes<'_>) -> PyResult<()> {
-        match self.write(&key, CommandKind::Delete)?.existed {
+        match self.write(py, &key, CommandKind::Delete, Limit::Usual)?.existed {
             true => Ok(()),
             false => Err(super::errors::key_not_found(py, &key)),
         }

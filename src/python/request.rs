@@ -1,5 +1,7 @@
 //! A call, converted and checked, and how its answer becomes Python.
 
+use std::path::PathBuf;
+
 use pyo3::{prelude::*, types::PyDict};
 
 use super::{
@@ -23,6 +25,22 @@ pub(super) enum Call {
     Conflicts(ConflictQuery),
     RemoveMember { node: NodeId, force: bool },
     Metrics,
+    Snapshot { path: PathBuf },
+}
+
+impl Call {
+    /// Whether it changes anything.
+    pub(super) fn is_write(&self) -> bool {
+        match self {
+            Call::Operations(operations) => operations.iter().any(Operation::is_write),
+            Call::Status { .. }
+            | Call::Members
+            | Call::Conflicts(_)
+            | Call::RemoveMember { .. }
+            | Call::Metrics
+            | Call::Snapshot { .. } => false,
+        }
+    }
 }
 
 /// See `_core.pyi`. Good for one run, because running moves the operations out of it.
@@ -227,6 +245,11 @@ impl Request {
     }
 
     #[staticmethod]
+    fn snapshot(path: PathBuf) -> Request {
+        Request::new(Call::Snapshot { path }, Conversion::Count)
+    }
+
+    #[staticmethod]
     fn conflicts(prefix: KeyBytes<'_>, since_ms: u64, codec: Option<Py<PyAny>>) -> Request {
         let query = ConflictQuery { prefix: prefix.to_vec(), since_ms, limit: None };
         Request::new(Call::Conflicts(query), Conversion::Conflicts { codec })
@@ -238,9 +261,15 @@ impl Request {
         Ok(Request::one(Operation::Write(command), Conversion::Version))
     }
 
-    /// Whether a node asks other nodes for the answer.
+    /// Whether a node asks other nodes for the answer, or reads and writes much.
     #[getter]
     fn waits(&self) -> bool {
-        matches!(&*self.0.lock(), Some((Call::Conflicts(_), _)))
+        matches!(&*self.0.lock(), Some((Call::Conflicts(_) | Call::Snapshot { .. }, _)))
+    }
+
+    /// Whether it changes anything, so that a durable node waits for its disk.
+    #[getter]
+    fn writes(&self) -> bool {
+        self.0.lock().as_ref().is_some_and(|(call, _)| call.is_write())
     }
 }

@@ -1,5 +1,8 @@
 //! Asks a node what operators ask.
 
+use bytes::Bytes;
+use tonic::Streaming;
+
 use super::{channel::Channel, status::from_status};
 use crate::{
     error::Result,
@@ -38,4 +41,27 @@ pub async fn remove_member(channel: Channel, node: NodeId, force: bool) -> Resul
     let response = client(channel).remove_member(v1::RemoveMemberRequest { node_id: node.0, force }).await;
     response.map_err(|status| from_status(&status))?;
     Ok(())
+}
+
+/// The snapshot that a node sends, piece by piece.
+pub struct SnapshotPieces(Streaming<v1::SnapshotChunk>);
+
+impl SnapshotPieces {
+    /// The next piece; `None`: that was the last. Whether all are here, the snapshot says itself.
+    ///
+    /// # Errors
+    /// `CONNECTION_LOST`, or why the node broke off.
+    pub async fn next(&mut self) -> Result<Option<Bytes>> {
+        let chunk = self.0.message().await.map_err(|status| from_status(&status))?;
+        Ok(chunk.map(|chunk| chunk.data))
+    }
+}
+
+/// Asks a node for all that it holds, as a snapshot file.
+///
+/// # Errors
+/// `CONNECTION_LOST`, or why the node refused.
+pub async fn open_snapshot(channel: Channel) -> Result<SnapshotPieces> {
+    let response = client(channel).snapshot(v1::SnapshotRequest {}).await;
+    Ok(SnapshotPieces(response.map_err(|status| from_status(&status))?.into_inner()))
 }

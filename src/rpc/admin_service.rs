@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tonic::{Request, Response, Status};
 
-use super::{host::Host, status::to_status};
+use super::{host::Host, phase::PhaseWatch, snapshot, status::to_status};
 use crate::{
     types::NodeId,
     wire::v1::{self, admin_server::Admin},
@@ -12,10 +12,13 @@ use crate::{
 
 pub(super) struct AdminService {
     pub(super) host: Arc<dyn Host>,
+    pub(super) phase: PhaseWatch,
 }
 
 #[tonic::async_trait]
 impl Admin for AdminService {
+    type SnapshotStream = snapshot::Chunks;
+
     async fn status(&self, request: Request<v1::StatusRequest>) -> Result<Response<v1::StatusResponse>, Status> {
         Ok(Response::new(self.host.status(request.into_inner().digests).into()))
     }
@@ -31,5 +34,9 @@ impl Admin for AdminService {
         let asked = <(NodeId, bool)>::try_from(request.into_inner()).map_err(|error| to_status(&error.into()))?;
         self.host.remove_member(asked.0, asked.1).await.map_err(|error| to_status(&error))?;
         Ok(Response::new(v1::RemoveMemberResponse {}))
+    }
+    async fn snapshot(&self, _: Request<v1::SnapshotRequest>) -> Result<Response<snapshot::Chunks>, Status> {
+        self.phase.check_serving()?;
+        Ok(Response::new(snapshot::send(self.host.clone(), self.phase.clone())))
     }
 }

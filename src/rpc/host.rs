@@ -2,6 +2,9 @@
 
 use std::{future::Future, pin::Pin, sync::Arc};
 
+use bytes::Bytes;
+use tokio::sync::mpsc;
+
 use crate::{
     error::Result,
     replication::eventual::{Eventual, PeerStream, Reach},
@@ -14,8 +17,11 @@ pub type Accepting<'a> = Pin<Box<dyn Future<Output = Result<()>> + Send + 'a>>;
 /// The end of removing a member.
 pub type Removing<'a> = Pin<Box<dyn Future<Output = Result<()>> + Send + 'a>>;
 
-/// The moment in which a node learns that it was removed.
-pub type Removed<'a> = Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
+/// The end of sending a snapshot.
+pub type Sending<'a> = Pin<Box<dyn Future<Output = Result<()>> + Send + 'a>>;
+
+/// The moment from which on a node cannot serve any more.
+pub type Unfit<'a> = Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
 
 /// A node, as its services need it.
 pub trait Host: Send + Sync + 'static {
@@ -34,8 +40,12 @@ pub trait Host: Send + Sync + 'static {
     /// Removes a member for good, also one that is up with `force`.
     fn remove_member(&self, node: NodeId, force: bool) -> Removing<'_>;
 
-    /// Returns when the cluster has removed this node.
-    fn removed(&self) -> Removed<'_>;
+    /// Returns when the node cannot serve any more: the cluster has removed it, or its log has failed.
+    fn unfit(&self) -> Unfit<'_>;
+
+    /// Sends everything that the node holds, as the pieces of a snapshot file, and returns when the last is on its way. Ends
+    /// early when nobody receives them, and leaves nothing behind.
+    fn snapshot<'a>(&'a self, pieces: &'a mpsc::Sender<Result<Bytes>>) -> Sending<'a>;
 
     /// Takes over a stream that a peer opened.
     fn accept(&self, stream: PeerStream) -> Accepting<'_>;

@@ -42,11 +42,21 @@ impl KvService {
         execute_seen(&self.keyspace, operation, with_seen)
     }
 
-    /// Executes checked writes, in order. One that fails leaves those before it applied, and says so.
-    fn execute_all(&self, writes: Vec<Operation>) -> Result<Vec<(Answer, Seen)>> {
+    /// Executes a write, and waits until it is on disk where the node keeps its data there.
+    async fn write(&self, operation: Operation) -> Result<(Answer, Seen)> {
+        let answer = self.execute(operation, false)?;
+        self.keyspace.durable(self.keyspace.written()).await?;
+        Ok(answer)
+    }
+
+    /// Executes checked writes, in order, as [`KvService::write`] does. One that fails leaves those before it applied, and
+    /// says so.
+    async fn write_all(&self, writes: Vec<Operation>) -> Result<Vec<(Answer, Seen)>> {
         self.phase.check_serving()?;
         let write = |operation| execute_seen(&self.keyspace, operation, false).map_err(Error::maybe_applied);
-        writes.into_iter().map(write).collect()
+        let answers = writes.into_iter().map(write).collect::<Result<Vec<_>>>()?;
+        self.keyspace.durable(self.keyspace.written()).await?;
+        Ok(answers)
     }
 }
 
@@ -63,17 +73,17 @@ impl Kv for KvService {
     }
 
     async fn put(&self, request: Request<v1::PutRequest>) -> Answered<v1::PutResponse> {
-        let (answer, seen) = self.execute(kv::decode_put(request.into_inner())?, false)?;
+        let (answer, seen) = self.write(kv::decode_put(request.into_inner())?).await?;
         Ok(Response::new(kv::put_response(answer, &seen)?))
     }
 
     async fn delete(&self, request: Request<v1::DeleteRequest>) -> Answered<v1::DeleteResponse> {
-        let (answer, seen) = self.execute(kv::decode_delete(request.into_inner())?, false)?;
+        let (answer, seen) = self.write(kv::decode_delete(request.into_inner())?).await?;
         Ok(Response::new(kv::delete_response(answer, &seen)?))
     }
 
     async fn touch(&self, request: Request<v1::TouchRequest>) -> Answered<v1::TouchResponse> {
-        let (answer, seen) = self.execute(kv::decode_touch(request.into_inner())?, false)?;
+        let (answer, seen) = self.write(kv::decode_touch(request.into_inner())?).await?;
         Ok(Response::new(kv::touch_response(answer, &seen)?))
     }
 
@@ -105,7 +115,7 @@ impl Kv for KvService {
     async fn batch_put(&self, request: Request<v1::BatchPutRequest>) -> Answered<v1::BatchPutResponse> {
         let operations = kv::decode_batch_put(request.into_inner())?;
         let mut response = v1::BatchPutResponse::default();
-        for (answer, seen) in self.execute_all(operations)? {
+        for (answer, seen) in self.write_all(operations).await? {
             let v1::PutResponse { version, mark } = kv::put_response(answer, &seen)?;
             response.versions.push(version);
             response.marks.extend(mark);
@@ -116,7 +126,7 @@ impl Kv for KvService {
     async fn batch_delete(&self, request: Request<v1::BatchDeleteRequest>) -> Answered<v1::BatchDeleteResponse> {
         let operations = kv::decode_batch_delete(request.into_inner())?;
         let mut response = v1::BatchDeleteResponse::default();
-        for (answer, seen) in self.execute_all(operations)? {
+        for (answer, seen) in self.write_all(operations).await? {
             let v1::DeleteResponse { existed, mark, .. } = kv::delete_response(answer, &seen)?;
             response.existed += u32::from(existed);
             response.marks.extend(mark);

@@ -4,7 +4,7 @@
 //!   operators ask, and `grpc.health.v1`.
 //! * [`connect`] opens a [`Channel`] to a node, [`RpcDialer`] a stream to a peer, [`open_pipeline`] a stream of
 //!   operations, [`open_watch`] one of changes; [`UnaryClient`] makes single calls, [`node_status`], [`node_members`] and
-//!   [`remove_member`] ask what operators ask, [`all_conflicts`] gathers the lost writes of a cluster.
+//!   [`remove_member`] ask what operators ask, [`open_snapshot`] fetches all that a node holds, [`all_conflicts`] gathers the lost writes of a cluster.
 //! * [`to_status`] and [`from_status`] carry an [`Error`](crate::Error) over a status and back.
 //!
 //! Not done here: TLS and authentication.
@@ -26,14 +26,15 @@ mod peer_stream;
 mod phase;
 mod pipeline;
 mod server;
+mod snapshot;
 mod status;
 mod watch;
 
-pub use admin_client::{node_members, node_status, remove_member};
+pub use admin_client::{node_members, node_status, open_snapshot, remove_member, SnapshotPieces};
 pub use channel::{connect, Channel};
 pub use conflicts::{all_conflicts, gather_conflicts, node_conflicts};
 pub use dialer::RpcDialer;
-pub use host::{Accepting, Host, Removed, Removing};
+pub use host::{Accepting, Host, Removing, Sending, Unfit};
 pub use kv_client::{open_pipeline, open_watch, PipelineAnswers, UnaryClient, WatchAnswers};
 pub use server::Server;
 pub use status::{from_status, to_status};

@@ -1,9 +1,11 @@
 //! The `Pipeline` stream: each message is executed at once, in order, and answered by id.
 //!
 //! No task and no queue: the answers are made when HTTP/2 asks for them, so a client that does not read is not read from
-//! either, and a stream holds one message and one answer at most.
+//! either. A stream holds one message and one answer at most, and a few answers more that wait for the disk: those to
+//! writes of a node that keeps its data there. Reads overtake them.
 
 use std::{
+    collections::VecDeque,
     future::Future,
     pin::Pin,
     sync::Arc,
@@ -24,7 +26,7 @@ use super::{
 use crate::{
     error::{Error, ErrorCode, Result},
     faults::is_mutant,
-    limits::{check_batch, PIPELINE_ANSWER_BYTES_TARGET},
+    limits::{check_batch, PIPELINE_ANSWER_BYTES_TARGET, PIPELINE_HELD_MAX},
     replication::{eventual::Eventual, execute, execute_seen},
     types::{Answer, Operation, Seen, Timestamp, Written},
     wire::{
@@ -44,8 +46,16 @@ struct Pipeline {
     verdict: Result<()>,
     /// The catch-up that is under way, and the id of its operation. The other operations go on meanwhile.
     catching_up: Option<(u64, CatchingUp)>,
+    /// Answers that wait for the disk, in order.
+    held: VecDeque<Held>,
     /// The client sends nothing more.
     is_ended: bool,
+}
+
+/// The answers to writes that are not on disk yet.
+struct Held {
+    results: Vec<v1::OperationResult>,
+    durable: Pin<Box<dyn Future<Output = Result<()>> + Send>>,
 }
 
 /// The answers to the operations of `inbound`, until it ends or the server closes.
@@ -56,21 +66,40 @@ pub(super) fn answers(
 ) -> impl Stream<Item = Result<v1::PipelineResponse, Status>> + Send {
     let closing = phase.clone().reached(Phase::Closing);
     let waiting = Vec::new().into_iter();
-    until(closing, Pipeline { host, phase, inbound, waiting, verdict: Ok(()), catching_up: None, is_ended: false })
+    let (verdict, catching_up, held, is_ended) = (Ok(()), None, VecDeque::new(), false);
+    until(closing, Pipeline { host, phase, inbound, waiting, verdict, catching_up, held, is_ended })
 }
 
 impl Pipeline {
-    /// Executes what waits, as much as fits into one answer. `None` when nothing waits.
+    /// Executes what waits, as much as fits into one answer. `None` when there is nothing to be answered at once.
     fn answer(&mut self) -> Option<v1::PipelineResponse> {
-        let mut results = Vec::with_capacity(self.waiting.len());
+        let keyspace = self.host.keyspace().clone();
+        let is_held = keyspace.written().is_some();
+        let (mut results, mut held) = (Vec::with_capacity(self.waiting.len()), Vec::new());
         let mut bytes = 0;
         while bytes < PIPELINE_ANSWER_BYTES_TARGET {
             let Some(operation) = self.waiting.next() else { break };
+            let is_held = is_held && is_write(&operation);
             let Some(result) = self.result(operation) else { continue };
             bytes += result.encoded_len();
-            results.push(result);
+            if is_held { &mut held } else { &mut results }.push(result);
+        }
+        if !held.is_empty() {
+            let written = keyspace.written();
+            let durable = Box::pin(async move { keyspace.durable(written).await });
+            self.held.push_back(Held { results: held, durable });
         }
         (!results.is_empty()).then_some(v1::PipelineResponse { results })
+    }
+
+    /// The next answer that waited for the disk, when its time has come.
+    fn poll_durable(&mut self, cx: &mut Context<'_>) -> Option<v1::PipelineResponse> {
+        let Poll::Ready(outcome) = self.held.front_mut()?.durable.as_mut().poll(cx) else { return None };
+        let Held { mut results, .. } = self.held.pop_front()?;
+        if let Err(error) = outcome {
+            results.iter_mut().for_each(|result| *result = failure(result.id, &error));
+        }
+        Some(v1::PipelineResponse { results })
     }
 
     /// `None`: the answer comes later.
@@ -129,14 +158,24 @@ impl Stream for Pipeline {
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         loop {
-            if let Some(response) = self.answer() {
+            if let Some(response) = self.poll_durable(cx) {
                 return Poll::Ready(Some(Ok(response)));
+            }
+            if self.held.len() >= PIPELINE_HELD_MAX {
+                return Poll::Pending;
+            }
+            if self.waiting.len() > 0 {
+                match self.answer() {
+                    Some(response) => return Poll::Ready(Some(Ok(response))),
+                    None => continue,
+                }
             }
             if let Some(response) = self.poll_caught_up(cx) {
                 return Poll::Ready(Some(Ok(response)));
             }
             if self.is_ended {
-                return if self.catching_up.is_some() { Poll::Pending } else { Poll::Ready(None) };
+                let is_waiting = self.catching_up.is_some() || !self.held.is_empty();
+                return if is_waiting { Poll::Pending } else { Poll::Ready(None) };
             }
             match ready!(Pin::new(&mut self.inbound).poll_next(cx)) {
                 Some(Ok(request)) => self.take(request),
@@ -144,6 +183,14 @@ impl Stream for Pipeline {
                 None => self.is_ended = true,
             }
         }
+    }
+}
+
+/// Whether an operation of the wire changes anything.
+fn is_write(operation: &v1::Operation) -> bool {
+    match &operation.operation {
+        Some(Body::Put(_) | Body::Delete(_) | Body::Touch(_)) => true,
+        Some(Body::Get(_) | Body::Count(_) | Body::Scan(_) | Body::Ping(_) | Body::CatchUp(_)) | None => false,
     }
 }
 

@@ -50,7 +50,7 @@ impl Server {
         let (accepted, incoming) = mpsc::channel(1);
         tokio::spawn(accept(listener, accepted, phase.clone()));
         let incoming = ReceiverStream::new(incoming).map(Ok::<_, std::io::Error>);
-        tokio::spawn(watch_removal(host.clone(), health.clone(), phase.clone()));
+        tokio::spawn(watch_fitness(host.clone(), health.clone(), phase.clone()));
         let router = hardened(routes(host, health_service, &phase));
         let serving = tokio::spawn(async move {
             let closing = phase.reached(Phase::Closing);
@@ -103,12 +103,12 @@ async fn stop_serving(health: &HealthReporter) {
     }
 }
 
-/// A node that the cluster removed takes no writes: load balancers should look elsewhere.
-async fn watch_removal(host: Arc<dyn Host>, health: HealthReporter, phase: PhaseWatch) {
+/// A node that was removed or whose log has failed takes no writes: load balancers should look elsewhere.
+async fn watch_fitness(host: Arc<dyn Host>, health: HealthReporter, phase: PhaseWatch) {
     tokio::select! {
         biased;
         () = phase.reached(Phase::Leaving) => {}
-        () = host.removed() => stop_serving(&health).await,
+        () = host.unfit() => stop_serving(&health).await,
     }
 }
 
@@ -122,7 +122,7 @@ fn routes(host: Arc<dyn Host>, health: HealthServer<impl Health>, phase: &PhaseW
     let peer = PeerServer::new(peer)
         .max_decoding_message_size(limits::PEER_MESSAGE_BYTES_MAX)
         .max_encoding_message_size(limits::PEER_MESSAGE_BYTES_MAX);
-    let admin = AdminServer::new(AdminService { host })
+    let admin = AdminServer::new(AdminService { host, phase: phase.clone() })
         .max_decoding_message_size(limits::MESSAGE_BYTES_MAX)
         .max_encoding_message_size(limits::MESSAGE_BYTES_MAX);
     let health = health

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{MemberState, MemberStatus, NodeStatus, PeerStatus};
+use super::{LogState, MemberState, MemberStatus, NodeStatus, PeerStatus, StorageStatus};
 
 /// Every series of a node, from what it says of itself and of the members it knows.
 pub fn metrics(status: &NodeStatus, members: &[MemberStatus]) -> BTreeMap<String, f64> {
@@ -11,6 +11,9 @@ pub fn metrics(status: &NodeStatus, members: &[MemberStatus]) -> BTreeMap<String
         ("kvstore_keys", status.keys as f64),
         ("kvstore_bytes", status.bytes as f64),
         ("kvstore_tombstones", status.tombstones as f64),
+        ("kvstore_memory_bytes", status.memory as f64),
+        ("kvstore_transferred_bytes_total{kind=\"state\"}", status.state_bytes as f64),
+        ("kvstore_transferred_bytes_total{kind=\"changes\"}", status.change_bytes as f64),
         ("kvstore_tombstone_oldest_seconds", status.oldest_tombstone_ms as f64 / 1000.0),
         ("kvstore_stable_lag_seconds", status.stable_lag_ms as f64 / 1000.0),
         ("kvstore_stability_held_back_by", status.held_back_by.len() as f64),
@@ -44,7 +47,26 @@ pub fn metrics(status: &NodeStatus, members: &[MemberStatus]) -> BTreeMap<String
             peer.refuses_ms.max(peer.refused_ms) as f64 / 1000.0
         }));
     let plain = plain.into_iter().map(|(name, value)| (name.to_string(), value));
-    plain.chain(states).chain(peers).collect()
+    let storage = status.storage.iter().flat_map(storage_metrics);
+    let limit = status.max_memory.map(|bytes| ("kvstore_memory_limit_bytes".to_string(), bytes as f64));
+    plain.chain(states).chain(peers).chain(storage).chain(limit).collect()
+}
+
+/// Those of a node that has a directory.
+fn storage_metrics(storage: &StorageStatus) -> Vec<(String, f64)> {
+    let plain = [
+        ("kvstore_log_bytes", storage.log_bytes as f64),
+        ("kvstore_log_syncs_total", storage.syncs as f64),
+        ("kvstore_log_sync_seconds{quantile=\"0.5\"}", storage.sync_p50_ms / 1000.0),
+        ("kvstore_log_sync_seconds{quantile=\"0.99\"}", storage.sync_p99_ms / 1000.0),
+        ("kvstore_snapshots_total", storage.snapshots as f64),
+        ("kvstore_snapshot_bytes", storage.snapshot_bytes as f64),
+        ("kvstore_storage_damaged", f64::from(u8::from(storage.damage.is_some()))),
+    ];
+    let states = LogState::ALL.map(|state| {
+        (format!("kvstore_log_state{{state=\"{}\"}}", state.as_str()), f64::from(u8::from(state == storage.state)))
+    });
+    plain.into_iter().map(|(name, value)| (name.to_string(), value)).chain(states).collect()
 }
 
 #[cfg(test)]
@@ -54,9 +76,7 @@ mod tests {
     use super::*;
     use crate::types::{Address, Health, NodeId, PeerState, ReplicationLag};
 
-    #[test]
-    fn every_series_has_the_figure_of_its_name() {
-        let address = Address::new("::1", 7).unwrap();
+    fn a_status(address: &Address) -> NodeStatus {
         let peer = PeerStatus {
             node: None,
             address: address.clone(),
@@ -68,32 +88,35 @@ mod tests {
             refuses_ms: 0,
             refused_ms: 20_000,
         };
-        let status = NodeStatus {
-            node: NodeId(1),
-            address: address.clone(),
-            cluster: "c".into(),
-            version: "1".into(),
+        NodeStatus {
             uptime: Duration::from_millis(1500),
             keys: 2,
-            bytes: 3,
-            tombstones: 4,
-            conflicts: 6,
-            conflicts_dropped: 7,
-            conflicts_inexact: 8,
+            memory: 16,
+            max_memory: Some(17),
+            state_bytes: 18,
+            change_bytes: 19,
             oldest_tombstone_ms: 10,
             stable_lag_ms: 11_000,
             held_back_by: vec![NodeId(2)],
             divergences: 12,
-            repairs: 13,
-            expired: 14,
             refused_writes: 15,
             peers: vec![peer],
             replication_lag: ReplicationLag { samples: 9, p50_ms: 1.0, p99_ms: 2.0, max_ms: 3.0 },
-            digests: Vec::new(),
-            ready: true,
-            removed: false,
+            storage: Some(StorageStatus {
+                log_bytes: 20,
+                state: LogState::Full,
+                sync_p99_ms: 21.0,
+                ..StorageStatus::default()
+            }),
             health: Health { serving: true, problems: vec!["p".into()] },
-        };
+            ..NodeStatus::of_nothing(NodeId(1), address.clone())
+        }
+    }
+
+    #[test]
+    fn every_series_has_the_figure_of_its_name() {
+        let address = Address::new("::1", 7).unwrap();
+        let status = a_status(&address);
         let member = MemberStatus {
             node: None,
             address,
@@ -107,6 +130,15 @@ mod tests {
         for (name, value) in [
             ("kvstore_keys", 2.0),
             ("kvstore_uptime_seconds", 1.5),
+            ("kvstore_memory_bytes", 16.0),
+            ("kvstore_memory_limit_bytes", 17.0),
+            ("kvstore_transferred_bytes_total{kind=\"state\"}", 18.0),
+            ("kvstore_transferred_bytes_total{kind=\"changes\"}", 19.0),
+            ("kvstore_log_bytes", 20.0),
+            ("kvstore_log_sync_seconds{quantile=\"0.99\"}", 0.021),
+            ("kvstore_log_state{state=\"full\"}", 1.0),
+            ("kvstore_log_state{state=\"ok\"}", 0.0),
+            ("kvstore_storage_damaged", 0.0),
             ("kvstore_tombstone_oldest_seconds", 0.01),
             ("kvstore_stable_lag_seconds", 11.0),
             ("kvstore_stability_held_back_by", 1.0),

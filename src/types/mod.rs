@@ -43,7 +43,8 @@ pub use operation::{Answer, Entry, EntryPage, Operation};
 pub use range::{KeyRange, OwnedBounds, Page, PageRequest};
 pub use record::{Record, RecordRef};
 pub use status::{
-    Health, MemberState, MemberStatus, NodeStatus, PartitionDigest, PeerState, PeerStatus, ReplicationLag,
+    Health, LogState, MemberState, MemberStatus, NodeStatus, PartitionDigest, PeerState, PeerStatus, ReplicationLag,
+    StorageStatus,
 };
 pub use timestamp::Timestamp;
 pub use token::{LostWrites, Mark, ReadLevel, Seen, SeenPartitions, SessionToken};

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::{Address, NodeId, PartitionId};
+use crate::config::Durability;
 
 /// How this node is.
 #[derive(Clone, Debug, PartialEq)]
@@ -23,6 +24,14 @@ pub struct NodeStatus {
     pub bytes: u64,
     /// Deletes still remembered.
     pub tombstones: u64,
+    /// Bytes that all of it takes in memory, about.
+    pub memory: u64,
+    /// Beyond this writes are refused; `None`: there is no bound.
+    pub max_memory: Option<u64>,
+    /// Bytes of keys and values that came as state from peers since the start: what was missing after an absence.
+    pub state_bytes: u64,
+    /// Bytes of keys and values that peers have pushed since the start, what was pushed twice included.
+    pub change_bytes: u64,
     /// Own acknowledged writes that a peer replaced without having seen them.
     pub conflicts: u64,
     /// Of these, how many the full journal has dropped.
@@ -54,8 +63,99 @@ pub struct NodeStatus {
     pub ready: bool,
     /// This node was removed from the cluster: it refuses writes.
     pub removed: bool,
+    /// How what is kept on disk is; `None`: the node lives in memory.
+    pub storage: Option<StorageStatus>,
     /// Whether all is well.
     pub health: Health,
+}
+
+#[cfg(test)]
+impl NodeStatus {
+    /// A node of which there is nothing to say, for tests.
+    pub(crate) fn of_nothing(node: NodeId, address: Address) -> NodeStatus {
+        NodeStatus {
+            node,
+            address,
+            cluster: "test".into(),
+            version: "0".into(),
+            uptime: Duration::ZERO,
+            keys: 0,
+            bytes: 0,
+            tombstones: 0,
+            memory: 0,
+            max_memory: None,
+            state_bytes: 0,
+            change_bytes: 0,
+            conflicts: 0,
+            conflicts_dropped: 0,
+            conflicts_inexact: 0,
+            oldest_tombstone_ms: 0,
+            stable_lag_ms: 0,
+            held_back_by: Vec::new(),
+            divergences: 0,
+            repairs: 0,
+            expired: 0,
+            refused_writes: 0,
+            peers: Vec::new(),
+            replication_lag: ReplicationLag::default(),
+            digests: Vec::new(),
+            ready: true,
+            removed: false,
+            storage: None,
+            health: Health::default(),
+        }
+    }
+}
+
+/// Whether a log takes writes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LogState {
+    /// It does.
+    #[default]
+    Ok,
+    /// The disk is full: writes are refused until there is room again.
+    Full,
+    /// It has failed for good: writes are refused until the node is started again.
+    Failed,
+}
+
+impl LogState {
+    /// Every state, for tables.
+    pub const ALL: [LogState; 3] = [LogState::Ok, LogState::Full, LogState::Failed];
+
+    /// The name that users see.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            LogState::Ok => "ok",
+            LogState::Full => "full",
+            LogState::Failed => "failed",
+        }
+    }
+}
+
+/// How what a node keeps on disk is.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct StorageStatus {
+    /// What a write waits for.
+    pub durability: Durability,
+    /// Bytes of the log that a restart would read.
+    pub log_bytes: u64,
+    /// Snapshots written since the start.
+    pub snapshots: u64,
+    /// Bytes of the newest snapshot; 0: there is none.
+    pub snapshot_bytes: u64,
+    /// Whether the log takes writes.
+    pub state: LogState,
+    /// Why it does not, or why the last snapshot could not be written; empty: all is well.
+    pub problem: String,
+    /// What was damaged at the start, and was set aside; the rest came from peers.
+    pub damage: Option<String>,
+    /// Syncs of the log since the start; many writes share one.
+    pub syncs: u64,
+    /// Half of the syncs were faster, in milliseconds.
+    pub sync_p50_ms: f64,
+    /// 99 of 100 were faster, in milliseconds.
+    pub sync_p99_ms: f64,
 }
 
 /// From a write to its acknowledgement by a peer, over the last writes to each peer.

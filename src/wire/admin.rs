@@ -9,9 +9,11 @@ use super::{
     v1,
 };
 use crate::{
+    config::Durability,
     limits::{MEMBERS_MAX, PARTITIONS},
     types::{
-        Health, MemberState, MemberStatus, NodeId, NodeStatus, PartitionDigest, PeerState, PeerStatus, ReplicationLag,
+        Health, LogState, MemberState, MemberStatus, NodeId, NodeStatus, PartitionDigest, PeerState, PeerStatus,
+        ReplicationLag, StorageStatus,
     },
 };
 
@@ -44,8 +46,44 @@ impl From<NodeStatus> for v1::StatusResponse {
             expired: status.expired,
             refused_writes: status.refused_writes,
             removed: status.removed,
+            memory: status.memory,
+            max_memory: status.max_memory,
+            state_bytes: status.state_bytes,
+            change_bytes: status.change_bytes,
+            storage: status.storage.map(from_storage),
             health: Some(v1::Health { serving: status.health.serving, problems: status.health.problems }),
         }
+    }
+}
+
+fn from_storage(storage: StorageStatus) -> v1::StorageStatus {
+    v1::StorageStatus {
+        durability: from_durability(storage.durability).into(),
+        log_bytes: storage.log_bytes,
+        snapshots: storage.snapshots,
+        snapshot_bytes: storage.snapshot_bytes,
+        state: from_log_state(storage.state).into(),
+        problem: storage.problem,
+        damage: storage.damage,
+        syncs: storage.syncs,
+        sync_p50_ms: storage.sync_p50_ms,
+        sync_p99_ms: storage.sync_p99_ms,
+    }
+}
+
+fn from_durability(durability: Durability) -> v1::Durability {
+    match durability {
+        Durability::Sync => v1::Durability::Sync,
+        Durability::Interval => v1::Durability::Interval,
+        Durability::Memory => v1::Durability::Memory,
+    }
+}
+
+fn from_log_state(state: LogState) -> v1::LogState {
+    match state {
+        LogState::Ok => v1::LogState::Ok,
+        LogState::Full => v1::LogState::Full,
+        LogState::Failed => v1::LogState::Failed,
     }
 }
 
@@ -113,6 +151,11 @@ impl TryFrom<v1::StatusResponse> for NodeStatus {
             digests: status.digests.into_iter().map(to_digest).collect::<Converted<_>>()?,
             ready: status.ready,
             removed: status.removed,
+            memory: status.memory,
+            max_memory: status.max_memory,
+            state_bytes: status.state_bytes,
+            change_bytes: status.change_bytes,
+            storage: status.storage.map(to_storage).transpose()?,
             health: status.health.map(to_health).transpose()?.unwrap_or_default(),
         })
     }
@@ -121,6 +164,25 @@ impl TryFrom<v1::StatusResponse> for NodeStatus {
 fn to_health(health: v1::Health) -> Converted<Health> {
     check_count("health.problems", health.problems.len(), PROBLEMS_MAX)?;
     Ok(Health { serving: health.serving, problems: health.problems })
+}
+
+fn to_storage(storage: v1::StorageStatus) -> Converted<StorageStatus> {
+    let all = [Durability::Sync, Durability::Interval, Durability::Memory];
+    let durability = all.into_iter().find(|&known| i32::from(from_durability(known)) == storage.durability);
+    let state = LogState::ALL.into_iter().find(|&known| i32::from(from_log_state(known)) == storage.state);
+    let unknown = |field, number| move || bad(field, format!("{number} is not known"));
+    Ok(StorageStatus {
+        durability: durability.ok_or_else(unknown("storage.durability", storage.durability))?,
+        log_bytes: storage.log_bytes,
+        snapshots: storage.snapshots,
+        snapshot_bytes: storage.snapshot_bytes,
+        state: state.ok_or_else(unknown("storage.state", storage.state))?,
+        problem: storage.problem,
+        damage: storage.damage,
+        syncs: storage.syncs,
+        sync_p50_ms: storage.sync_p50_ms,
+        sync_p99_ms: storage.sync_p99_ms,
+    })
 }
 
 fn to_peer(peer: v1::PeerStatus) -> Converted<PeerStatus> {

@@ -2,6 +2,7 @@
 
 mod failures;
 mod sessions;
+mod snapshots;
 mod traffic;
 mod watches;
 
@@ -13,14 +14,15 @@ use std::{
     },
 };
 
-use tokio::{io::AsyncReadExt, runtime::Runtime};
+use bytes::Bytes;
+use tokio::{io::AsyncReadExt, runtime::Runtime, sync::mpsc};
 
 use super::*;
 use crate::{
     env::{Listener, SimulatedNetwork, SystemClock, TcpTransport, Transport},
     replication::eventual::{Eventual, PeerStream, Reach, Reaching},
-    rpc::{spawn_mute, Accepting, Host, Removed, Removing, Server},
-    types::{Command, CommandKind, Dot, Health, Key, MemberState, NodeId, PartitionId, ReplicationLag, Value},
+    rpc::{spawn_mute, Accepting, Host, Removing, Sending, Server, Unfit},
+    types::{Command, CommandKind, Dot, Key, MemberState, NodeId, PartitionId, Value},
 };
 
 /// A node as far as clients see it: real data, the real server, no peers.
@@ -43,32 +45,8 @@ impl Host for Data {
     }
 
     fn status(&self, _digests: bool) -> NodeStatus {
-        NodeStatus {
-            node: self.0.me(),
-            address: Address::new("127.0.0.1", 1).unwrap(),
-            cluster: "test".into(),
-            version: "0".into(),
-            uptime: Duration::ZERO,
-            keys: self.0.stats().keys,
-            bytes: 0,
-            tombstones: 0,
-            conflicts: 0,
-            conflicts_dropped: 0,
-            conflicts_inexact: 0,
-            oldest_tombstone_ms: 0,
-            stable_lag_ms: 0,
-            held_back_by: Vec::new(),
-            divergences: 0,
-            repairs: 0,
-            expired: 0,
-            refused_writes: 0,
-            peers: Vec::new(),
-            replication_lag: ReplicationLag::default(),
-            digests: Vec::new(),
-            ready: true,
-            removed: false,
-            health: Health::default(),
-        }
+        let address = Address::new("127.0.0.1", 1).unwrap();
+        NodeStatus { keys: self.0.stats().keys, ..NodeStatus::of_nothing(self.0.me(), address) }
     }
 
     fn members(&self) -> Vec<MemberStatus> {
@@ -88,8 +66,12 @@ impl Host for Data {
         Box::pin(async move { Err(Error::new(ErrorCode::UnknownMember, format!("no member {node}"))) })
     }
 
-    fn removed(&self) -> Removed<'_> {
+    fn unfit(&self) -> Unfit<'_> {
         Box::pin(std::future::pending())
+    }
+
+    fn snapshot<'a>(&'a self, pieces: &'a mpsc::Sender<Result<Bytes>>) -> Sending<'a> {
+        Box::pin(snapshots::send(&self.0, pieces))
     }
 
     fn accept(&self, _stream: PeerStream) -> Accepting<'_> {

@@ -7,6 +7,7 @@ mod lifecycle;
 mod peers;
 mod pipeline;
 mod sessions;
+mod snapshots;
 mod watch;
 
 use std::{sync::Arc, time::Duration};
@@ -19,12 +20,12 @@ use tonic::Status;
 use super::*;
 use crate::{
     env::{SimulatedClock, SimulatedNetwork, TcpTransport, Transport},
-    error::{Error, ErrorCode},
+    error::{Error, ErrorCode, Result as OurResult},
     limits::{MEMBERS_MAX, MESSAGE_BYTES_MAX},
     replication::eventual::{Eventual, PeerStream, Reach, Reaching},
     types::{
-        Address, Dot, Health, MemberState, MemberStatus, NodeId, NodeStatus, PartitionId, PeerState, PeerStatus,
-        ReplicationLag,
+        Address, Dot, Health, LogState, MemberState, MemberStatus, NodeId, NodeStatus, PartitionId, PeerState,
+        PeerStatus, ReplicationLag, StorageStatus,
     },
     wire::v1::kv_client::KvClient,
 };
@@ -67,6 +68,10 @@ impl Host for FakeHost {
             keys: self.keyspace.stats().keys,
             bytes: 2,
             tombstones: 3,
+            memory: 17,
+            max_memory: Some(18),
+            state_bytes: 19,
+            change_bytes: 20,
             conflicts: 4,
             conflicts_dropped: 2,
             conflicts_inexact: 1,
@@ -92,6 +97,7 @@ impl Host for FakeHost {
             digests: if digests { self.keyspace.digests() } else { Vec::new() },
             ready: true,
             removed: true,
+            storage: Some(StorageStatus { log_bytes: 21, state: LogState::Full, ..StorageStatus::default() }),
             health: Health { serving: false, problems: vec!["it was removed".to_string()] },
         }
     }
@@ -123,8 +129,17 @@ impl Host for FakeHost {
         })
     }
 
-    fn removed(&self) -> Removed<'_> {
+    fn unfit(&self) -> Unfit<'_> {
         Box::pin(self.removal.notified())
+    }
+
+    fn snapshot<'a>(&'a self, pieces: &'a mpsc::Sender<OurResult<Bytes>>) -> Sending<'a> {
+        Box::pin(async move {
+            for piece in [&b"one"[..], b"two"] {
+                pieces.send(Ok(piece.into())).await.map_err(|_| Error::new(ErrorCode::Internal, "nobody listens"))?;
+            }
+            Err(Error::new(ErrorCode::DiskFull, "no room for the third"))
+        })
     }
 
     fn accept(&self, stream: PeerStream) -> Accepting<'_> {

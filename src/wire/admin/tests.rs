@@ -50,6 +50,19 @@ fn digest() -> impl Strategy<Value = PartitionDigest> {
 }
 
 prop_compose! {
+    fn storage()(
+        durability in prop_oneof![Just(Durability::Sync), Just(Durability::Interval), Just(Durability::Memory)],
+        state in prop::sample::select(&LogState::ALL[..]), problem in ".{0,20}", damage in prop::option::of(".{0,20}"),
+        (log_bytes, snapshots, snapshot_bytes, syncs) in any::<(u64, u64, u64, u64)>(),
+        (sync_p50_ms, sync_p99_ms) in (0.0..1e9, 0.0..1e9),
+    ) -> StorageStatus {
+        StorageStatus {
+            durability, log_bytes, snapshots, snapshot_bytes, state, problem, damage, syncs, sync_p50_ms, sync_p99_ms,
+        }
+    }
+}
+
+prop_compose! {
     fn status()(
         node in 1..=u64::MAX, address in address(), cluster in "[a-z]{1,64}", version in ".{0,10}", uptime_ms in any::<u64>(),
         (keys, bytes, tombstones) in any::<(u64, u64, u64)>(),
@@ -58,6 +71,8 @@ prop_compose! {
         digests in prop::collection::vec(digest(), 0..16), ready in any::<bool>(),
         (oldest_tombstone_ms, stable_lag_ms, divergences) in any::<(u64, u64, u64)>(),
         (repairs, expired, refused_writes) in any::<(u64, u64, u64)>(), held_back_by in prop::collection::vec(1..=u64::MAX, 0..3),
+        (memory, max_memory, state_bytes, change_bytes) in any::<(u64, Option<u64>, u64, u64)>(),
+        storage in prop::option::of(storage()),
         (removed, serving) in any::<(bool, bool)>(), problems in prop::collection::vec(".{0,20}", 0..3),
     ) -> NodeStatus {
         let (node, uptime) = (NodeId(node), Duration::from_millis(uptime_ms));
@@ -65,7 +80,7 @@ prop_compose! {
             node, address, cluster, version, uptime, keys, bytes, tombstones, conflicts, conflicts_dropped,
             conflicts_inexact, peers, replication_lag, digests, ready, oldest_tombstone_ms, stable_lag_ms, divergences,
             repairs, expired, refused_writes, held_back_by: held_back_by.into_iter().map(NodeId).collect(),
-            removed, health: Health { serving, problems },
+            memory, max_memory, state_bytes, change_bytes, storage, removed, health: Health { serving, problems },
         }
     }
 }
@@ -119,6 +134,8 @@ fn each_bad_field_is_named() {
     let with_peer = |peer| v1::StatusResponse { peers: vec![peer], ..good.clone() };
     let with_digests = |digests| v1::StatusResponse { digests, ..good.clone() };
     let digest = v1::PartitionDigest::default();
+    let storage = v1::StorageStatus { durability: 1, state: 1, ..v1::StorageStatus::default() };
+    let with_storage = |storage| v1::StatusResponse { storage: Some(storage), ..good.clone() };
     let cases = [
         ("node_id", v1::StatusResponse { node_id: 0, ..good.clone() }),
         ("address", v1::StatusResponse { address: "h".to_string(), ..good.clone() }),
@@ -129,6 +146,8 @@ fn each_bad_field_is_named() {
         ("peers.address", with_peer(v1::PeerStatus { address: String::new(), ..good_peer.clone() })),
         ("peers.state", with_peer(v1::PeerStatus { state: 0, ..good_peer.clone() })),
         ("peers.state", with_peer(v1::PeerStatus { state: 9, ..good_peer })),
+        ("storage.durability", with_storage(v1::StorageStatus { durability: 0, ..storage.clone() })),
+        ("storage.state", with_storage(v1::StorageStatus { state: 4, ..storage })),
         ("digests", with_digests(vec![digest; usize::from(PARTITIONS) + 1])),
         ("digests.partition", with_digests(vec![v1::PartitionDigest { partition: 16, ..digest }])),
     ];

@@ -1,0 +1,114 @@
+//! The data of a node: in memory, or in memory and on disk.
+
+use std::{path::PathBuf, sync::Arc};
+
+use parking_lot::Mutex;
+
+use crate::{
+    config::{Durability, NodeConfig},
+    env::Env,
+    error::Result,
+    replication::eventual::{draw_id, open, Eventual, Keeper, OpenConfig, Opened},
+    storage::{
+        data_dir::DataDir,
+        log::{self, Log},
+    },
+    types::{LogState, Membership, NodeId, StorageStatus},
+};
+
+/// What a node begins with.
+pub(super) struct Data {
+    pub(super) keyspace: Arc<Eventual>,
+    /// Who belonged to the cluster when it stopped.
+    pub(super) membership: Membership,
+    pub(super) durable: Option<Durable>,
+}
+
+/// What is open on disk.
+pub(super) struct Durable {
+    durability: Durability,
+    keeper: Keeper,
+    /// What was damaged when the node started; `None`: nothing.
+    damage: Option<String>,
+    /// Guards the directory, which is free for another node once this is `None`.
+    dir: Mutex<Option<DataDir>>,
+}
+
+impl Data {
+    /// Reads what is on disk, if the node keeps anything there; otherwise it is `id`, or somebody new. Blocks while it
+    /// reads.
+    pub(super) async fn open(config: &NodeConfig, env: &Env, id: Option<NodeId>) -> Result<Data> {
+        let make = |id| {
+            let keyspace = Eventual::new(id, env.clock.clone()).with_max_drift(config.max_drift);
+            keyspace.with_max_memory(config.max_memory)
+        };
+        let Some(dir) = &config.data_dir else {
+            let id = id.map_or_else(|| draw_id(env), Ok)?;
+            return Ok(Data { keyspace: Arc::new(make(id)), membership: Membership::default(), durable: None });
+        };
+        let config = OpenConfig {
+            dir: dir.clone(),
+            cluster: config.cluster.clone(),
+            durability: config.durability,
+            has_peers: !config.peers.is_empty(),
+        };
+        let Opened { keyspace, keeper, membership, damage, dir } = open(&config, env, &make).await?;
+        Ok(Data {
+            keyspace,
+            membership,
+            durable: Some(Durable { durability: config.durability, keeper, damage, dir: Mutex::new(Some(dir)) }),
+        })
+    }
+}
+
+impl Durable {
+    /// Writes a snapshot to a path; its size in bytes.
+    ///
+    /// # Errors
+    /// Those of the disk; `NOT_RUNNING`.
+    pub(super) async fn snapshot(&self, path: PathBuf) -> Result<u64> {
+        self.keeper.copy_to(path).await
+    }
+
+    /// How it is.
+    pub(super) fn status(&self, log: &Log) -> StorageStatus {
+        let (stats, snapshots) = (log.stats(), self.keeper.status());
+        let millis = |us: u64| us as f64 / 1000.0;
+        let problem = log.failure().map_or_else(|| snapshots.problem.clone(), |failure| failure.to_string());
+        StorageStatus {
+            durability: self.durability,
+            log_bytes: snapshots.log_bytes(stats.written_bytes),
+            snapshots: snapshots.written,
+            snapshot_bytes: snapshots.bytes,
+            state: match stats.state {
+                log::LogState::Ok => LogState::Ok,
+                log::LogState::Full => LogState::Full,
+                log::LogState::Failed | log::LogState::Closed => LogState::Failed,
+            },
+            problem,
+            damage: self.damage.clone(),
+            syncs: stats.syncs,
+            sync_p50_ms: millis(stats.sync_p50_us),
+            sync_p99_ms: millis(stats.sync_p99_us),
+        }
+    }
+
+    /// Where snapshots are.
+    pub(super) fn snapshots_dir(&self) -> Option<PathBuf> {
+        self.dir.lock().as_ref().map(DataDir::snapshots_dir)
+    }
+
+    /// Brings everything to disk, closes the log and frees the directory. False when not everything is there.
+    pub(super) async fn close(&self, keyspace: &Eventual) -> bool {
+        self.keeper.stop().await;
+        let outcome = match keyspace.ledger() {
+            Some(ledger) => ledger.end_run().await,
+            None => Ok(()),
+        };
+        if let Err(error) = &outcome {
+            tracing::error!(%error, "the log could not be closed");
+        }
+        drop(self.dir.lock().take());
+        outcome.is_ok()
+    }
+}

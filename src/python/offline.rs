@@ -1,0 +1,91 @@
+//! What is done with files alone, without a node: checking and restoring snapshots, looking at data directories.
+
+use std::path::PathBuf;
+
+use pyo3::{prelude::*, types::PyTuple};
+
+use super::answer::Record;
+use crate::{
+    env::Env,
+    replication::eventual,
+    storage::{
+        doctor::{self, Diagnosis},
+        log::SegmentReport,
+        snapshot::{self, Report},
+    },
+};
+
+const OFFLINE: &str = "kvstore.offline";
+
+static SNAPSHOT: Record = Record::new(OFFLINE, "SnapshotReport");
+static SEGMENT: Record = Record::new(OFFLINE, "SegmentReport");
+static DIRECTORY: Record = Record::new(OFFLINE, "DirectoryReport");
+
+/// Reads a whole snapshot file and tells what of it is readable.
+#[pyfunction]
+#[pyo3(signature = (path, /))]
+pub(super) fn verify_snapshot(py: Python<'_>, path: PathBuf) -> PyResult<Bound<'_, PyAny>> {
+    let report = py.detach(|| snapshot::verify(&*Env::system().disk, &path))?;
+    snapshot_report(py, &report)
+}
+
+/// Makes the directory of a new node out of a snapshot; the id of the node.
+#[pyfunction]
+#[pyo3(signature = (path, data_dir, cluster, /))]
+pub(super) fn restore_snapshot(py: Python<'_>, path: PathBuf, data_dir: PathBuf, cluster: &str) -> PyResult<String> {
+    let restored = py.detach(|| eventual::restore_snapshot(&Env::system(), &path, &data_dir, cluster));
+    Ok(restored?.to_string())
+}
+
+/// Looks at the directory of a node without changing it.
+#[pyfunction]
+#[pyo3(signature = (path, /))]
+pub(super) fn examine_data_dir(py: Python<'_>, path: PathBuf) -> PyResult<Bound<'_, PyAny>> {
+    let found = py.detach(|| doctor::examine(&*Env::system().disk, &path))?;
+    let Diagnosis { path, node, cluster, in_use, snapshots, segments, set_aside, problems } = found;
+    let snapshots = snapshots.iter().map(|report| snapshot_report(py, report)).collect::<PyResult<Vec<_>>>()?;
+    let segments = segments.iter().map(|report| segment_report(py, report)).collect::<PyResult<Vec<_>>>()?;
+    let set_aside: Vec<String> = set_aside.iter().map(|path| path.display().to_string()).collect();
+    let fields = (
+        path.display().to_string(),
+        node.map(|node| node.to_string()),
+        cluster,
+        in_use,
+        PyTuple::new(py, snapshots)?,
+        PyTuple::new(py, segments)?,
+        PyTuple::new(py, set_aside)?,
+        PyTuple::new(py, problems)?,
+    );
+    DIRECTORY.make(py, fields)
+}
+
+fn snapshot_report<'py>(py: Python<'py>, report: &Report) -> PyResult<Bound<'py, PyAny>> {
+    let header = report.header.as_ref();
+    let damage = report.damage.as_ref();
+    let fields = (
+        report.path.display().to_string(),
+        report.file_bytes,
+        header.map(|header| header.node.to_string()),
+        header.map(|header| header.cluster.as_str()),
+        header.map(|header| header.created_ms as f64 / 1000.0),
+        report.readable.blocks,
+        report.readable.records,
+        report.readable.payload_bytes,
+        damage.map(|damage| damage.offset),
+        damage.map(|damage| damage.why.as_str()),
+    );
+    SNAPSHOT.make(py, fields)
+}
+
+fn segment_report<'py>(py: Python<'py>, report: &SegmentReport) -> PyResult<Bound<'py, PyAny>> {
+    let damage = report.damage.as_ref();
+    let fields = (
+        report.path.display().to_string(),
+        report.bytes,
+        report.end.0.saturating_sub(report.first.0),
+        report.torn_at,
+        damage.map(|damage| damage.offset),
+        damage.map(|damage| damage.why.as_str()),
+    );
+    SEGMENT.make(py, fields)
+}
