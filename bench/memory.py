@@ -1,7 +1,7 @@
 """Memory an entry beside Redis: `python bench/memory.py [--keys N] [--rounds N]`.
 
-The same random 16-byte keys and 100-byte values go into the store alone (`benches/records.rs`, in a process of its own) and
-into a `redis-server` of this machine. What is compared is by how much the resident set of each grew.
+The same random 16-byte keys and 100-byte values go into the store alone (`benches/records.rs`, in a process of its own)
+and into a `redis-server` of this machine. What is compared is by how much the resident set of each grew.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def _redis(keys: int) -> float:
             server.wait()
 
 
-def _connected(path: str, server: "subprocess.Popen[bytes]") -> BinaryIO:
+def _connected(path: str, server: subprocess.Popen[bytes]) -> BinaryIO:
     """A stream to the server, as soon as it answers a ping."""
     deadline = time.monotonic() + STARTED_WITHIN_SECONDS
     while server.poll() is None and time.monotonic() < deadline:
@@ -81,10 +81,8 @@ def _connected(path: str, server: "subprocess.Popen[bytes]") -> BinaryIO:
 
 
 def _fill(stream: BinaryIO, keys: int) -> None:
-    sent = 0
-    for key in _keys(keys):
+    for sent, key in enumerate(_keys(keys), start=1):
         stream.write(b"*3\r\n$3\r\nSET\r\n$16\r\n%b\r\n$%d\r\n%b\r\n" % (key, len(VALUE), VALUE))
-        sent += 1
         if sent % PIPELINED == 0 or sent == keys:
             stream.flush()
             for _ in range((sent - 1) % PIPELINED + 1):

@@ -4,21 +4,18 @@
 //! `cargo bench --bench snapshot`
 #![allow(clippy::disallowed_methods, reason = "a benchmark reads the clock and removes its directory")]
 
-use std::{collections::BTreeSet, hint::black_box, path::Path, sync::Arc, time::Instant};
+use std::{hint::black_box, path::Path, sync::Arc, time::Instant};
 
-use hashbrown::HashTable;
 use kvstore::{
     env::{Disk, RealDisk},
     limits::PARTITIONS,
-    replication::eventual::durable::encode_own_write,
     storage::{
         partition_of,
         snapshot::{file_name, records_in, verify, Header, RecordBlocks, SnapshotReader, SnapshotWriter},
         Records,
     },
-    types::{Dot, Key, NodeId, PartitionId, Record, Sequence, Timestamp, Value},
+    types::{Dot, Key, NodeId, Record, Sequence, Timestamp, Value},
 };
-use xxhash_rust::xxh3::xxh3_64;
 
 const RUNS: usize = 5;
 const RECORDS: u64 = 1_000_000;
@@ -29,7 +26,6 @@ fn main() {
     let disk: Arc<dyn Disk> = Arc::new(RealDisk);
     disk.create_dir_all(&dir).expect("a temporary directory can be made");
     let partitions = partitions();
-    own_writes(&partitions);
     let mut size = 0;
     report("write and sync", || size = write(&disk, &dir, &partitions));
     println!("{:<44} {:>8.1} bytes a record", "size", size as f64 / RECORDS as f64);
@@ -48,39 +44,16 @@ fn main() {
         });
         loaded
     });
-    report("read, decode, table and order of known size", || {
-        let mut loaded = Vec::new();
-        let mut bulk = Bulk::default();
-        let mut current = 0;
-        read(&*disk, &path, |partition, (key, record)| {
-            if partition != current {
-                loaded.push(std::mem::take(&mut bulk).finish());
-                current = partition;
-            }
-            bulk.keys.push(key.clone());
-            bulk.slots.push((key, record));
-        });
-        loaded.push(bulk.finish());
+    report("read, decode, Records::load_sorted", || {
+        let mut loaded: Vec<Records> = (0..PARTITIONS).map(|_| Records::new()).collect();
+        let mut reader = SnapshotReader::open(&*disk, &path).expect("it was written");
+        while let Some(block) = reader.next_block().expect("it is whole") {
+            let records = records_in(&block).map(|item| item.expect("it is a record"));
+            loaded[block.partition as usize].load_sorted(records);
+        }
         loaded
     });
     std::fs::remove_dir_all(&dir).expect("the directory is ours");
-}
-
-/// What a load that knows its count and gets its keys in order could do: no growth, no search.
-#[derive(Default)]
-struct Bulk {
-    keys: Vec<Key>,
-    slots: Vec<(Key, Record)>,
-}
-
-impl Bulk {
-    fn finish(self) -> (HashTable<(Key, Record)>, BTreeSet<Key>) {
-        let mut table = HashTable::with_capacity(self.slots.len());
-        for slot in self.slots {
-            table.insert_unique(xxh3_64(&slot.0), slot, |slot| xxh3_64(&slot.0));
-        }
-        (table, self.keys.into_iter().collect())
-    }
 }
 
 fn partitions() -> Vec<Vec<(Key, Record)>> {
@@ -100,27 +73,6 @@ fn partitions() -> Vec<Vec<(Key, Record)>> {
     }
     partitions.iter_mut().for_each(|records| records.sort_by(|a, b| a.0.cmp(&b.0)));
     partitions
-}
-
-fn own_writes(partitions: &[Vec<(Key, Record)>]) {
-    let mut buf = Vec::with_capacity(1 << 20);
-    let (mut figures, mut bytes) = (Vec::new(), 0);
-    for _ in 0..RUNS {
-        let start = Instant::now();
-        bytes = 0;
-        for (key, record) in &partitions[0] {
-            if buf.len() > 1 << 19 {
-                buf.clear();
-            }
-            let before = buf.len();
-            encode_own_write(&mut buf, PartitionId(0), key, record);
-            bytes += buf.len() - before;
-        }
-        figures.push(start.elapsed().as_nanos() as f64 / partitions[0].len() as f64);
-        black_box(&buf);
-    }
-    let entry = bytes as f64 / partitions[0].len() as f64;
-    println!("{:<44} {:>8.1} ns, {entry:.1} bytes", "encode an own write", median(figures));
 }
 
 fn write(disk: &Arc<dyn Disk>, dir: &Path, partitions: &[Vec<(Key, Record)>]) -> u64 {

@@ -30,7 +30,22 @@ from kvstore.errors import (
     UnsupportedError,
 )
 from kvstore.node import Node
-from kvstore.status import MemberStatus, NodeStatus, PartitionDigest, PeerStatus, ReplicationLag
+from kvstore.offline import (
+    DirectoryReport,
+    SegmentReport,
+    SnapshotReport,
+    examine_data_dir,
+    restore_snapshot,
+    verify_snapshot,
+)
+from kvstore.status import (
+    MemberStatus,
+    NodeStatus,
+    PartitionDigest,
+    PeerStatus,
+    ReplicationLag,
+    StorageStatus,
+)
 from kvstore.store import Store
 from kvstore.watch import AsyncWatch, Watch
 
@@ -54,6 +69,7 @@ __all__ = [
     "CorruptError",
     "DeadlineError",
     "DeniedError",
+    "DirectoryReport",
     "Entry",
     "Event",
     "ForkedError",
@@ -73,9 +89,15 @@ __all__ = [
     "PeerStatus",
     "ReadLevel",
     "ReplicationLag",
+    "SegmentReport",
+    "SnapshotReport",
+    "StorageStatus",
     "Store",
     "UnavailableError",
     "UnsupportedError",
     "Watch",
     "__version__",
+    "examine_data_dir",
+    "restore_snapshot",
+    "verify_snapshot",
 ]

@@ -82,17 +82,31 @@ class AsyncChannel:
 
 
 class LocalChannel:
-    """The way to a node of this process, which answers at once."""
+    """The way to a node of this process, which answers at once, or once its disk has what was written."""
 
     def __init__(self, node: _core.Node) -> None:
         self._node = node
 
     async def run(self, request: _core.Request, timeout: Timeout, read: Optional[Read]) -> Any:
-        """Do what was asked, now; what other nodes are asked for must not block the loop."""
+        """Do what was asked, now; what other nodes or the disk are asked for must not block the loop."""
+        if request.writes and self._node._waits_for_disk:  # noqa: SLF001
+            return await self._write(request, timeout)
         if request.waits:
             run = functools.partial(self._node._run, request, timeout, read)  # noqa: SLF001
             return await asyncio.get_running_loop().run_in_executor(None, run)
         return self._node._run(request, timeout, read)  # noqa: SLF001
+
+    async def _write(self, request: _core.Request, timeout: Timeout) -> Any:
+        """Written now, answered when it is on disk: all tasks that wait share one sync."""
+        loop = asyncio.get_running_loop()
+        queue = queue_of(loop)
+        future = loop.create_future()
+        call = queue.submit_write(self._node, request, timeout, future)
+        try:
+            return await future
+        finally:
+            if future.cancelled() or not future.done():
+                queue.cancel(call)
 
     def watch(self, wanted: Wanted, /) -> _core.Changes:
         """Begin a watch of the node's own data."""

@@ -24,9 +24,10 @@ from typing import (
 
 from typing_extensions import Self
 
-from kvstore._options import Key, Page, Read, Seconds, Timeout, Wanted
+from kvstore._options import Key, Page, Path, Read, Seconds, Timeout, Wanted
 from kvstore.bench import LoadReport, LoadSettings
 from kvstore.codecs import Codec
+from kvstore.offline import DirectoryReport, SnapshotReport
 
 __all__ = [
     "Changes",
@@ -44,8 +45,11 @@ __all__ = [
     "check_timeout",
     "decode_auto",
     "encode_auto",
+    "examine_data_dir",
     "log_to_stderr",
     "refuse_conditions",
+    "restore_snapshot",
+    "verify_snapshot",
 ]
 
 __version__: Final[str]
@@ -196,6 +200,9 @@ class Request:
     def metrics() -> Request:
         """Answers a dict of figures by the name of their series."""
     @staticmethod
+    def snapshot(path: Path) -> Request:
+        """Answers the bytes of the file."""
+    @staticmethod
     def conflicts(prefix: Key, since_ms: int, codec: Optional[Codec[Any]]) -> Request:
         """Answers a list of Conflict, the newest first."""
     @staticmethod
@@ -203,7 +210,10 @@ class Request:
         """Answers the new version."""
     @property
     def waits(self) -> bool:
-        """Whether a node asks other nodes for the answer."""
+        """Whether a node asks other nodes for the answer, or reads and writes much."""
+    @property
+    def writes(self) -> bool:
+        """Whether it changes anything, so that a durable node waits for its disk."""
 
 class Node:
     """A node of this process, and the calls on it that need no request. See `kvstore.Node`."""
@@ -219,11 +229,14 @@ class Node:
         threads: int,
         insecure: bool,
         max_drift: float,
+        data_dir: Optional[str],
+        durability: str,
+        max_memory: Optional[int],
     ) -> Self:
         """Check the settings; open nothing."""
     @property
     def id(self) -> str:
-        """This incarnation: random, 16 hexadecimal digits."""
+        """Random, 16 hexadecimal digits; kept in the `data_dir`, and "" before the start of a node that has one."""
     @property
     def address(self) -> str:
         """The "host:port" by which others reach it; "" before the start when the port is to be picked."""
@@ -236,7 +249,10 @@ class Node:
     def _start(self) -> None: ...
     def _wait_ready(self, timeout: Timeout) -> None: ...
     def _stop(self, timeout: Timeout) -> None: ...
-    def _run(self, request: Request, timeout: Timeout = None, read: Optional[Read] = None) -> Any:
+    @property
+    def _waits_for_disk(self) -> bool:
+        """Whether a write waits until it is on disk."""
+    def _run(self, request: Request, timeout: Timeout = ..., read: Optional[Read] = None) -> Any:
         """Do what was asked, now; the GIL is released meanwhile."""
     def _open_watch(self, wanted: Wanted, /) -> Changes:
         """Begin a watch of this node's data, in the background."""
@@ -316,6 +332,8 @@ class Completions:
         Raises:
             ForkedError: Made before a fork.
         """
+    def submit_write(self, node: Node, request: Request, timeout: Timeout, future: asyncio.Future[Any], /) -> int:
+        """Do a write at a node of this process now; `future` gets its answer when it is on disk."""
     def watch(self, changes: Changes, future: asyncio.Future[Any], /) -> int:
         """Set `future` when there may be something to take; the result names the wait."""
     def cancel(self, call: int, /) -> None:
@@ -410,6 +428,15 @@ def check_timeout(timeout: Timeout, /) -> None:
 
 def refuse_conditions(if_absent: bool, if_version: Optional[int]) -> None:
     """Refuse the conditions that an eventual keyspace cannot check."""
+
+def verify_snapshot(path: Path, /) -> SnapshotReport:
+    """Read a whole snapshot file and tell what of it is readable."""
+
+def restore_snapshot(path: Path, data_dir: Path, cluster: str, /) -> str:
+    """Make the directory of a new node out of a snapshot; the id of the node."""
+
+def examine_data_dir(path: Path, /) -> DirectoryReport:
+    """Look at the directory of a node without changing it."""
 
 def log_to_stderr() -> None:
     """Report what the nodes and clients of this process do on stderr, from now on."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import datetime as dt
 import difflib
 import enum
+import pathlib
+import re
 import sys
 from typing import (
     TYPE_CHECKING,
@@ -50,6 +52,7 @@ Path = Union[str, "PathLike[str]"]
 Seconds = Union[int, float, dt.timedelta]
 Timeout = Union[int, float, dt.timedelta, None]
 Read = Union[ReadLevel, Literal["local", "session", "linearizable"]]
+Size = Union[None, int, str]
 Peer = Union[str, int, Tuple[str, int]]
 Peers = Union[None, str, Iterable[Peer], Mapping[Union[str, int], str]]
 Target = Union[str, Sequence[str]]
@@ -144,6 +147,31 @@ def parse_timeout(text: str, name: str) -> Timeout:
     except ValueError:
         msg = f'{name}: {text!r} is no number of seconds and not "none"'
         raise InvalidArgumentError(msg) from None
+
+
+# --------------------------------------------------------------------------------------------------------- files
+def absolute(path: Path) -> str:
+    """As it is meant now: a later chdir() means nothing. `~` is the user's home."""
+    return str(pathlib.Path(path).expanduser().absolute())
+
+
+# --------------------------------------------------------------------------------------------------------- sizes
+_SIZE: Final = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b?", re.IGNORECASE)
+_POWERS: Final = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
+
+
+def parse_size(name: str, size: object) -> Optional[int]:
+    """Bytes out of a number, or a text such as "2GB" (powers of 1000) or "512MiB" (of 1024)."""
+    if size is None:
+        return None
+    if isinstance(size, int) and not isinstance(size, bool) and size > 0:
+        return size
+    match = _SIZE.fullmatch(size.strip()) if isinstance(size, str) else None
+    if match is None or (match[3] and not match[2]) or float(match[1]) <= 0:
+        msg = f'{name}: {size!r} is no size such as 1000000, "2GB" or "512MiB"'
+        raise InvalidArgumentError(msg)
+    base = 1024 if match[3] else 1000
+    return int(float(match[1]) * base ** _POWERS[match[2].lower()])
 
 
 # --------------------------------------------------------------------------------------------------------- peers

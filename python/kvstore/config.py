@@ -8,7 +8,7 @@ import sys
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Dict, Literal, Mapping, Optional, Tuple, TypedDict
 
-from kvstore._options import Path, Peers, check_names, parse_peers
+from kvstore._options import Path, Peers, Size, absolute, check_names, parse_peers, parse_size
 from kvstore.errors import InvalidArgumentError
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ _FILE = "kvstore.toml"
 _PREFIX = "KVSTORE_"
 _TRUE = ("1", "true", "yes", "on")
 _FALSE = ("0", "false", "no", "off")
+_DURABILITIES = ("sync", "interval", "memory")
 
 
 class NodeSettings(TypedDict, total=False):
@@ -37,6 +38,9 @@ class NodeSettings(TypedDict, total=False):
     insecure: bool
     log: Literal["stderr", "none"]
     max_drift: float
+    data_dir: Optional[Path]
+    durability: Literal["sync", "interval", "memory"]
+    max_memory: Size
 
 
 @dataclass(frozen=True, init=False)
@@ -52,7 +56,11 @@ class NodeConfig:
             node; `cluster`, its name (nodes of another are refused); `threads` (0: one for every two cores; the others
             are for your program); `log`, "none" or "stderr", where the nodes of this process report what changed;
             `max_drift`, in seconds (default 10): writes of peers stamped further ahead of this node's clock are refused
-            until it gets there.
+            until it gets there; `data_dir`, a directory in which the node keeps its data and its id over restarts
+            (default None: in memory only); `durability`, what a write there waits for: "sync" (the default with a
+            `data_dir`), until it is on disk; "interval", for nothing, and the power cut takes about a second; "memory"
+            (the default without one), for nothing, and the system decides; `max_memory`, what keys and values may
+            take, as bytes or such as "2GB" or "512MiB" (default None: no bound): puts beyond it raise LimitError.
 
     Raises:
         InvalidArgumentError: It names the setting.
@@ -70,10 +78,14 @@ class NodeConfig:
     insecure: bool
     log: str
     max_drift: float
+    data_dir: Optional[str]
+    durability: str
+    max_memory: Optional[int]
 
     def __init__(self, port: int = 0, peers: Peers = None, **settings: Unpack[NodeSettings]) -> None:
         check_names(settings, NodeSettings.__annotations__, "setting of a node")
         host = settings.get("host", "127.0.0.1")
+        data_dir = _directory(settings.get("data_dir"))
         values: Dict[str, Any] = {
             "port": _number("port", port, 65535),
             "host": _text("host", host),
@@ -84,6 +96,9 @@ class NodeConfig:
             "insecure": bool(settings.get("insecure", False)),
             "log": _text("log", settings.get("log", "none")),
             "max_drift": _seconds("max_drift", settings.get("max_drift", 10.0), (0.1, 3600.0)),
+            "data_dir": data_dir,
+            "durability": _durability(settings.get("durability"), data_dir),
+            "max_memory": parse_size("max_memory", settings.get("max_memory")),
         }
         if values["log"] not in ("stderr", "none"):
             msg = f'log: {values["log"]!r} is neither "stderr" nor "none"'
@@ -187,6 +202,27 @@ def _text(name: str, value: object) -> str:
         msg = f"{name}: {value!r} is no str"
         raise InvalidArgumentError(msg)
     return value
+
+
+def _directory(value: object) -> Optional[str]:
+    if value is None:
+        return None
+    if not isinstance(value, (str, os.PathLike)) or not str(value):
+        msg = f"data_dir: {value!r} names no directory"
+        raise InvalidArgumentError(msg)
+    return absolute(value)
+
+
+def _durability(value: object, data_dir: Optional[str]) -> str:
+    if value is None:
+        return "memory" if data_dir is None else "sync"
+    if value not in _DURABILITIES:
+        msg = f"durability: {value!r} is none of {', '.join(_DURABILITIES)}"
+        raise InvalidArgumentError(msg)
+    if data_dir is None and value != "memory":
+        msg = f"durability: {value!r} needs a data_dir"
+        raise InvalidArgumentError(msg)
+    return str(value)
 
 
 def _optional_text(name: str, value: object) -> Optional[str]:

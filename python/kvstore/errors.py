@@ -231,6 +231,7 @@ _BY_CODE: Final[Dict[str, Type[KVError]]] = {
     "KEY_TOO_LONG": LimitError,
     "VALUE_TOO_LARGE": LimitError,
     "BATCH_TOO_LARGE": LimitError,
+    "MEMORY_LIMIT": LimitError,
     "FORKED": ForkedError,
     "COMPACTED": CompactedError,
 }

@@ -37,6 +37,8 @@ _SLICE: Final = 0.05
 class Node(_core.Node, Store[Any]):
     """A real node inside this process and, as a Store, a client of it that needs no socket.
 
+    With a `data_dir` its data and its id outlive it, and a write is acknowledged once it is on disk.
+
     Its work happens on native threads that never take the GIL. Before start() and after stop() calls raise ClosedError.
     A running node keeps itself alive, as a thread does; it is stopped when the interpreter exits. In a forked child it
     is inert: calls raise ForkedError.
@@ -83,6 +85,9 @@ class Node(_core.Node, Store[Any]):
             threads=config.threads,
             insecure=config.insecure,
             max_drift=config.max_drift,
+            data_dir=config.data_dir,
+            durability=config.durability,
+            max_memory=config.max_memory,
         )
         self._config = config
         self._stopped = threading.Event()
@@ -101,7 +106,10 @@ class Node(_core.Node, Store[Any]):
             timeout: How long to wait for "ready".
 
         Raises:
-            UnavailableError: The port is taken (code ADDRESS_IN_USE, errno set) or cannot be bound.
+            UnavailableError: The port is taken (code ADDRESS_IN_USE, errno set) or cannot be bound; another node works
+                with the `data_dir` (DATA_DIR_IN_USE), it belongs to another cluster (WRONG_CLUSTER), the cluster
+                removed the node (MEMBER_REMOVED), or the disk refuses (DISK_FULL, DISK_FAILED).
+            CorruptError: The data are damaged, and there are no `peers` to fetch them from; names file and place.
             DeadlineError: Not ready in time; it runs all the same.
             ClosedError: It was stopped before: make a new node.
         """
@@ -118,6 +126,9 @@ class Node(_core.Node, Store[Any]):
 
     def stop(self, timeout: Timeout = 10.0) -> None:
         """Hand over what connected peers lack, close, end all threads; idempotent.
+
+        A node with a `data_dir` stays a member: it comes back as who it is, and deletes are remembered for it until
+        then. Remove one that is gone for good: `cluster.remove()`. One that lives in memory leaves the cluster.
 
         Raises:
             DeadlineError: It had to be cut short; it is stopped all the same.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple, Optional, Tuple
 
-__all__ = ["MemberStatus", "NodeStatus", "PartitionDigest", "PeerStatus", "ReplicationLag"]
+__all__ = ["MemberStatus", "NodeStatus", "PartitionDigest", "PeerStatus", "ReplicationLag", "StorageStatus"]
 
 
 class PeerStatus(NamedTuple):
@@ -63,6 +63,29 @@ class MemberStatus(NamedTuple):
     born: Optional[float]
 
 
+class StorageStatus(NamedTuple):
+    """What a node keeps in its `data_dir`.
+
+    `durability` is what a write waits for: "sync", "interval" or "memory". `state` of the log is "ok", "full" (writes
+    are refused until there is room on the disk) or "failed" (until the node is started again), and `problem` says why,
+    or why the last snapshot could not be written. `damage` says what was damaged when the node started and was set
+    aside; the rest came from its peers. `log_bytes` is what a restart would read after the newest snapshot, of
+    `snapshot_bytes`; `snapshots` and `syncs` count since the start. `sync_p50` and `sync_p99` are how long syncs took,
+    in seconds.
+    """
+
+    durability: str
+    state: str
+    problem: str
+    damage: Optional[str]
+    log_bytes: int
+    snapshots: int
+    snapshot_bytes: int
+    syncs: int
+    sync_p50: float
+    sync_p99: float
+
+
 class NodeStatus(NamedTuple):
     """How a node is.
 
@@ -79,6 +102,10 @@ class NodeStatus(NamedTuple):
     the members to blame once that is a minute. `divergences` counts partitions found different from a peer's at equal
     vectors (damage, or a bug), `repairs` those that were merged since; `expired` values that this node swept after
     their time to live; `refused_writes` writes of peers stamped too far ahead of this node's clock, each attempt.
+
+    `memory` is what the data takes, about, and `max_memory` the bound beyond which writes are refused. `state_bytes`
+    are the bytes of keys and values that came from peers as state since the start (what it missed while it was away),
+    `change_bytes` those of writes that were pushed to it. `storage` is None for a node that lives in memory.
     """
 
     id: str
@@ -108,3 +135,8 @@ class NodeStatus(NamedTuple):
     repairs: int
     expired: int
     refused_writes: int
+    memory: int
+    max_memory: Optional[int]
+    state_bytes: int
+    change_bytes: int
+    storage: Optional[StorageStatus]

@@ -25,7 +25,7 @@ from typing import (
 )
 
 from kvstore._core import Request, check_read, refuse_conditions
-from kvstore._options import DEFAULT, Key, Page, Read, Seconds, Timeout, Wanted, check_page, since_ms
+from kvstore._options import DEFAULT, Key, Page, Path, Read, Seconds, Timeout, Wanted, absolute, check_page, since_ms
 from kvstore.cluster import Cluster
 from kvstore.codecs import native
 from kvstore.errors import key_not_found
@@ -266,6 +266,21 @@ class Store(Generic[V]):
         watch: Watch[V] = Watch(self._open_watch(Wanted(key, prefix, since, initial, buffer)), self._codec)
         watch._begin()  # noqa: SLF001
         return watch
+
+    def snapshot(self, path: Path, *, timeout: Timeout = None) -> int:
+        """Save everything that the contacted node holds to a file of this machine; its size in bytes.
+
+        Reads and writes go on meanwhile; each partition is as it was at one moment. The file is there whole or not at
+        all; one that was there is replaced. See `restore_snapshot()`.
+
+        Args:
+            path: The file.
+            timeout: None, the default: no limit.
+
+        Raises:
+            CorruptError: What came over the network is not whole; nothing was saved.
+        """
+        return cast("int", self._run(Request.snapshot(absolute(path)), timeout))
 
     def ping(self) -> float:
         """Round trip to the contacted node, in seconds."""

@@ -11,7 +11,7 @@ import click
 
 import kvstore
 
-from . import bench, browse, cluster, conflicts, demo, info, keys, serve, transfer, up, watch
+from . import bench, browse, cluster, conflicts, demo, info, keys, serve, storage, transfer, up, watch
 from .exits import INTERNAL, INTERRUPTED, OK, code_of, report
 from .settings import Settings, global_options
 
@@ -20,7 +20,7 @@ COMMANDS: List[click.Command] = [
     keys.get, keys.put, keys.delete, keys.exists, keys.touch,
     browse.scan, browse.keys, browse.count, watch.watch,
     cluster.status, cluster.health, cluster.metrics, cluster.members, cluster.member, conflicts.conflicts,
-    transfer.export_entries, transfer.import_entries,
+    transfer.export_entries, transfer.import_entries, storage.snapshot, storage.doctor,
     bench.bench, demo.demo, info.version,
 ]  # fmt: skip
 
@@ -80,7 +80,7 @@ program = Program(
     callback=_prepare,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     help="A distributed key-value store: run nodes, and talk to them.",
-    epilog="Exit codes: 0 ok, 1 not found, 2 usage, 3 unavailable, 4 conflict, 5 denied, 6 unsupported, "
+    epilog="Exit codes: 0 ok, 1 not found or damaged, 2 usage, 3 unavailable, 4 conflict, 5 denied, 6 unsupported, "
     "70 internal, 124 deadline, 130 interrupted.",
 )
 

@@ -74,6 +74,7 @@ def _record_of(answer: _Answer) -> Dict[str, Any]:
     record["answers"] = True
     record["peers"] = [peer._asdict() for peer in status.peers]
     record["lag"] = status.lag._asdict()
+    record["storage"] = status.storage._asdict() if status.storage else None
     # 64 bits: JSON readers would round the numbers.
     record["digests"] = [{**digest._asdict(), "digest": f"{digest.digest:016x}"} for digest in status.digests]
     return record
@@ -105,6 +106,14 @@ def _digest(record: Mapping[str, Any]) -> str:
     return f"{sum(int(digest['digest'], 16) for digest in record['digests']) % 2**64:016x}"
 
 
+def _storage(record: Mapping[str, Any]) -> str:
+    """What a write waits for, or why none is taken; "-" for a node that lives in memory."""
+    storage = record.get("storage")
+    if not storage:
+        return "-"
+    return str(storage["durability"] if storage["state"] == "ok" else storage["state"])
+
+
 _COLUMNS = [
     Column("NODE", _field("node")),
     Column("ADDRESS", lambda record: str(record["address"])),
@@ -114,6 +123,7 @@ _COLUMNS = [
     Column("SIZE", _field("bytes", human_bytes), right=True),
     Column("TOMBSTONES", _field("tombstones", "{:,}".format), right=True),
     Column("CONFLICTS", _field("conflicts", "{:,}".format), right=True),
+    Column("STORAGE", _storage),
     Column("LAG P99", _field("lag", lambda lag: human_seconds(lag["p99"]) if lag["samples"] else "-"), right=True),
     Column("UPTIME", _field("uptime", human_seconds), right=True),
     Column("VERSION", _field("version")),

@@ -10,6 +10,7 @@ import kvstore
 
 OK: Final = 0
 NOT_FOUND: Final = 1
+CORRUPT: Final = 1
 USAGE: Final = 2
 UNAVAILABLE: Final = 3
 CONFLICT: Final = 4
@@ -27,7 +28,7 @@ _BY_KIND: Final = {
     "Timeout": DEADLINE,
     "Denied": DENIED,
     "Closed": UNAVAILABLE,
-    "Corrupt": INTERNAL,
+    "Corrupt": CORRUPT,
     "Internal": INTERNAL,
 }
 

@@ -21,6 +21,8 @@ import kvstore
 from .exits import INTERNAL, UNAVAILABLE, Failure
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from typing_extensions import Self
 
 # A cold interpreter on a busy machine takes about a second; a start that takes longer than this has gone wrong.
@@ -151,13 +153,16 @@ class NodeProcess:
         self.end()
 
 
-def start_cluster(count: int, ports: Sequence[int] = (), options: Sequence[str] = ()) -> List[NodeProcess]:
+def start_cluster(
+    count: int, ports: Sequence[int] = (), options: Sequence[str] = (), data_dir: Optional[Path] = None
+) -> List[NodeProcess]:
     """Start nodes that know each other: each is told of those before it, and they tell the earlier ones.
 
     Args:
         count: How many.
         ports: Their ports; none given: free ones.
         options: Further options of `kvstore serve`.
+        data_dir: Where each has a directory of its own, by its number; None: they live in memory.
 
     Returns:
         The nodes. When one fails, those already started are stopped and its Failure is raised.
@@ -166,7 +171,8 @@ def start_cluster(count: int, ports: Sequence[int] = (), options: Sequence[str] 
     try:
         for index in range(count):
             peers = [node.address for node in nodes]
-            nodes.append(NodeProcess.start(ports[index] if ports else 0, peers, options))
+            place = [] if data_dir is None else ["--data-dir", str(data_dir / f"node-{index + 1}")]
+            nodes.append(NodeProcess.start(ports[index] if ports else 0, peers, [*options, *place]))
     except BaseException:
         stop_all(nodes)
         raise

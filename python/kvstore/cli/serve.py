@@ -56,6 +56,24 @@ _READ_BYTES = 4096
     help="Refuse writes of peers that are stamped further ahead of this node's clock.  [default: 10]",
 )
 @click.option(
+    "--data-dir",
+    metavar="DIR",
+    envvar="KVSTORE_DATA_DIR",
+    help="Keep data and identity there, over restarts.  [default: in memory only]",
+)
+@click.option(
+    "--durability",
+    type=click.Choice(["sync", "interval", "memory"]),
+    envvar="KVSTORE_DURABILITY",
+    help="What a write waits for in a data dir: the disk; nothing, synced each second; nothing.  [default: sync]",
+)
+@click.option(
+    "--max-memory",
+    metavar="SIZE",
+    envvar="KVSTORE_MAX_MEMORY",
+    help="Refuse writes beyond it, such as 512MiB or 2GB.  [default: no bound]",
+)
+@click.option(
     "--until-eof", is_flag=True, help="Stop when stdin ends: a node started by a program then never outlives it."
 )
 def serve(settings: Settings, port: int, *, until_eof: bool, **options: Any) -> None:
@@ -85,7 +103,8 @@ def _announce(settings: Settings, node: kvstore.Node) -> None:
     if settings.format in {"json", "jsonl"}:
         click.echo(to_json_text(record))
     else:
-        click.echo(f"kvstore {kvstore.__version__}  node {node.id}  {node.address}  memory only, Ctrl-C stops it")
+        where = node.config.data_dir or "memory only"
+        click.echo(f"kvstore {kvstore.__version__}  node {node.id}  {node.address}  {where}, Ctrl-C stops it")
 
 
 def _stop_at_eof(node: kvstore.Node) -> None:

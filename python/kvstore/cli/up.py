@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 import threading
+from pathlib import Path
 from typing import List, Optional
 
 import click
@@ -30,14 +31,21 @@ _PORTS_END = 65536
     help="Of the first node, the others follow; 0 picks free ones.",
 )
 @click.option("--cluster", metavar="NAME", help="The cluster's name.")
-def up(settings: Settings, count: int, port: int, cluster: Optional[str]) -> None:
-    """Run a cluster of processes on this machine until Ctrl-C: for development, its data is in memory only."""
+@click.option(
+    "--data-dir",
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="DIR",
+    help="Keep data there, a directory a node; `up` finds it again.  [default: in memory only]",
+)
+def up(settings: Settings, count: int, port: int, cluster: Optional[str], data_dir: Optional[Path]) -> None:
+    """Run a cluster of processes on this machine until Ctrl-C: for development."""
     if port and port + count > _PORTS_END:
         msg = f"there are no {count} ports from {port} on"
         raise click.UsageError(msg)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     ports = [port + index for index in range(count)] if port else []
-    nodes = start_cluster(count, ports, ["--cluster", cluster] if cluster else [])
+    options = ["--cluster", cluster] if cluster else []
+    nodes = start_cluster(count, ports, options, data_dir)
     try:
         _announce(settings, nodes)
         _watch(nodes)
