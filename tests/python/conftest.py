@@ -11,5 +11,7 @@ import pytest
 def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     """A developer's KVSTORE_URL must not decide what the tests talk to."""
     for name in list(os.environ):
-        if name.startswith("KVSTORE_") and not name.startswith(("KVSTORE_CHURN_", "KVSTORE_CHAOS_")):
+        if name.startswith("KVSTORE_") and not name.startswith(
+            ("KVSTORE_CHURN_", "KVSTORE_CHAOS_", "KVSTORE_KILL_", "KVSTORE_POWER_")
+        ):
             monkeypatch.delenv(name)

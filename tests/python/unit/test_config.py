@@ -45,6 +45,14 @@ def test_a_bare_port_lies_on_the_nodes_own_host() -> None:
         ("host", {"host": 1}),
         ("threads", {"threads": 257}),
         ("threads", {"threads": True}),
+        ("data_dir", {"data_dir": ""}),
+        ("data_dir", {"data_dir": 7}),
+        ("durability", {"durability": "always", "data_dir": "d"}),
+        ("durability", {"durability": "sync"}),
+        ("max_memory", {"max_memory": "much"}),
+        ("max_memory", {"max_memory": 0}),
+        ("max_memory", {"max_memory": True}),
+        ("max_memory", {"max_memory": "5i"}),
     ],
 )
 def test_a_bad_setting_is_named(name: str, arguments: Any) -> None:
@@ -60,6 +68,7 @@ def test_a_bad_setting_is_named(name: str, arguments: Any) -> None:
         ("cluster", {"cluster": "a b"}),
         ("max_drift", {"max_drift": 0}),
         ("max_drift", {"max_drift": "1s"}),
+        ("max_memory", {"max_memory": 1000}),
         ("address", {"peers": "nonsense"}),
         ("address", {"advertise": "nonsense"}),
     ],
@@ -67,6 +76,41 @@ def test_a_bad_setting_is_named(name: str, arguments: Any) -> None:
 def test_a_node_refuses_what_cannot_work(name: str, arguments: Any) -> None:
     with pytest.raises(InvalidArgumentError, match=f"^{name}"):
         kvstore.Node(**arguments)
+
+
+@pytest.mark.parametrize(
+    ("size", "parsed"),
+    [
+        (None, None),
+        (2_000_000_000, 2_000_000_000),
+        ("20000000", 20_000_000),
+        ("2GB", 2_000_000_000),
+        ("512MiB", 512 << 20),
+        ("1.5 gb", 1_500_000_000),
+        ("64m", 64_000_000),
+        ("1TiB", 1 << 40),
+    ],
+)
+def test_sizes_come_in_many_forms(size: Any, parsed: Any) -> None:
+    assert NodeConfig(max_memory=size).max_memory == parsed
+
+
+def test_a_directory_brings_its_durability_and_stays_where_it_was_meant(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert (NodeConfig().data_dir, NodeConfig().durability) == (None, "memory")
+    monkeypatch.chdir(tmp_path)
+    config = NodeConfig(data_dir="data")
+    monkeypatch.chdir("/")
+    assert (config.data_dir, config.durability) == (str(tmp_path / "data"), "sync")
+    assert config.replace(durability="interval").durability == "interval"
+    assert NodeConfig(data_dir=tmp_path).data_dir == str(tmp_path)
+
+
+def test_storage_settings_come_from_the_environment(tmp_path: pathlib.Path) -> None:
+    env = {"KVSTORE_DATA_DIR": str(tmp_path), "KVSTORE_DURABILITY": "interval", "KVSTORE_MAX_MEMORY": "64MiB"}
+    config = NodeConfig.load(env=env)
+    assert (config.data_dir, config.durability, config.max_memory) == (str(tmp_path), "interval", 64 << 20)
 
 
 def test_a_misspelt_option_gets_a_close_match() -> None:

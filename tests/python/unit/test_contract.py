@@ -28,6 +28,7 @@ STORE = {
     "conflicts": "(prefix='', *, since=None)",
     "restore": "(conflict)",
     "watch": "(key=None, *, prefix=None, since=None, initial=False, buffer=4096)",
+    "snapshot": "(path, *, timeout=None)",
     "ping": "()",
     "metrics": "(*, timeout=Ellipsis)",
     "with_options": "(*, codec=Ellipsis, read=Ellipsis, timeout=Ellipsis)",

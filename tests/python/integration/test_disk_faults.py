@@ -1,0 +1,138 @@
+"""Disks that are full, or lose their power. As root on Linux; elsewhere these tests are skipped.
+
+`KVSTORE_POWER_CUTS=200` makes the run of power cuts long.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+from typing import TYPE_CHECKING, Any, Callable, Dict, List
+
+import pytest
+
+import kvstore
+
+from .durable import DurableCluster, PowerDisk, small_disk
+from .harness import DEADLINE_SECONDS, eventually
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+POWER_CUTS = int(os.environ.get("KVSTORE_POWER_CUTS", "5"))
+WRITERS = 8
+
+
+def _refusal(write: Callable[[], Any]) -> str:
+    """The code with which a write is refused; "": it is not."""
+    try:
+        write()
+    except kvstore.KVError as error:
+        return error.code
+    return ""
+
+
+def test_a_full_disk_refuses_writes_and_goes_on_when_there_is_room(tmp_path: Path) -> None:
+    with small_disk(tmp_path / "disk", 64) as disk:
+        ballast = disk.path / "ballast"
+        node = kvstore.Node(data_dir=disk.path / "node").start()
+        try:
+            node.put("before", "value")
+            with ballast.open("wb", buffering=0) as file:
+                _fill_up(file)
+            eventually(
+                lambda: _refusal(lambda: node.put("k", b"x" * 100_000, timeout=0.2)) == "DISK_FULL",
+                "writes are refused by name",
+                60,
+            )
+            with pytest.raises(kvstore.UnavailableError) as caught:
+                node.put("refused", 1)
+            assert (caught.value.code, caught.value.maybe_applied) == ("DISK_FULL", False)
+            assert node["before"] == "value"
+            assert "refused" not in node
+            status = node.status()
+            assert status.storage.state == "full"  # type: ignore[union-attr]
+            assert any("disk is full" in problem for problem in status.problems)
+            ballast.unlink()
+            eventually(lambda: _refusal(lambda: node.put("after", 2)) == "", "writes go on")
+            assert node.status().storage.state == "ok"  # type: ignore[union-attr]
+        finally:
+            node.stop()
+        with kvstore.Node(data_dir=disk.path / "node") as again:
+            assert (again["before"], again["after"], "refused" in again) == ("value", 2, False)
+
+
+def _fill_up(file: Any) -> None:
+    """Take every byte that is left."""
+    for size in (1 << 20, 1 << 12):
+        with contextlib.suppress(OSError):
+            while True:
+                file.write(b"\1" * size)
+
+
+class _Writer(threading.Thread):
+    """Puts ever greater numbers under keys of its own, and knows what was acknowledged."""
+
+    def __init__(self, number: int, address: str, first: int) -> None:
+        super().__init__(daemon=True)
+        self.acknowledged: Dict[str, int] = {}
+        self.attempted: Dict[str, int] = {}
+        self._number, self._address, self._next = number, address, first
+
+    def run(self) -> None:
+        """Until the node refuses."""
+        with kvstore.Client(self._address, timeout=5.0) as client:
+            try:
+                while True:
+                    key = f"power/{self._number}/{self._next % 20}"
+                    self.attempted[key] = self._next
+                    client.put(key, self._next)
+                    self.acknowledged[key] = self._next
+                    self._next += 1
+            except kvstore.KVError:
+                return
+
+
+@pytest.mark.timeout(60 + 30 * POWER_CUTS)
+def test_no_acknowledged_write_is_lost_with_the_power(tmp_path: Path) -> None:
+    checked = 0
+    with PowerDisk(tmp_path / "disk") as disk:
+        durable = DurableCluster(disk.path)
+        try:
+            node = durable.add().node
+            acknowledged: Dict[str, int] = {}
+            attempted: Dict[str, int] = {}
+            for cycle in range(POWER_CUTS):
+                address = durable.nodes[0].address
+                first = 1 + max(attempted.values(), default=0)
+                writers = [_Writer(number, address, first) for number in range(WRITERS)]
+                for writer in writers:
+                    writer.start()
+                eventually(lambda: all(len(w.acknowledged) > 3 for w in writers), "all have written")  # noqa: B023
+                disk.cut()
+                durable.kill(0)
+                for writer in writers:
+                    writer.join(DEADLINE_SECONDS)
+                    acknowledged.update(writer.acknowledged)
+                    attempted.update(writer.attempted)
+                disk.unmount()
+                disk.power_on()
+                assert durable.restart(0).node == node, "it is another node"
+                wrong = _lost(durable, acknowledged, attempted)
+                assert not wrong, (cycle, wrong[:5])
+                checked += len(acknowledged)
+        finally:
+            durable.stop()
+    print(f"{POWER_CUTS} power cuts, {checked:,} keys checked, 0 lost")  # noqa: T201 - shown with -s
+
+
+def _lost(durable: DurableCluster, acknowledged: Dict[str, int], attempted: Dict[str, int]) -> List[str]:
+    """Keys that show less than was acknowledged, or more than was tried."""
+    with durable.client(0) as client:
+        shown = {entry.key: entry.value for entry in client.scan("power/")}
+    return [
+        f"{key}: {shown.get(key)}, acknowledged {least}, attempted {attempted[key]}"
+        for key, least in acknowledged.items()
+        if not least <= shown.get(key, 0) <= attempted[key]
+    ]
