@@ -48,3 +48,7 @@ pub const RECOVERY_PROGRESS_ENTRIES: u64 = 1_000_000;
 
 /// How long a node that starts waits for its first sync. A disk that takes longer is stuck, and the start fails.
 pub const RECOVERY_SYNC_PATIENCE: Duration = Duration::from_secs(30);
+
+/// How long connections to a node that was still reading its data may take to close once it is there: all they were told is
+/// to come back. A longer one keeps the node from serving.
+pub const LOADING_CLOSE_GRACE: Duration = Duration::from_millis(100);

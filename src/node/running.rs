@@ -13,11 +13,11 @@ use super::{
 };
 use crate::{
     config::NodeConfig,
-    env::Env,
+    env::{Env, Listener},
     error::Result,
     limits::CLOSE_GRACE,
     replication::eventual::{Eventual, PeerStream, Reach, Replication, ReplicationConfig},
-    rpc::{gather_conflicts, Accepting, Host, Removing, RpcDialer, Sending, Server, Unfit},
+    rpc::{gather_conflicts, Accepting, Host, Loading, Removing, RpcDialer, Sending, Server, Unfit},
     storage::log::Position,
     types::{Address, ConflictQuery, Conflicts, Health, LostWrite, MemberStatus, NodeId, NodeStatus},
     VERSION,
@@ -63,7 +63,7 @@ impl Running {
             Some(address) => address.clone(),
             None => Address::new(&config.host, port)?,
         };
-        let Data { keyspace, membership, durable } = Data::open(config, env, id).await?;
+        let (listener, Data { keyspace, membership, durable }) = read(config, env, id, listener).await?;
         let id = keyspace.me();
         let replication = Replication::spawn(
             ReplicationConfig {
@@ -171,6 +171,21 @@ impl Running {
     pub async fn remove_member(&self, node: NodeId, force: bool) -> Result<()> {
         self.inside.replication.remove_member(node, force).await
     }
+}
+
+/// Reads what is on disk, if the node keeps anything there, while its port says that it is not ready.
+async fn read(
+    config: &NodeConfig,
+    env: &Env,
+    id: Option<NodeId>,
+    listener: Box<dyn Listener>,
+) -> Result<(Box<dyn Listener>, Data)> {
+    if config.data_dir.is_none() {
+        return Ok((listener, Data::open(config, env, id).await?));
+    }
+    let loading = Loading::spawn(listener).await;
+    let data = Data::open(config, env, id).await?;
+    Ok((loading.end().await?, data))
 }
 
 impl Host for Inside {

@@ -2,6 +2,7 @@
 //!
 //! * [`Server`] is the one hardened server; it serves a [`Host`]: the client API, the stream between peers, what
 //!   operators ask, and `grpc.health.v1`.
+//! * [`Loading`] is what a node's port says before the node is there.
 //! * [`connect`] opens a [`Channel`] to a node, [`RpcDialer`] a stream to a peer, [`open_pipeline`] a stream of
 //!   operations, [`open_watch`] one of changes; [`UnaryClient`] makes single calls, [`node_status`], [`node_members`] and
 //!   [`remove_member`] ask what operators ask, [`open_snapshot`] fetches all that a node holds, [`all_conflicts`] gathers the lost writes of a cluster.
@@ -19,6 +20,7 @@ mod dialer;
 mod host;
 mod kv_client;
 mod kv_service;
+mod loading;
 #[cfg(test)]
 mod mute;
 mod peer_service;
@@ -36,6 +38,7 @@ pub use conflicts::{all_conflicts, gather_conflicts, node_conflicts};
 pub use dialer::RpcDialer;
 pub use host::{Accepting, Host, Removing, Sending, Unfit};
 pub use kv_client::{open_pipeline, open_watch, PipelineAnswers, UnaryClient, WatchAnswers};
+pub use loading::Loading;
 pub use server::Server;
 pub use status::{from_status, to_status};
 

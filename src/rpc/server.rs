@@ -97,7 +97,7 @@ impl Drop for Server {
     }
 }
 
-async fn stop_serving(health: &HealthReporter) {
+pub(super) async fn stop_serving(health: &HealthReporter) {
     for service in ["", KV_SERVICE] {
         health.set_service_status(service, ServingStatus::NotServing).await;
     }
@@ -132,7 +132,7 @@ fn routes(host: Arc<dyn Host>, health: HealthServer<impl Health>, phase: &PhaseW
 }
 
 #[allow(clippy::disallowed_methods, reason = "this is the one builder that the ban points to")]
-fn hardened(routes: Routes) -> Router {
+pub(super) fn hardened(routes: Routes) -> Router {
     tonic::transport::Server::builder()
         .max_concurrent_streams(limits::STREAMS_PER_CONNECTION_MAX)
         .http2_max_local_error_reset_streams(Some(limits::LOCAL_ERROR_RESETS_MAX))
@@ -147,15 +147,19 @@ fn hardened(routes: Routes) -> Router {
         .add_routes(routes)
 }
 
-/// Accepts until the server closes, then drops the listener, which frees the port. Beyond the bound a new connection is
+/// Accepts until the server closes, then gives the listener back; dropped, it frees the port. Beyond the bound a new connection is
 /// closed at once; a failed accept is one connection's misfortune, or passes (no file descriptors), and never the end.
-async fn accept(mut listener: Box<dyn Listener>, accepted: mpsc::Sender<GuardedConnection>, phase: PhaseWatch) {
+pub(super) async fn accept(
+    mut listener: Box<dyn Listener>,
+    accepted: mpsc::Sender<GuardedConnection>,
+    phase: PhaseWatch,
+) -> Box<dyn Listener> {
     let places = Arc::new(Semaphore::new(limits::CONNECTIONS_MAX));
     let closing = phase.clone().reached(Phase::Closing);
     tokio::pin!(closing);
     loop {
         let connection = tokio::select! {
-            () = &mut closing => return,
+            () = &mut closing => return listener,
             connection = listener.accept() => connection,
         };
         let (connection, from) = match connection {
@@ -171,7 +175,7 @@ async fn accept(mut listener: Box<dyn Listener>, accepted: mpsc::Sender<GuardedC
             continue;
         };
         if accepted.send(GuardedConnection::new(connection, place, phase.clone())).await.is_err() {
-            return;
+            return listener;
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use tokio_stream::{wrappers::ReceiverStream, StreamExt};
+use tonic_health::pb::{health_check_response::ServingStatus, health_client::HealthClient, HealthCheckRequest};
 
 use super::*;
 use crate::{replication::eventual::Dialer, wire::v1};
@@ -48,4 +49,22 @@ async fn a_dropped_server_lets_nobody_wait() {
     drop(fixture.server);
     assert!(within(answers.next()).await.is_none_or(|last| last.is_err()));
     assert!(within(client.count(v1::CountRequest::default())).await.is_err());
+}
+
+#[tokio::test]
+async fn the_port_of_a_node_that_still_reads_says_so_and_is_handed_over() {
+    for transport in transports() {
+        let listener = transport.listen("127.0.0.1", 0).await.unwrap();
+        let address = Address::new("127.0.0.1", listener.port()).unwrap();
+        let loading = Loading::spawn(listener).await;
+        let channel = within(connect(&*transport, &address)).await.unwrap();
+        let asked = HealthCheckRequest { service: String::new() };
+        let status = within(HealthClient::new(channel.clone()).check(asked)).await.unwrap().into_inner().status();
+        assert_eq!(status, ServingStatus::NotServing);
+        let refused = within(KvClient::new(channel).count(v1::CountRequest::default())).await.unwrap_err();
+        assert_eq!(from_status(&refused).code(), ErrorCode::NotRunning, "{refused:?}");
+        let listener = within(loading.end()).await.unwrap();
+        let fixture = Fixture::over(transport, listener, None).await;
+        within(fixture.client().await.count(v1::CountRequest::default())).await.unwrap();
+    }
 }

@@ -19,7 +19,7 @@ use tonic::Status;
 
 use super::*;
 use crate::{
-    env::{SimulatedClock, SimulatedNetwork, TcpTransport, Transport},
+    env::{Listener, SimulatedClock, SimulatedNetwork, TcpTransport, Transport},
     error::{Error, ErrorCode, Result as OurResult},
     limits::{MEMBERS_MAX, MESSAGE_BYTES_MAX},
     replication::eventual::{Eventual, PeerStream, Reach, Reaching},
@@ -165,11 +165,15 @@ impl Fixture {
     }
 
     async fn with_refusal(transport: Arc<dyn Transport>, refusal: Option<Error>) -> Fixture {
+        let listener = transport.listen("127.0.0.1", 0).await.unwrap();
+        Fixture::over(transport, listener, refusal).await
+    }
+
+    async fn over(transport: Arc<dyn Transport>, listener: Box<dyn Listener>, refusal: Option<Error>) -> Fixture {
         let clock = Arc::new(SimulatedClock::new(1_700_000_000_000));
         let (sender, accepted) = mpsc::unbounded_channel();
         let keyspace = Arc::new(Eventual::new(NodeId(7), clock));
         let host = Arc::new(FakeHost { keyspace, accepted: Mutex::new(sender), refusal, removal: Default::default() });
-        let listener = transport.listen("127.0.0.1", 0).await.unwrap();
         let address = Address::new("127.0.0.1", listener.port()).unwrap();
         let server = Server::spawn(listener, host.clone()).await;
         Fixture { transport, server, address, host, accepted }
