@@ -44,6 +44,7 @@ impl KvService {
 
     /// Executes a write, and waits until it is on disk where the node keeps its data there.
     async fn write(&self, operation: Operation) -> Result<(Answer, Seen)> {
+        self.keyspace.room().await;
         let answer = self.execute(operation, false)?;
         self.keyspace.durable(self.keyspace.written()).await?;
         Ok(answer)
@@ -52,6 +53,7 @@ impl KvService {
     /// Executes checked writes, in order, as [`KvService::write`] does. One that fails leaves those before it applied, and
     /// says so.
     async fn write_all(&self, writes: Vec<Operation>) -> Result<Vec<(Answer, Seen)>> {
+        self.keyspace.room().await;
         self.phase.check_serving()?;
         let write = |operation| execute_seen(&self.keyspace, operation, false).map_err(Error::maybe_applied);
         let answers = writes.into_iter().map(write).collect::<Result<Vec<_>>>()?;

@@ -48,6 +48,8 @@ struct Pipeline {
     catching_up: Option<(u64, CatchingUp)>,
     /// Answers that wait for the disk, in order.
     held: VecDeque<Held>,
+    /// The log has to catch up before anything more is executed.
+    room: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
     /// The client sends nothing more.
     is_ended: bool,
 }
@@ -66,8 +68,8 @@ pub(super) fn answers(
 ) -> impl Stream<Item = Result<v1::PipelineResponse, Status>> + Send {
     let closing = phase.clone().reached(Phase::Closing);
     let waiting = Vec::new().into_iter();
-    let (verdict, catching_up, held, is_ended) = (Ok(()), None, VecDeque::new(), false);
-    until(closing, Pipeline { host, phase, inbound, waiting, verdict, catching_up, held, is_ended })
+    let (verdict, catching_up, held, room, is_ended) = (Ok(()), None, VecDeque::new(), None, false);
+    until(closing, Pipeline { host, phase, inbound, waiting, verdict, catching_up, held, room, is_ended })
 }
 
 impl Pipeline {
@@ -90,6 +92,20 @@ impl Pipeline {
             self.held.push_back(Held { results: held, durable });
         }
         (!results.is_empty()).then_some(v1::PipelineResponse { results })
+    }
+
+    /// Waits until the log takes more. It costs no task: the client is not read from meanwhile, and so slowed down.
+    fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let keyspace = self.host.keyspace();
+        if self.room.is_none() && !keyspace.has_room() {
+            let keyspace = keyspace.clone();
+            self.room = Some(Box::pin(async move { keyspace.room().await }));
+        }
+        if let Some(room) = &mut self.room {
+            ready!(room.as_mut().poll(cx));
+            self.room = None;
+        }
+        Poll::Ready(())
     }
 
     /// The next answer that waited for the disk, when its time has come.
@@ -165,6 +181,7 @@ impl Stream for Pipeline {
                 return Poll::Pending;
             }
             if self.waiting.len() > 0 {
+                ready!(self.poll_room(cx));
                 match self.answer() {
                     Some(response) => return Poll::Ready(Some(Ok(response))),
                     None => continue,

@@ -179,6 +179,31 @@ def test_tasks_share_syncs_and_the_loop_goes_on(tmp_path: Path) -> None:
     assert 0 < asyncio.run(write()) < 250
 
 
+def test_clients_that_are_faster_than_the_disk_wait_instead_of_failing(durable: DurableCluster) -> None:
+    durable.options = ["--durability", "memory"]
+    node = durable.add()
+    value = b"x" * 450_000
+    failures: List[BaseException] = []
+
+    def write(worker: int) -> None:
+        try:
+            with node.client(timeout=DEADLINE_SECONDS) as client:
+                for batch in range(6):
+                    # Of all writers together more than the log holds for the disk.
+                    client.put_many({f"{worker}/{batch}/{number}": value for number in range(8)})
+        except BaseException as error:  # noqa: BLE001  # it is the other thread that judges
+            failures.append(error)
+
+    threads = [threading.Thread(target=write, args=(worker,)) for worker in range(WRITERS)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+    with node.client() as client:
+        assert client.count() == WRITERS * 6 * 8
+
+
 def test_memory_has_a_bound_and_deletes_pass_it(tmp_path: Path) -> None:
     with kvstore.Node(data_dir=tmp_path, max_memory="16MiB", durability="memory") as node:
         assert node.status().max_memory == 16 << 20

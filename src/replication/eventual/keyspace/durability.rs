@@ -3,7 +3,10 @@
 use std::{sync::Arc, time::Duration};
 
 use super::{Eventual, Ledger};
-use crate::{error::Result, storage::log::Position};
+use crate::{
+    error::{ErrorCode, Result},
+    storage::log::Position,
+};
 
 impl Eventual {
     /// The same, writing every change to a log.
@@ -14,6 +17,21 @@ impl Eventual {
     /// Where changes are written; `None`: nowhere, the node lives in memory.
     pub fn ledger(&self) -> Option<&Ledger> {
         self.ledger.as_deref()
+    }
+
+    /// Whether a write may begin as far as the log is concerned: writers that do not wait for the disk are faster than it.
+    /// False only while it catches up; a log that is full or has failed lets writes begin, and refuses them.
+    pub fn has_room(&self) -> bool {
+        let refusal = self.ledger().and_then(|ledger| ledger.check().err());
+        refusal.is_none_or(|refusal| refusal.code() != ErrorCode::Overloaded)
+    }
+
+    /// Returns when a write may begin ([`Eventual::has_room`]).
+    pub async fn room(&self) {
+        if let Some(ledger) = self.ledger() {
+            // A log without room for another reason is for the write to say.
+            let _has_room = ledger.log().room().await.is_ok();
+        }
     }
 
     /// What a write that was made just now has to wait for before it is acknowledged: `None` when it need not wait,
