@@ -127,7 +127,7 @@ impl Shell {
                 request = requests.recv() => Wake::Request(request),
                 _ = ticker.tick() => Wake::Tick,
                 () = self.keyspace.news() => Wake::News,
-                () = opened(&self.keyspace, self.gate.waits_for()) => Wake::Synced,
+                () = opened(&self.keyspace, self.gate.waits_for(&self.keyspace)) => Wake::Synced,
                 // Other tasks, and what came in meanwhile, get their turn between two pieces of work.
                 () = task::yield_now(), if has_backlog => Wake::News,
             };
@@ -206,6 +206,7 @@ impl Shell {
 
     fn handle_tick(&mut self) {
         self.handle(Event::Tick);
+        self.send_synced();
         while self.tasks.try_join_next().is_some() {}
         self.show();
     }

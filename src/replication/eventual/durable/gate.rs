@@ -3,9 +3,13 @@
 //! A node that waits for its disk keeps its id over a crash, so nobody may have seen a write of it that the crash took
 //! back: the next write would get the same dot. Neither may anybody have heard that it has a write, and forgotten a delete
 //! or an outbox on its word.
+//!
+//! A node that does not wait sends at once, but for acknowledgements while its log has no room: what peers send has to be
+//! bounded by something.
 
 use std::collections::VecDeque;
 
+use super::Ledger;
 use crate::{
     replication::eventual::{replica::SessionId, Eventual},
     storage::log::Position,
@@ -29,9 +33,15 @@ impl Gate {
         session: SessionId,
         message: PeerMessage,
     ) -> Option<PeerMessage> {
-        let Some(ledger) = keyspace.ledger().filter(|ledger| ledger.is_synchronous()) else { return Some(message) };
+        let Some(ledger) = keyspace.ledger() else { return Some(message) };
         let end = ledger.end();
-        if !tells_of_records(&message) || (self.held.is_empty() && ledger.synced() >= end) {
+        let may_go = if ledger.is_synchronous() {
+            !tells_of_records(&message) || (self.held.is_empty() && ledger.synced() >= end)
+        } else {
+            // Peers send more once what they sent is acknowledged: a log that does not keep up must slow them down.
+            !matches!(message, PeerMessage::Acknowledgements(_)) || ledger.check().is_ok()
+        };
+        if may_go {
             return Some(message);
         }
         self.held.push_back((end, session, message));
@@ -40,14 +50,20 @@ impl Gate {
 
     /// The next message whose time has come.
     pub(in crate::replication::eventual) fn next(&mut self, keyspace: &Eventual) -> Option<(SessionId, PeerMessage)> {
-        let synced = keyspace.ledger()?.synced();
-        self.held.front().filter(|(position, _, _)| *position <= synced)?;
+        let ledger = keyspace.ledger()?;
+        let synced = ledger.synced();
+        let may_go = |position: Position| match ledger.is_synchronous() {
+            true => position <= synced,
+            false => ledger.check().is_ok(),
+        };
+        self.held.front().filter(|(position, _, _)| may_go(*position))?;
         self.held.pop_front().map(|(_, session, message)| (session, message))
     }
 
-    /// What the next message waits for; `None`: there is none.
-    pub(in crate::replication::eventual) fn waits_for(&self) -> Option<Position> {
-        self.held.front().map(|(position, _, _)| *position)
+    /// What the next message waits for; `None`: there is none, or it waits for room, which is looked for with each tick.
+    pub(in crate::replication::eventual) fn waits_for(&self, keyspace: &Eventual) -> Option<Position> {
+        let is_synchronous = keyspace.ledger().is_some_and(Ledger::is_synchronous);
+        self.held.front().filter(|_| is_synchronous).map(|(position, _, _)| *position)
     }
 }
 

@@ -1,6 +1,9 @@
 //! From what is on disk back to a keyspace: the blocks of a snapshot, then the entries of the log.
 
-use std::{collections::BTreeMap, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+};
 
 use super::{
     super::{keyspace::StatePiece, Eventual},
@@ -25,6 +28,8 @@ pub(super) struct Recovery<'a> {
     /// By partition: entries before this place are in the snapshot.
     begins: Vec<Position>,
     facts: StoredFacts,
+    /// Under which other ids this node ran.
+    formers: BTreeSet<NodeId>,
     /// Pieces of state whose end has not come yet. Without it they do not count: nothing of them was served.
     pieces: BTreeMap<PartitionId, Vec<StatePiece>>,
     /// For people: what was taken in.
@@ -41,6 +46,7 @@ impl<'a> Recovery<'a> {
             keyspace,
             begins: vec![Position::default(); usize::from(PARTITIONS)],
             facts: StoredFacts::default(),
+            formers: BTreeSet::new(),
             pieces: BTreeMap::new(),
             records: 0,
             entries: 0,
@@ -132,6 +138,7 @@ impl<'a> Recovery<'a> {
             }
             Entry::Started { node, synchronous } => {
                 self.pieces.clear();
+                self.formers.extend((node != self.keyspace.me()).then_some(node));
                 self.facts.facts.run = Some(Run { node, synchronous, is_over: false });
                 self.note_seen(self.keyspace.partition_ids());
             }
@@ -168,8 +175,9 @@ impl<'a> Recovery<'a> {
         self.begins.get(partition.index()).is_some_and(|&begins| position >= begins)
     }
 
-    /// What is known beside the records.
+    /// What is known beside the records. Of what others had seen of its former selves, nobody will ask this node any more.
     pub(super) fn into_facts(self) -> Facts {
+        self.formers.iter().for_each(|&former| self.keyspace.forget_seen(former));
         self.facts.facts
     }
 

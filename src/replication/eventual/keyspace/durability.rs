@@ -26,6 +26,11 @@ impl Eventual {
         refusal.is_none_or(|refusal| refusal.code() != ErrorCode::Overloaded)
     }
 
+    /// Whether what other nodes wrote may be taken in: there is room in the log, and it is neither full nor has it failed.
+    pub(in crate::replication::eventual) fn has_space(&self) -> bool {
+        self.ledger().is_none_or(|ledger| ledger.check().is_ok())
+    }
+
     /// Returns when a write may begin ([`Eventual::has_room`]).
     pub async fn room(&self) {
         if let Some(ledger) = self.ledger() {

@@ -244,6 +244,10 @@ impl Replica {
     /// Merges one piece of fetched state. When that completes a partition, tells the connected origins where we stand
     /// now, so that they go on from there. True when there may be more.
     fn merge_fetched(&mut self, now: Now, actions: &mut Vec<Action>) -> bool {
+        if !self.keyspace.has_space() {
+            // What was fetched waits where it is, until the log takes more.
+            return false;
+        }
         let Some(merged) = self.pulls.merge_next(&self.keyspace) else { return false };
         if let Some((partition, is_repair)) = merged {
             self.counters.repairs += u64::from(is_repair);
