@@ -89,13 +89,13 @@ class StorageStatus(NamedTuple):
 class NodeStatus(NamedTuple):
     """How a node is.
 
-    `role` is "leader", "follower" or "learner" of the strong group, "peer" outside it; `healthy` means that it answers,
-    is `ready`: it has caught up with at least one peer since its start, or has none, and was not `removed`. `keys` and
-    `bytes` count what readers can see; `tombstones` are deletes still remembered; `conflicts` are own acknowledged
-    writes that a peer replaced without having seen them, `conflicts_dropped` those that its full journal no longer
-    holds; `conflicts_inexact` counts what it forgot about who had seen what: a conflict may then be none. `uptime` is
-    in seconds, `version` that of the software. `digests` is empty unless asked for. `removed`: the cluster removed this
-    node, and it refuses writes; `problems` are what a person should look at.
+    `role` is "leader", "follower" or "learner" of the strong group, "peer" outside it; `healthy` means that it
+    answers, is `ready`: it has caught up with at least one peer since its start, or has none, was not `removed`, and
+    its log has not failed. `keys` and `bytes` count what readers can see; `tombstones` are deletes still remembered;
+    `conflicts` are own acknowledged writes that a peer replaced without having seen them, `conflicts_dropped` those
+    that its full journal no longer holds; `conflicts_inexact` counts what it forgot about who had seen what: a
+    conflict may then be none. `uptime` is in seconds, `version` that of the software. `digests` is empty unless asked
+    for. `removed`: the cluster removed this node, and it refuses writes; `problems` are what a person should look at.
 
     `oldest_tombstone` is the age of the oldest delete still remembered. Deletes are forgotten once every member has
     them: `stable_lag` is how far the time up to which all have everything lies in the past, and `held_back_by` names

@@ -84,7 +84,9 @@ impl Pipeline {
             let is_held = is_held && is_write(&operation);
             let Some(result) = self.result(operation) else { continue };
             bytes += result.encoded_len();
-            if is_held { &mut held } else { &mut results }.push(result);
+            // A write that was refused had no effect, whatever becomes of the disk.
+            let is_refused = matches!(result.result, Some(ResultBody::Failure(_)));
+            if is_held && !is_refused { &mut held } else { &mut results }.push(result);
         }
         if !held.is_empty() {
             let written = keyspace.written();

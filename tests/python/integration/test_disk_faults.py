@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import contextlib
 import os
+import pathlib
+import shutil
+import subprocess
 import threading
-from typing import TYPE_CHECKING, Any, Callable, Dict, List
+from typing import TYPE_CHECKING, Any, Callable, Dict, Iterator, List, Optional, Tuple
 
 import pytest
 
@@ -26,11 +29,8 @@ WRITERS = 8
 
 def _refusal(write: Callable[[], Any]) -> str:
     """The code with which a write is refused; "": it is not."""
-    try:
-        write()
-    except kvstore.KVError as error:
-        return error.code
-    return ""
+    failure = _failure(write)
+    return "" if failure is None else failure.code
 
 
 def test_a_full_disk_refuses_writes_and_goes_on_when_there_is_room(tmp_path: Path) -> None:
@@ -136,3 +136,67 @@ def _lost(durable: DurableCluster, acknowledged: Dict[str, int], attempted: Dict
         for key, least in acknowledged.items()
         if not least <= shown.get(key, 0) <= attempted[key]
     ]
+
+
+@pytest.fixture
+def durable(tmp_path: Path) -> Iterator[DurableCluster]:
+    """A cluster of durable nodes, without any yet."""
+    made = DurableCluster(tmp_path)
+    try:
+        yield made
+    finally:
+        made.stop()
+
+
+def test_a_failed_sync_ends_the_log_until_a_restart(durable: DurableCluster) -> None:
+    if shutil.which("strace") is None:
+        pytest.skip("strace is not installed")
+    node = durable.add()
+    with node.client() as client:
+        client.put("before", 1)
+        command = ["strace", "-f", "-p", str(node.pid), "-o", os.devnull]
+        inject = ["-e", "trace=fdatasync", "-e", "inject=fdatasync:error=EIO:when=3"]
+        tracer = subprocess.Popen([*command, *inject], stderr=subprocess.DEVNULL)
+        try:
+            eventually(lambda: _is_traced(node.pid) or tracer.poll() is not None, "the tracer is there")
+            if tracer.poll() is not None:
+                pytest.skip("processes cannot be traced here")
+            acked, failure = _write_until_refused(client)
+            assert (failure.code, failure.maybe_applied) == ("DISK_FAILED", True)
+            with pytest.raises(kvstore.UnavailableError) as refused:
+                client.put("later", 1)
+            assert (refused.value.code, refused.value.maybe_applied) == ("DISK_FAILED", False)
+            assert client["before"] == 1
+            status = client.status()
+            assert (status.storage.state, status.healthy) == ("failed", False)  # type: ignore[union-attr]
+        finally:
+            tracer.terminate()
+            tracer.wait(DEADLINE_SECONDS)
+    durable.kill(0)
+    with durable.restart(0).client() as client:
+        assert client.get_many([f"k{number}" for number in range(acked)]) == {f"k{n}": n for n in range(acked)}
+        client.put("later", 1)
+
+
+def _is_traced(pid: int) -> bool:
+    """Whether every thread of a process is under the eyes of a tracer."""
+    statuses = [path.read_text() for path in pathlib.Path(f"/proc/{pid}/task").glob("*/status")]
+    return all("TracerPid:\t0\n" not in status for status in statuses)
+
+
+def _write_until_refused(client: kvstore.Client[Any]) -> Tuple[int, kvstore.KVError]:
+    """How many writes were acknowledged, and how the next one failed."""
+    for number in range(1000):
+        failure = _failure(lambda number=number: client.put(f"k{number}", number))  # type: ignore[misc]
+        if failure is not None:
+            return number, failure
+    msg = "no sync failed"
+    raise AssertionError(msg)
+
+
+def _failure(write: Callable[[], Any]) -> Optional[kvstore.KVError]:
+    try:
+        write()
+    except kvstore.KVError as error:
+        return error
+    return None
