@@ -33,6 +33,29 @@ pub struct NodeConfig {
     pub durability: Durability,
     /// Bytes that the data may take in memory; writes beyond are refused. `None`: what the machine has.
     pub max_memory: Option<u64>,
+    /// How the files in the directory are cut. No user has a reason to change it; simulations make it small.
+    pub disk: DiskBounds,
+}
+
+/// How a node cuts what it keeps on disk into files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DiskBounds {
+    /// Bytes of a segment of the log: [`limits::LOG_SEGMENT_BYTES`].
+    pub segment_bytes: u64,
+    /// Bytes of zeros that are written ahead of the log: [`limits::LOG_PREALLOCATE_BYTES`].
+    pub preallocate_bytes: u64,
+    /// Bytes of the log after which a snapshot is written: [`limits::CHECKPOINT_LOG_BYTES`].
+    pub checkpoint_bytes: u64,
+}
+
+impl Default for DiskBounds {
+    fn default() -> DiskBounds {
+        DiskBounds {
+            segment_bytes: limits::LOG_SEGMENT_BYTES,
+            preallocate_bytes: limits::LOG_PREALLOCATE_BYTES,
+            checkpoint_bytes: limits::CHECKPOINT_LOG_BYTES,
+        }
+    }
 }
 
 /// What a write waits for before it is acknowledged, in a node with a directory.
@@ -85,6 +108,7 @@ impl Default for NodeConfig {
             data_dir: None,
             durability: Durability::Sync,
             max_memory: None,
+            disk: DiskBounds::default(),
         }
     }
 }

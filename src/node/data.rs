@@ -51,6 +51,7 @@ impl Data {
             cluster: config.cluster.clone(),
             durability: config.durability,
             has_peers: !config.peers.is_empty(),
+            bounds: config.disk,
         };
         let Opened { keyspace, keeper, membership, damage, dir } = open(&config, env, &make).await?;
         Ok(Data {

@@ -188,6 +188,7 @@ impl PyNode {
             data_dir,
             durability,
             max_memory,
+            ..NodeConfig::default()
         };
         let node = ProcessBound::new(Arc::new(Node::new(config, Env::system())?));
         Ok(PyNode { node, keyspace: OnceLock::new(), open_in: AtomicU32::new(0) })

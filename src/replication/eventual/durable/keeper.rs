@@ -16,7 +16,7 @@ use super::{super::Eventual, checkpoint::write_blocks};
 use crate::{
     env::{Clock, Disk, DiskWorker},
     error::{Error, ErrorCode, Result},
-    limits::{CHECKPOINT_LOG_BYTES, CHECKPOINT_LOOK, CHECKPOINT_REQUESTS_MAX, CHECKPOINT_RETRY},
+    limits::{CHECKPOINT_LOOK, CHECKPOINT_REQUESTS_MAX, CHECKPOINT_RETRY},
     storage::{
         log::Position,
         snapshot::{remove_older, Header, SnapshotWriter},
@@ -35,6 +35,8 @@ pub(super) struct KeeperConfig {
     pub(super) log_bytes: u64,
     /// Bytes of the newest snapshot.
     pub(super) snapshot_bytes: u64,
+    /// Bytes of the log after which a snapshot is written.
+    pub(super) checkpoint_bytes: u64,
 }
 
 /// What the keeper shows.
@@ -165,7 +167,7 @@ impl Work {
     fn is_due(&self) -> bool {
         let Some(ledger) = self.config.keyspace.ledger() else { return false };
         let status = self.status.lock();
-        status.log_bytes(ledger.log().stats().written_bytes) >= CHECKPOINT_LOG_BYTES.max(status.bytes)
+        status.log_bytes(ledger.log().stats().written_bytes) >= self.config.checkpoint_bytes.max(status.bytes)
     }
 
     async fn checkpoint(&mut self) -> Result<u64> {

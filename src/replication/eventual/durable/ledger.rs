@@ -7,6 +7,7 @@ use parking_lot::Mutex;
 use super::entry::{begin_state_piece, begin_stretch, encode_own_write, Entry, EntryKind};
 use crate::{
     error::Result,
+    faults::is_mutant,
     limits::CLOCK_RESERVE,
     storage::{
         codec::{put_keyed, Stored},
@@ -172,7 +173,7 @@ impl Ledger {
     /// Some time is taken in advance, so that a node at rest need not write each time.
     pub(in crate::replication::eventual) fn tell_clock(&self, stamp: Timestamp) {
         let mut facts = self.facts.lock();
-        if stamp <= facts.clock_bound {
+        if stamp <= facts.clock_bound || is_mutant("clock_bound_not_kept") {
             return;
         }
         let reserve_ms = u64::try_from(CLOCK_RESERVE.as_millis()).unwrap_or(u64::MAX);

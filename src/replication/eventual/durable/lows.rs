@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use crate::{
+    faults::is_mutant,
     limits::LOWS_HELD_MAX,
     replication::eventual::Eventual,
     storage::log::Position,
@@ -29,7 +30,7 @@ impl Lows {
     ) -> Timestamp {
         let Some(ledger) = keyspace.ledger().filter(|ledger| !ledger.is_synchronous()) else { return low };
         let held = self.held.entry(partition).or_default();
-        if low == Timestamp::ZERO {
+        if low == Timestamp::ZERO || is_mutant("low_before_sync") {
             held.clear();
             return low;
         }

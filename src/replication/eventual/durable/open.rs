@@ -9,7 +9,7 @@ use super::{
     recover::Recovery,
 };
 use crate::{
-    config::Durability,
+    config::{DiskBounds, Durability},
     env::Env,
     error::{Error, ErrorCode, Result},
     limits::{RECOVERY_PROGRESS_ENTRIES, RECOVERY_SYNC_PATIENCE, SYNC_INTERVAL},
@@ -31,6 +31,8 @@ pub struct OpenConfig {
     pub durability: Durability,
     /// There are peers to fetch a full copy from: a damaged directory is set aside then, and the node begins anew.
     pub has_peers: bool,
+    /// How its files are cut.
+    pub bounds: DiskBounds,
 }
 
 /// An open directory.
@@ -99,6 +101,7 @@ pub async fn open(config: &OpenConfig, env: &Env, make: &(dyn Fn(NodeId) -> Even
         dir: dir.snapshots_dir(),
         log_bytes,
         snapshot_bytes,
+        checkpoint_bytes: config.bounds.checkpoint_bytes,
     })?;
     Ok(Opened { keyspace, keeper, membership, damage, dir })
 }
@@ -182,7 +185,8 @@ fn options(config: &OpenConfig) -> LogOptions {
         Durability::Interval => LogDurability::Interval(SYNC_INTERVAL),
         Durability::Memory => LogDurability::Memory,
     };
-    LogOptions { durability, ..LogOptions::default() }
+    let DiskBounds { segment_bytes, preallocate_bytes, checkpoint_bytes: _ } = config.bounds;
+    LogOptions { durability, segment_bytes, preallocate_bytes }
 }
 
 /// An identity that no node ever had; 0 means none on the wire.

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::{
-    config::Durability,
+    config::{DiskBounds, Durability},
     env::{Clock, Env, SeededRng, SimDisk, SimulatedClock, SimulatedNetwork},
     error::ErrorCode,
     replication::eventual::{replica::SessionId, Eventual, PieceBounds, Snapshot},
@@ -47,6 +47,7 @@ impl Bench {
             cluster: "test".into(),
             durability: self.durability,
             has_peers: self.has_peers,
+            bounds: DiskBounds::default(),
         };
         let clock = self.clock.clone();
         let make = move |id| Eventual::new(id, Arc::clone(&clock) as Arc<dyn Clock>);

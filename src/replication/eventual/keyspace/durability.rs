@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Duration};
 use super::{Eventual, Ledger};
 use crate::{
     error::{ErrorCode, Result},
+    faults::is_mutant,
     storage::log::Position,
 };
 
@@ -42,7 +43,8 @@ impl Eventual {
     /// What a write that was made just now has to wait for before it is acknowledged: `None` when it need not wait,
     /// because the node lives in memory or was told not to wait for its disk.
     pub fn written(&self) -> Option<Position> {
-        self.ledger().filter(|ledger| ledger.is_synchronous()).map(Ledger::end)
+        let is_synchronous = |ledger: &&Ledger| ledger.is_synchronous() && !is_mutant("ack_before_sync");
+        self.ledger().filter(is_synchronous).map(Ledger::end)
     }
 
     /// Waits until everything up to [`Eventual::written`] is on disk.
