@@ -354,6 +354,18 @@ impl Log {
         }
         self.failure().map_or(Ok(()), Err)
     }
+
+    /// Ends without writing anything more, as a crash would. The directory is free afterwards, which it is not yet when a log
+    /// was only dropped.
+    pub async fn abandon(&self) {
+        self.shared.wish(Wish::Abandon);
+        let worker = self.worker.lock().take();
+        if let Some(worker) = worker {
+            if let Err(error) = worker.join().await {
+                tracing::error!(%error, dir = %self.dir.display(), "the thread of the log broke off");
+            }
+        }
+    }
 }
 
 impl Drop for Log {

@@ -1,6 +1,9 @@
 //! Opens the directory of a node: who it is, what it had, and a log to go on with.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use super::{
     super::Eventual,
@@ -124,7 +127,7 @@ async fn recover(
     dir: &mut DataDir,
     make: &(dyn Fn(NodeId) -> Eventual + Sync),
 ) -> Result<Recovered> {
-    let recovered = replay(config, env, dir, make)?;
+    let recovered = replay(config, env, dir, make).await?;
     if !recovered.is_behind {
         return Ok(recovered);
     }
@@ -133,10 +136,10 @@ async fn recover(
     let former = dir.node();
     dir.renew(draw_id(env)?)?;
     tracing::warn!(%former, node = %dir.node(), "the node broke off without waiting for its disk: it has a new id");
-    replay(config, env, dir, make)
+    replay(config, env, dir, make).await
 }
 
-fn replay(
+async fn replay(
     config: &OpenConfig,
     env: &Env,
     dir: &DataDir,
@@ -150,18 +153,10 @@ fn replay(
         (from, snapshot_bytes) = recovery.read_snapshot(&*env.disk, &path)?;
     }
     let log = Log::open(env, &dir.log_dir(), &options(config))?;
-    if log.first() > from {
-        let path = dir.log_dir();
-        let text = format!("{}: begins at {}, and the state up to there is missing", path.display(), log.first().0);
-        return Err(Error::new(ErrorCode::Corrupt, text));
-    }
-    for entry in log.entries_from(from)? {
-        let entry = entry?;
-        recovery.take_entry(&entry)?;
-        if recovery.entries.is_multiple_of(RECOVERY_PROGRESS_ENTRIES) {
-            let (records, entries) = (recovery.records, recovery.entries);
-            tracing::info!(records, entries, "reading the log");
-        }
+    if let Err(error) = replay_log(&log, &dir.log_dir(), from, &mut recovery) {
+        // Whoever opens the directory next, which may be this node after it was set aside, must find nobody at work there.
+        log.abandon().await;
+        return Err(error);
     }
     let (records, entries) = (recovery.records, recovery.entries);
     let took_ms = env.clock.monotonic().saturating_sub(began).as_millis() as u64;
@@ -170,6 +165,22 @@ fn replay(
     let is_behind = recovery.is_behind(dir.node());
     let facts = recovery.into_facts();
     Ok(Recovered { keyspace, log: Arc::new(log), facts, log_bytes: recovery_bytes, snapshot_bytes, is_behind })
+}
+
+/// Takes in the entries from this position on.
+fn replay_log(log: &Log, path: &Path, from: Position, recovery: &mut Recovery<'_>) -> Result<()> {
+    if log.first() > from {
+        let text = format!("{}: begins at {}, and the state up to there is missing", path.display(), log.first().0);
+        return Err(Error::new(ErrorCode::Corrupt, text));
+    }
+    for entry in log.entries_from(from)? {
+        recovery.take_entry(&entry?)?;
+        if recovery.entries.is_multiple_of(RECOVERY_PROGRESS_ENTRIES) {
+            let (records, entries) = (recovery.records, recovery.entries);
+            tracing::info!(records, entries, "reading the log");
+        }
+    }
+    Ok(())
 }
 
 /// The newest snapshot. A damaged one is not passed over for an older one: the log that it would need was cut.

@@ -1,6 +1,8 @@
 //! What a crash leaves is what was acknowledged: whole nodes' data over a simulated disk, and the dumb twin that kept all of
 //! it in memory.
 
+mod damage;
+
 use std::{path::Path, sync::Arc};
 
 use proptest::prelude::*;
@@ -26,6 +28,7 @@ struct Bench {
     clock: Arc<SimulatedClock>,
     durability: Durability,
     has_peers: bool,
+    bounds: DiskBounds,
 }
 
 impl Bench {
@@ -38,7 +41,7 @@ impl Bench {
             transport: Arc::new(SimulatedNetwork::default()),
             disk: disk.clone(),
         };
-        Bench { env, disk, clock, durability, has_peers: false }
+        Bench { env, disk, clock, durability, has_peers: false, bounds: DiskBounds::default() }
     }
 
     async fn open(&self) -> crate::error::Result<Opened> {
@@ -47,7 +50,7 @@ impl Bench {
             cluster: "test".into(),
             durability: self.durability,
             has_peers: self.has_peers,
-            bounds: DiskBounds::default(),
+            bounds: self.bounds,
         };
         let clock = self.clock.clone();
         let make = move |id| Eventual::new(id, Arc::clone(&clock) as Arc<dyn Clock>);
