@@ -52,6 +52,8 @@ pub struct Chronicle {
     by_key: BTreeMap<String, Vec<WriteName>>,
     /// What each node had applied of each partition after the last step.
     stands: BTreeMap<(NodeId, PartitionId), Arc<VersionVector>>,
+    /// Writes that a crash took back from their maker, before anybody was told that they are done.
+    lost: BTreeMap<String, Vec<Record>>,
     /// Covers every tombstone that any node ever dropped.
     dropped: BTreeMap<PartitionId, VersionVector>,
 }
@@ -88,6 +90,50 @@ impl Chronicle {
             }
         }
         new
+    }
+
+    /// A node has come back with what was on its disk, at these vectors. Gives the writes that it made and has not any more:
+    /// their dots are given to others from here on.
+    pub fn reopen(
+        &mut self,
+        keyspace: &Eventual,
+        vectors: &BTreeMap<PartitionId, VersionVector>,
+    ) -> Vec<(WriteName, Made)> {
+        let me = keyspace.me();
+        let mut lost = Vec::new();
+        for (&partition, vector) in vectors {
+            let held: BTreeMap<Sequence, Record> = keyspace.outbox(partition, |outbox| {
+                let held = outbox.from(outbox.first()).into_iter().flatten();
+                held.map(|write| (write.record.dot.sequence, write.record.clone())).collect()
+            });
+            let first = keyspace.outbox(partition, |outbox| outbox.first());
+            let all = (partition, me, Sequence(0))..=(partition, me, Sequence::MAX);
+            let is_held = |&(_, _, sequence): &(_, _, Sequence), made: &Made| {
+                sequence < first || held.get(&sequence).is_some_and(|record| *record == made.record)
+            };
+            let gone = self.made.range(all).find(|(place, made)| !is_held(place, made)).map(|(&place, _)| place);
+            let mut stand = vector.clone();
+            if let Some(from) = gone {
+                // What it has made in the meantime is yet to be seen.
+                stand.lower(me, Sequence(from.2 .0 - 1));
+                let places: Vec<_> =
+                    self.made.range(from..=(partition, me, Sequence::MAX)).map(|(&at, _)| at).collect();
+                let taken = places.into_iter().filter_map(|place| Some((place.2, self.made.remove(&place)?)));
+                lost.extend(taken.map(|(sequence, made)| ((partition, Dot { node: me, sequence }), made)));
+            }
+            self.stands.insert((me, partition), Arc::new(stand));
+        }
+        for (name, made) in &lost {
+            self.by_key.entry(made.key.clone()).or_default().retain(|other| other != name);
+            self.lost.entry(made.key.clone()).or_default().push(made.record.clone());
+        }
+        lost
+    }
+
+    /// The writes of a key with this version that a crash took back.
+    pub fn lost_at<'a>(&'a self, key: &str, version: u64) -> impl Iterator<Item = &'a Record> + 'a {
+        let lost = self.lost.get(key).into_iter().flatten();
+        lost.filter(move |record| record.timestamp.0 == version)
     }
 
     pub fn get(&self, (partition, dot): WriteName) -> Option<&Made> {

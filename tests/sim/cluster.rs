@@ -1,7 +1,7 @@
 //! The hosts of a simulation and what runs on them.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     sync::{
         atomic::{AtomicBool, AtomicU64, Ordering},
         Arc, Weak,
@@ -10,23 +10,28 @@ use std::{
 };
 
 use kvstore::{
-    config::NodeConfig,
-    env::{Env, SeededRng, SimDisk},
+    config::{Durability, NodeConfig},
+    env::{Disk, Env, SeededRng, SimDisk},
+    error::{Error, ErrorCode},
     limits::{REDIAL_MAX, SESSION_LOST_AFTER, SESSION_SILENCE_MAX},
     node::Running,
     replication::eventual::Eventual,
-    types::{Address, NodeId},
+    types::{Address, NodeId, PartitionId, VersionVector},
 };
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 use turmoil::Sim;
 
 use super::{
+    disks::{HostDisk, DATA_DIR},
     doors::{Contact, SimClock, SimTransport, Traffic},
-    plan::{mix, Fault, Plan},
+    plan::{mix, Fault, Plan, Storage},
 };
 
 const PORT: u16 = 7001;
+
+/// After so long a node whose disk did not let it start is started again.
+const START_AGAIN: Duration = Duration::from_millis(300);
 
 /// How long a node that is told to stop may hand over.
 const STOP_PATIENCE: Duration = Duration::from_secs(2);
@@ -49,10 +54,33 @@ pub struct Host {
     stop: Mutex<Arc<Notify>>,
     /// The present incarnation was told to stop.
     is_stopping: AtomicBool,
+    /// Guards the disk, which is another one once its node was removed. `None`: nodes live in memory.
+    disk: Mutex<Option<Arc<HostDisk>>>,
+    /// The last incarnation has closed in order, with everything on its disk.
+    has_closed: AtomicBool,
+    /// A bit of the disk has turned over since a node was opened on it.
+    is_flipped: AtomicBool,
+    /// Guards what was found on the disk by the node that runs there now, until somebody looks.
+    opened: Mutex<Option<Opened>>,
+    /// Starts that were refused, for whatever reason.
+    refused: AtomicU64,
+}
+
+/// What a node found on its disk.
+#[derive(Clone, Debug)]
+pub struct Opened {
+    /// Who was there before, on the same disk.
+    pub former: Option<NodeId>,
+    /// It must be the same, unless something was damaged.
+    pub must_be_former: bool,
+    pub is_flipped: bool,
+    pub damage: Option<String>,
+    pub has_snapshot: bool,
+    pub vectors: BTreeMap<PartitionId, VersionVector>,
 }
 
 impl Host {
-    fn new(name: String) -> Host {
+    fn new(name: String, disk: Option<HostDisk>) -> Host {
         let address = Address::new(&name, PORT).expect("the name is a host name");
         Host {
             name,
@@ -63,7 +91,32 @@ impl Host {
             started: AtomicU64::new(0),
             stop: Mutex::default(),
             is_stopping: AtomicBool::new(false),
+            disk: Mutex::new(disk.map(Arc::new)),
+            has_closed: AtomicBool::new(false),
+            is_flipped: AtomicBool::new(false),
+            opened: Mutex::default(),
+            refused: AtomicU64::new(0),
         }
+    }
+
+    pub fn disk(&self) -> Option<Arc<HostDisk>> {
+        self.disk.lock().clone()
+    }
+
+    /// What the node that runs there found on its disk; told once.
+    pub fn take_opened(&self) -> Option<Opened> {
+        self.opened.lock().take()
+    }
+
+    /// The directory of a removed node is moved away.
+    pub fn replace_disk(&self, disk: HostDisk) {
+        *self.disk.lock() = Some(Arc::new(disk));
+        *self.keyspace.lock() = None;
+        self.is_flipped.store(false, Ordering::Relaxed);
+    }
+
+    pub fn note_flip(&self) {
+        self.is_flipped.store(true, Ordering::Relaxed);
     }
 
     /// The node, once it is open and until it is gone.
@@ -97,8 +150,13 @@ impl Host {
 pub struct Hosts {
     pub nodes: Vec<Host>,
     pub traffic: Arc<Traffic>,
+    /// `None`: nodes live in memory.
+    pub storage: Option<Storage>,
     /// Some wall clock may be wrong at some time.
     pub has_clock_faults: bool,
+    /// Nothing that was acknowledged may be lost, whatever happens: nodes wait for their disks, none is removed, and no bit
+    /// turns over.
+    pub loses_nothing: bool,
     /// Guards whom the cluster was told to remove.
     removed: Mutex<BTreeSet<NodeId>>,
     /// When a link was last seen broken, in milliseconds; 0: never.
@@ -108,10 +166,40 @@ pub struct Hosts {
 
 impl Hosts {
     pub fn new(plan: &Plan) -> Arc<Hosts> {
-        let nodes = (0..plan.nodes).map(|number| Host::new(format!("n{number}"))).collect();
+        let disk = |number: usize| plan.storage.map(|storage| new_disk(plan.seed, storage, number, 0));
+        let nodes = (0..plan.nodes).map(|number| Host::new(format!("n{number}"), disk(number))).collect();
         let has_clock_faults = plan.faults.iter().any(|fault| matches!(fault, Fault::ClockJump | Fault::ClockRate));
         let (traffic, removed, cut_ms) = Default::default();
-        Arc::new(Hosts { nodes, traffic, has_clock_faults, removed, cut_ms, seed: plan.seed })
+        let (storage, seed) = (plan.storage, plan.seed);
+        let loses_nothing = storage.is_some_and(|storage| storage.durability == Durability::Sync)
+            && !plan.faults.iter().any(|fault| matches!(fault, Fault::Remove | Fault::BitFlip));
+        Arc::new(Hosts { nodes, traffic, storage, has_clock_faults, loses_nothing, removed, cut_ms, seed })
+    }
+
+    /// Nodes wait for their disks before they acknowledge.
+    pub fn is_synchronous(&self) -> bool {
+        self.storage.is_some_and(|storage| storage.durability == Durability::Sync)
+    }
+
+    /// The nodes that are not there now, and will be again with everything that they acknowledged.
+    pub fn dormant(&self) -> BTreeSet<NodeId> {
+        let is_dormant = |host: &&Host| {
+            self.is_synchronous() && host.running().is_none() && !host.is_flipped.load(Ordering::Relaxed)
+        };
+        let ids = self.nodes.iter().filter(is_dormant).filter_map(Host::last);
+        ids.filter(|&node| !self.is_removed(node)).collect()
+    }
+
+    /// Before a host starts again: a new process, on the disk of the old one unless that one's node was removed.
+    pub fn prepare_restart(&self, number: usize) {
+        let host = &self.nodes[number];
+        let (Some(disk), Some(storage)) = (host.disk(), self.storage) else { return };
+        if host.last().is_some_and(|node| self.is_removed(node)) {
+            let incarnation = host.started.load(Ordering::Relaxed);
+            host.replace_disk(new_disk(self.seed, storage, number, incarnation));
+        } else {
+            disk.end(true);
+        }
     }
 
     /// The nodes that are there and were not removed.
@@ -160,10 +248,13 @@ impl Hosts {
         host.running().map(|running| running.keyspace().me())
     }
 
-    /// The doors of a host: its clock, its own randomness, the simulated network, a disk in memory.
+    /// The doors of a client: its clock, its own randomness, the simulated network, a disk in memory.
     pub fn env(self: &Arc<Hosts>, clock: Arc<SimClock>, seed: u64, contact: Contact) -> Env {
+        self.env_on(Arc::new(SimDisk::new(seed)), (clock, seed, contact))
+    }
+
+    fn env_on(self: &Arc<Hosts>, disk: Arc<dyn Disk>, (clock, seed, contact): (Arc<SimClock>, u64, Contact)) -> Env {
         let transport = Arc::new(SimTransport { hosts: self.clone(), contact });
-        let disk = Arc::new(SimDisk::new(seed));
         Env { clock, rng: Arc::new(SeededRng::new(seed)), transport, disk }
     }
 
@@ -193,14 +284,60 @@ impl Hosts {
             port: PORT,
             advertise: Some(host.address.clone()),
             peers: peers.iter().map(|&peer| self.nodes[peer].address.clone()).collect(),
+            data_dir: self.storage.map(|_| DATA_DIR.into()),
+            durability: self.storage.map_or(Durability::Sync, |storage| storage.durability),
+            disk: self.storage.map_or_else(Default::default, |storage| storage.bounds),
             ..NodeConfig::default()
         };
-        let env = self.env(host.clock.clone(), seed, Contact::default());
-        let running = Arc::new(Running::open(&config, &env, Some(NodeId(seed | 1))).await?);
+        let running = self.open(number, &config, seed).await?;
         *host.running.lock() = Arc::downgrade(&running);
         *host.keyspace.lock() = Some(running.keyspace().clone());
         stop.notified().await;
-        running.close(STOP_PATIENCE).await;
+        let is_in_order = running.close(STOP_PATIENCE).await;
+        host.has_closed.store(is_in_order, Ordering::Relaxed);
         Ok(())
     }
+
+    /// Starts the node, again and again while its disk does not let it.
+    async fn open(self: &Arc<Hosts>, number: usize, config: &NodeConfig, seed: u64) -> Result<Arc<Running>, Error> {
+        let host = &self.nodes[number];
+        let mut has_closed = host.has_closed.swap(false, Ordering::Relaxed);
+        loop {
+            let disk = host.disk();
+            let has_snapshot = disk.as_ref().is_some_and(|disk| disk.has_snapshot());
+            let env = match &disk {
+                Some(disk) => self.env_on(disk.clone(), (host.clock.clone(), seed, Contact::default())),
+                None => self.env(host.clock.clone(), seed, Contact::default()),
+            };
+            let former = host.last();
+            match (Running::open(config, &env, Some(NodeId(seed | 1))).await, disk) {
+                (Ok(running), None) => return Ok(Arc::new(running)),
+                (Ok(running), Some(_)) => {
+                    let keyspace = running.keyspace();
+                    let opened = Opened {
+                        former,
+                        must_be_former: self.is_synchronous() || has_closed,
+                        is_flipped: host.is_flipped.swap(false, Ordering::Relaxed),
+                        damage: running.status(false).storage.and_then(|storage| storage.damage),
+                        has_snapshot,
+                        vectors: keyspace.partition_ids().map(|id| (id, keyspace.vector(id))).collect(),
+                    };
+                    *host.opened.lock() = Some(opened);
+                    return Ok(Arc::new(running));
+                }
+                (Err(error), Some(disk)) if matches!(error.code(), ErrorCode::DiskFull | ErrorCode::DiskFailed) => {
+                    host.refused.fetch_add(1, Ordering::Relaxed);
+                    has_closed = false;
+                    tokio::time::sleep(START_AGAIN).await;
+                    disk.end(true);
+                }
+                (Err(error), _) => return Err(error),
+            }
+        }
+    }
+}
+
+/// The disk of a host. It never was another one's.
+fn new_disk(seed: u64, storage: Storage, number: usize, incarnation: u64) -> HostDisk {
+    HostDisk::new(mix(&[seed, 7, number as u64, incarnation]), storage.turn_max_ms)
 }

@@ -33,27 +33,39 @@ const REPLAY_EVERY: u64 = 20;
 const PROGRESS_EVERY: Duration = Duration::from_secs(60);
 
 /// The known mistakes; `src` names each where it is made.
-const MUTANTS: [&str; 6] = [
+const MUTANTS: [&str; 11] = [
     "merge_by_arrival",
     "tombstones_by_age",
     "vector_on_truncated_delta",
     "clock_without_drift_bound",
     "conflict_off_by_one",
     "ack_before_applying",
+    "ack_before_sync",
+    "log_no_sync",
+    "log_sync_retried",
+    "log_cut_at_first_bad_frame",
+    "gate_open",
 ];
 
 /// From so many seeds on a run has to have seen everything that it can see at least once.
 const ALL_IS_SEEN_AFTER: u64 = 100;
 
 /// What a run that has none of it says nothing about.
-const MUST_BE_SEEN: [&str; 7] = [
+const MUST_BE_SEEN: [&str; 14] = [
+    "acknowledged writes found after a restart",
     "conflicts that had to be recorded",
+    "directories found damaged",
     "final states of watched keys",
+    "looks at failed logs",
     "members removed",
+    "restarts from a snapshot and a log",
+    "restarts under a new id",
     "sessions moved",
     "sessions told of a loss",
     "watch events checked",
+    "writes refused by full disks",
     "writes refused by removed nodes",
+    "writes taken back before they were acknowledged",
 ];
 
 /// Runs one seed in a process of its own. A run that ends without a report is a violation.

@@ -7,6 +7,7 @@ use std::{
 };
 
 use kvstore::{
+    error::ErrorCode,
     node::Running,
     storage::partition_of,
     types::{NodeId, ReadLevel, Record, RecordRef, Timestamp, WatchPage},
@@ -16,8 +17,8 @@ use xxhash_rust::xxh3::Xxh3;
 use super::{
     apart::Apart,
     chronicle::Chronicle,
-    cluster::Hosts,
-    invariants::{self, Invariant, Verdict},
+    cluster::{Host, Hosts, Opened},
+    invariants::{self, Invariant, Reopening, Verdict},
 };
 
 /// The kinds of write, with what they leave behind.
@@ -60,6 +61,8 @@ pub struct Write {
     pub key: String,
     pub wrote: Wrote,
     pub outcome: Outcome,
+    /// Why it was refused.
+    pub why: Option<ErrorCode>,
 }
 
 impl Write {
@@ -148,7 +151,7 @@ impl History {
         Some(makers.find(|&node| Some(node) == contact).unwrap_or(first))
     }
 
-    /// Whether a node is gone for good, with its memory, or will never be talked to again.
+    /// Whether a node is not there now, or will never be talked to again. One with a disk may come back.
     pub fn is_gone(&self, node: NodeId) -> bool {
         !self.live.contains(&node)
     }
@@ -240,6 +243,9 @@ impl Judge {
         }
         for host in &hosts.nodes {
             let Some(keyspace) = host.keyspace() else { continue };
+            if let Some(opened) = host.take_opened() {
+                self.opened(at, host, &opened);
+            }
             for name in self.history.chronicle.observe(&keyspace) {
                 self.ask(at, |invariant, history| {
                     let made = history.chronicle.get(name).ok_or("the chronicle lost a write")?;
@@ -247,6 +253,18 @@ impl Judge {
                 });
             }
         }
+    }
+
+    /// A node was opened on the disk of its host.
+    fn opened(&mut self, at: Duration, host: &Host, opened: &Opened) {
+        let Some(keyspace) = host.keyspace() else { return };
+        let lost = self.history.chronicle.reopen(&keyspace, &opened.vectors);
+        let me = keyspace.me();
+        self.note(at, &format!("{me} was opened, {:?} before, {} writes lost", opened.former, lost.len()));
+        let running = host.running();
+        let reopening = Reopening { me, opened, lost: &lost, running: running.as_deref() };
+        self.sights.retain(|(node, _), _| *node != me);
+        self.ask(at, |invariant, history| invariant.on_opened(&reopening, history));
     }
 
     /// The cluster is told to remove a node: from here on nothing can be expected of it.
@@ -266,6 +284,18 @@ impl Judge {
         }
         self.note(at, &format!("write {index} {:?}", self.history.writes[index]));
         self.ask(at, |invariant, history| invariant.on_write(&history.writes[index], history));
+    }
+
+    /// A write has had no effect.
+    pub fn refused(&mut self, at: Duration, index: usize, why: ErrorCode, contact: Option<NodeId>) {
+        self.note(at, &format!("refused: {}", why.as_str()));
+        self.history.writes[index].why = Some(why);
+        self.wrote(at, index, Outcome::Refused, contact);
+    }
+
+    pub fn read_failed(&mut self, at: Duration, why: ErrorCode) {
+        self.history.counts.reads_failed += 1;
+        self.ask(at, |invariant, history| invariant.on_read_failed(why, history));
     }
 
     /// A session was told that writes which it has seen are lost, by the node it was connected with.
@@ -288,7 +318,7 @@ impl Judge {
         self.ask(at, |invariant, history| invariant.on_read(read, history));
     }
 
-    /// A node is gone, with its memory; `left` are those that are there.
+    /// A node is gone, with its memory, or with what it had not synced; `left` are those that are there.
     pub fn died(&mut self, at: Duration, left: &[Arc<Running>]) {
         self.history.live = left.iter().map(|node| node.keyspace().me()).collect();
         self.ask(at, |invariant, history| invariant.on_death(left, history));

@@ -12,6 +12,7 @@ compile_error!("run it with `cargo sim`: without --cfg tokio_unstable a seed doe
 mod apart;
 mod chronicle;
 mod cluster;
+mod disks;
 mod doors;
 mod driver;
 mod history;

@@ -3,7 +3,13 @@
 //! turmoil keeps one state a link, so a link has one fault at a time, and simulated TCP never retransmits: a lost segment
 //! stalls its connection until a deadline or a keepalive ends it.
 
-use std::{collections::BTreeMap, rc::Rc, time::Duration};
+mod disks;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    rc::Rc,
+    time::Duration,
+};
 
 use kvstore::types::NodeId;
 use rand::{rngs::StdRng, seq::IndexedRandom, Rng, SeedableRng};
@@ -37,6 +43,10 @@ enum Mended {
     /// A removed node is killed, and comes back as a new one.
     Reincarnate(usize),
     Clock(usize),
+    /// A node whose log has failed is killed and started again.
+    Replace(usize),
+    /// There is room on the disk again.
+    Space(usize),
 }
 
 /// How far from the right time a wall clock jumps: twice what a node lets a peer's clock be ahead.
@@ -53,6 +63,12 @@ pub struct Nemesis {
     mends: Vec<Mend>,
     /// Nodes that were told to stop and are not gone yet.
     stopping: Vec<(usize, Option<NodeId>)>,
+    /// Nodes whose disk is going to fail, and how many failures it had before.
+    armed: BTreeMap<usize, u64>,
+    /// Nodes that die at some call of their disk, or at this time.
+    dying: BTreeMap<usize, disks::Death>,
+    /// Nodes whose log has failed, that are about to be replaced.
+    failed: BTreeSet<usize>,
     pub counts: BTreeMap<&'static str, u64>,
 }
 
@@ -63,15 +79,17 @@ fn pair(a: &str, b: &str) -> (String, String) {
 impl Nemesis {
     pub fn new(shared: Rc<Shared>) -> Nemesis {
         let rng = StdRng::seed_from_u64(mix(&[shared.plan.seed, 3]));
-        let (links, mends, stopping, counts) = Default::default();
-        Nemesis { shared, rng, next: Duration::from_millis(500), links, mends, stopping, counts }
+        let (links, mends, stopping, armed, dying, failed, counts) = Default::default();
+        let next = Duration::from_millis(500);
+        Nemesis { shared, rng, next, links, mends, stopping, armed, dying, failed, counts }
     }
 
     /// Between two steps of the simulation.
     pub fn tick(&mut self, sim: &mut Sim<'_>) {
         let now = sim.elapsed();
         self.watch_stops(sim);
-        if !self.links.is_empty() {
+        self.watch_disks(sim);
+        if !self.links.is_empty() || self.is_any_asleep(sim) {
             self.shared.hosts.note_cut(now);
         }
         while let Some(due) = self.mends.iter().position(|mend| mend.at <= now) {
@@ -98,6 +116,7 @@ impl Nemesis {
             self.heal_link(sim, &a, &b);
         }
         self.mends.clear();
+        self.calm_disks(sim);
         for node in 0..self.shared.plan.nodes {
             self.shared.hosts.nodes[node].clock.mend(sim.elapsed());
             self.reincarnate(sim, node);
@@ -154,12 +173,16 @@ impl Nemesis {
         let steady = self.steady(sim);
         let Some(&node) = steady.choose(&mut self.rng) else { return false };
         // With the last node the data would be gone, and rightly so.
-        let is_last = steady.len() == 1;
+        let is_last = steady.len() == 1 && !self.shared.hosts.is_synchronous();
         let is_majority_left = steady.len() >= 3;
         match fault {
-            Fault::Crash | Fault::Vanish | Fault::Stop if is_last => false,
+            Fault::Crash | Fault::Vanish | Fault::Stop | Fault::BitFlip | Fault::DiskFails if is_last => false,
             Fault::Crash => self.crash(sim, node, false),
             Fault::Vanish => self.crash(sim, node, true),
+            Fault::Blackout => self.black_out(sim),
+            Fault::BitFlip => self.flip_bit(sim, node),
+            Fault::DiskFails => self.arm(sim, node),
+            Fault::DiskFull => self.fill_up(sim, node),
             Fault::Stop => {
                 self.note(sim, &format!("stop {node}"));
                 let id = self.shared.hosts.nodes[node].running().map(|running| running.keyspace().me());
@@ -196,6 +219,15 @@ impl Nemesis {
     }
 
     fn crash(&mut self, sim: &mut Sim<'_>, node: usize, is_silent: bool) -> bool {
+        if !self.dies_slowly(sim, node, is_silent) {
+            self.crash_now(sim, node, is_silent);
+            self.later(sim, self.shared.plan.mend_max_ms, Mended::Restart(node));
+        }
+        true
+    }
+
+    /// Ends whatever runs on a host.
+    fn crash_now(&mut self, sim: &mut Sim<'_>, node: usize, is_silent: bool) {
         self.note(sim, &format!("crash {node} {is_silent}"));
         let name = self.name(node).to_string();
         let others = self.everyone().into_iter().filter(|other| *other != name).collect::<Vec<_>>();
@@ -207,13 +239,11 @@ impl Nemesis {
                 silenced.push(other.clone());
             }
         }
-        sim.crash(name.as_str());
+        self.kill_host(sim, node);
         for other in silenced {
             sim.repair(name.as_str(), other.as_str());
         }
         self.shared.judge.borrow_mut().died(sim.elapsed(), &self.shared.hosts.members());
-        self.later(sim, self.shared.plan.mend_max_ms, Mended::Restart(node));
-        true
     }
 
     /// Orders the removal of a dead node if there is one, else of `alive`, which may go on for a while without the others.
@@ -241,7 +271,7 @@ impl Nemesis {
         let is_removed = hosts.nodes[node].last().is_some_and(|id| hosts.is_removed(id));
         if is_removed && sim.is_host_running(name.as_str()) {
             self.note(sim, &format!("end of the removed {node}"));
-            sim.crash(name.as_str());
+            self.kill_host(sim, node);
             // The new node takes the place of the old one, whose last deeds have to be seen before.
             self.shared.judge.borrow_mut().stepped(sim.elapsed(), &hosts, true);
             self.shared.judge.borrow_mut().died(sim.elapsed(), &hosts.members());
@@ -253,6 +283,9 @@ impl Nemesis {
         let name = self.name(node).to_string();
         if !sim.is_host_running(name.as_str()) {
             self.note(sim, &format!("restart {node}"));
+            let hosts = self.shared.hosts.clone();
+            self.shared.judge.borrow_mut().stepped(sim.elapsed(), &hosts, true);
+            hosts.prepare_restart(node);
             sim.bounce(name.as_str());
         }
     }
@@ -321,6 +354,8 @@ impl Nemesis {
             }
             Mended::Restart(node) => self.restart(sim, node),
             Mended::Reincarnate(node) => self.reincarnate(sim, node),
+            Mended::Replace(node) => self.replace(sim, node),
+            Mended::Space(node) => self.make_room(sim, node),
             Mended::Clock(node) => {
                 self.note(sim, &format!("clock of {node} is right"));
                 self.shared.hosts.nodes[node].clock.mend(sim.elapsed());

@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use kvstore::config::{DiskBounds, Durability};
 use rand::{rngs::StdRng, Rng, SeedableRng};
 
 /// The kinds of fault.
@@ -36,10 +37,18 @@ pub enum Fault {
     ClockJump,
     /// A wall clock runs fast or slow.
     ClockRate,
+    /// All machines die at once. With what they had not synced, all of it is gone.
+    Blackout,
+    /// A sync or write of a disk fails, once.
+    DiskFails,
+    /// A disk is full for a while.
+    DiskFull,
+    /// A machine dies, and when it comes back one bit on its disk has turned over.
+    BitFlip,
 }
 
 impl Fault {
-    pub const ALL: [Fault; 13] = [
+    pub const ALL: [Fault; 17] = [
         Fault::Crash,
         Fault::Vanish,
         Fault::Stop,
@@ -53,7 +62,14 @@ impl Fault {
         Fault::Slow,
         Fault::ClockJump,
         Fault::ClockRate,
+        Fault::Blackout,
+        Fault::DiskFails,
+        Fault::DiskFull,
+        Fault::BitFlip,
     ];
+
+    /// Those that need a disk.
+    const OF_DISKS: usize = 4;
 
     pub fn name(self) -> &'static str {
         match self {
@@ -70,6 +86,10 @@ impl Fault {
             Fault::Slow => "slow",
             Fault::ClockJump => "clock_jump",
             Fault::ClockRate => "clock_rate",
+            Fault::Blackout => "blackout",
+            Fault::DiskFails => "disk_fails",
+            Fault::DiskFull => "disk_full",
+            Fault::BitFlip => "bit_flip",
         }
     }
 }
@@ -98,18 +118,60 @@ pub struct Plan {
     /// The longest padding of a value, in bytes.
     pub padding_max: usize,
     pub latency_ms: (u64, u64),
+    /// `None`: nodes live in memory.
+    pub storage: Option<Storage>,
+}
+
+/// How nodes keep their data.
+#[derive(Clone, Copy, Debug)]
+pub struct Storage {
+    pub durability: Durability,
+    pub bounds: DiskBounds,
+    /// The longest that the disk takes for a turn, unless it is stuck.
+    pub turn_max_ms: u64,
+}
+
+impl Storage {
+    /// About every other seed has disks. Drawn apart from the rest.
+    fn of(rng: &mut StdRng) -> Option<Storage> {
+        if rng.random_bool(0.5) {
+            return None;
+        }
+        let durability = match rng.random_range(0..8) {
+            0 => Durability::Interval,
+            1 => Durability::Memory,
+            _ => Durability::Sync,
+        };
+        let bounds = DiskBounds {
+            segment_bytes: [8 << 10, 64 << 10, 256 << 10][rng.random_range(0..3)],
+            preallocate_bytes: [1 << 10, 16 << 10][rng.random_range(0..2)],
+            checkpoint_bytes: [4 << 10, 64 << 10, 1 << 20][rng.random_range(0..3)],
+        };
+        Some(Storage { durability, bounds, turn_max_ms: [0, 3, 10, 40][rng.random_range(0..4)] })
+    }
+
+    pub fn name(storage: Option<Storage>) -> &'static str {
+        storage.map_or("no disk", |storage| storage.durability.as_str())
+    }
 }
 
 impl Plan {
     pub fn of(seed: u64) -> Plan {
         let mut rng = StdRng::seed_from_u64(mix(&[seed, 1]));
         let nodes = [3, 3, 3, 4, 4, 5][rng.random_range(0..6)];
-        let mut faults: Vec<Fault> = Fault::ALL.into_iter().filter(|_| rng.random_bool(0.4)).collect();
+        let (of_all, of_disks) = Fault::ALL.split_at(Fault::ALL.len() - Fault::OF_DISKS);
+        let mut faults: Vec<Fault> = of_all.iter().copied().filter(|_| rng.random_bool(0.4)).collect();
         // One kind alone, on a link that is broken already, may not come to three faults.
         for fault in [Fault::Crash, Fault::Cut, Fault::Stop] {
             if faults.len() < 3 && !faults.contains(&fault) {
                 faults.push(fault);
             }
+        }
+        let mut disk_rng = StdRng::seed_from_u64(mix(&[seed, 6]));
+        let storage = Storage::of(&mut disk_rng);
+        if let Some(Storage { durability, .. }) = storage {
+            let may_be = |fault: &Fault| *fault != Fault::Blackout || durability == Durability::Sync;
+            faults.extend(of_disks.iter().copied().filter(may_be).filter(|_| disk_rng.random_bool(0.4)));
         }
         let knows_all = rng.random_bool(0.3);
         // Each knows one that was there before it, the first knows the second; of the rest they have to hear.
@@ -140,6 +202,7 @@ impl Plan {
             think_max_ms: [20, 80, 250][rng.random_range(0..3)] * if is_long { 3 } else { 1 },
             padding_max: [0, 100, 20_000][rng.random_range(0..3)],
             latency_ms: (rng.random_range(1..4), rng.random_range(5..40)),
+            storage,
         }
     }
 }

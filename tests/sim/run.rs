@@ -13,7 +13,7 @@ use super::{
     cluster::Hosts,
     history::{held, Judge},
     nemesis::Nemesis,
-    plan::{mix, Fault, Plan},
+    plan::{mix, Fault, Plan, Storage},
     report::Report,
     watchers::{administer, Watcher, ADMIN},
     workload::{Phase, Shared, Worker},
@@ -241,7 +241,13 @@ impl Scene {
         let mut judge = self.shared.judge.borrow_mut();
         let plan = &self.shared.plan;
         let mut report = std::mem::take(&mut self.report);
-        report.parameters = format!("{} nodes, {} clients, {} keys", plan.nodes, plan.clients, plan.keys);
+        report.parameters = format!(
+            "{} nodes, {} clients, {} keys, {}",
+            plan.nodes,
+            plan.clients,
+            plan.keys,
+            Storage::name(plan.storage)
+        );
         report.counts = judge.history.counts;
         report.faults = Fault::ALL.map(|fault| self.nemesis.counts.get(fault.name()).copied().unwrap_or(0)).to_vec();
         report.virtual_ms = now.as_millis() as u64;

@@ -176,7 +176,7 @@ impl Worker {
         let (session, asked) = (self.session, now());
         let write = wrote.map(|wrote| {
             let (key, outcome) = (key.clone(), Outcome::Pending);
-            let write = Write { client: self.number, session, asked, contact, key, wrote, outcome };
+            let write = Write { client: self.number, session, asked, contact, key, wrote, outcome, why: None };
             self.shared.judge.borrow_mut().invoke(write)
         });
         Asked { key, asked, write, level, held: record }
@@ -213,10 +213,7 @@ impl Worker {
                 judge.wrote(now(), index, Outcome::Acked { version, by: maker }, by);
             }
             (Some(index), Err(error)) if error.is_maybe_applied() => judge.wrote(now(), index, Outcome::Unknown, by),
-            (Some(index), Err(error)) => {
-                judge.note(now(), &format!("refused: {error}"));
-                judge.wrote(now(), index, Outcome::Refused, by);
-            }
+            (Some(index), Err(error)) => judge.refused(now(), index, error.code(), by),
             (None, Ok(Answer::Entry(entry))) => {
                 let found = entry.map(|entry| (entry.version.0, String::from_utf8_lossy(&entry.value).into_owned()));
                 let held = held.filter(|(node, _)| Some(*node) == by).map(|(_, version)| version);
@@ -225,7 +222,7 @@ impl Worker {
                     &Read { client: self.number, session: self.session, asked, level, key, found, by, held },
                 );
             }
-            (None, Err(_)) => judge.history.counts.reads_failed += 1,
+            (None, Err(error)) => judge.read_failed(now(), error.code()),
             (_, Ok(answer)) => judge.violated(now(), &format!("EV-9 no phantom: {key} was answered by {answer:?}")),
         }
     }

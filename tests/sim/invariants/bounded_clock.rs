@@ -7,14 +7,15 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
+    time::Duration,
 };
 
 use kvstore::{
-    limits::CLOCK_DRIFT_MAX,
+    limits::{CLOCK_DRIFT_MAX, CLOCK_RESERVE},
     types::{NodeId, PartitionId, Timestamp},
 };
 
-use super::{Invariant, Verdict};
+use super::{Invariant, Reopening, Verdict};
 use crate::{
     chronicle::Made,
     cluster::{Host, Hosts},
@@ -59,13 +60,31 @@ impl Invariant for BoundedClock {
         Ok(())
     }
 
+    /// Stamps that a crash took back, and nobody was told, may be drawn again.
+    fn on_opened(&mut self, reopening: &Reopening<'_>, history: &History) -> Verdict {
+        for ((partition, dot), made) in reopening.lost {
+            self.drawn.remove(&(dot.node, made.record.timestamp));
+            self.latest.remove(&(dot.node, *partition));
+        }
+        for ((partition, dot), made) in history.chronicle.of_node(reopening.me) {
+            if !made.record.is_sweep() {
+                let latest = self.latest.entry((dot.node, partition)).or_insert(Timestamp::ZERO);
+                *latest = made.record.timestamp.max(*latest);
+            }
+        }
+        Ok(())
+    }
+
     fn on_write(&mut self, write: &Write, _history: &History) -> Verdict {
         let Outcome::Acked { version, by: Some(by) } = write.outcome else { return Ok(()) };
         let before = self.told.insert((write.client, by), version).unwrap_or(0);
         if version <= before {
             return Err(format!("{by} gave {} after {}", Timestamp(version), Timestamp(before)));
         }
-        let bound_ms = self.hosts.nodes.iter().map(|host| host.clock.highest_wall_ms()).max().unwrap_or(0);
+        // A node that comes back from its disk goes on after what it may have told, which takes some time in advance.
+        let reserve = if self.hosts.storage.is_some() { CLOCK_RESERVE } else { Duration::ZERO };
+        let highest_ms = self.hosts.nodes.iter().map(|host| host.clock.highest_wall_ms()).max().unwrap_or(0);
+        let bound_ms = highest_ms + reserve.as_millis() as u64;
         if Timestamp(version).millis() > bound_ms {
             return Err(format!("{by} gave {}, no clock ever showed more than {bound_ms} ms", Timestamp(version)));
         }

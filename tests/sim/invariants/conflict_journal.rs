@@ -3,17 +3,21 @@
 //!
 //! The oracle is the chronicle, which saw what every maker had applied. It can say for sure where the makers of *all* later
 //! writes of the key had applied the lost one, or none of them had: of several of which some had, it depends on which one
-//! came first. A journal dies with its node, so it is the nodes that are there in the end that are asked.
+//! came first. A journal goes where its node goes, so it is the nodes that are there in the end that are asked.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use kvstore::{
     limits::{CLOCK_DRIFT_MAX, TOMBSTONE_GRACE},
     node::Running,
-    types::{Conflict, ConflictQuery},
+    types::{Conflict, ConflictQuery, NodeId},
 };
 
-use super::{Invariant, Verdict};
+use super::{Invariant, Reopening, Verdict};
 use crate::{
     chronicle::{Chronicle, Knew, Made, WriteName},
     doors::EPOCH_MS,
@@ -28,15 +32,23 @@ pub struct ConflictJournal {
     may: u64,
     /// Deletes that their node had dropped, when it counted nobody who could lack them, before they lost.
     dropped: u64,
+    /// Who a node was before, with the same data.
+    formers: BTreeMap<NodeId, BTreeSet<NodeId>>,
 }
 
 impl ConflictJournal {
+    /// A node, and who it was before.
+    fn selves(&self, me: NodeId) -> BTreeSet<NodeId> {
+        self.formers.get(&me).into_iter().flatten().copied().chain([me]).collect()
+    }
+
     fn check(&mut self, node: &Running, history: &History) -> Verdict {
         let chronicle = &history.chronicle;
         let keyspace = node.keyspace();
         let mut recorded: BTreeMap<WriteName, u64> = BTreeMap::new();
         for conflict in keyspace.conflicts(&ConflictQuery::default()) {
-            *recorded.entry(check_entry(node, &conflict, chronicle)?).or_default() += 1;
+            let name = check_entry(node, &conflict, chronicle, &self.selves(keyspace.me()))?;
+            *recorded.entry(name).or_default() += 1;
         }
         let counts = keyspace.conflict_counts();
         if (counts.dropped, counts.inexact) != (0, 0) {
@@ -67,10 +79,15 @@ impl ConflictJournal {
 }
 
 /// An entry tells of two writes that there were, of which the second was made without having seen the first.
-fn check_entry(node: &Running, conflict: &Conflict, chronicle: &Chronicle) -> Result<WriteName, String> {
+fn check_entry(
+    node: &Running,
+    conflict: &Conflict,
+    chronicle: &Chronicle,
+    selves: &BTreeSet<NodeId>,
+) -> Result<WriteName, String> {
     let partition = kvstore::storage::partition_of(&conflict.key);
     let me = node.keyspace().me();
-    if (conflict.node, conflict.lost.dot.node) != (me, me) {
+    if !selves.contains(&conflict.node) || !selves.contains(&conflict.lost.dot.node) {
         return Err(format!("{conflict:?} is in the journal of {me}"));
     }
     for record in [&conflict.lost, &conflict.won] {
@@ -117,6 +134,15 @@ fn later(lost: &Made, name: WriteName, node: &Running, chronicle: &Chronicle) ->
 impl Invariant for ConflictJournal {
     fn name(&self) -> &'static str {
         "conflict journal"
+    }
+
+    fn on_opened(&mut self, reopening: &Reopening<'_>, _history: &History) -> Verdict {
+        let (me, opened) = (reopening.me, reopening.opened);
+        if let Some(former) = opened.former.filter(|&former| former != me && !opened.is_flipped) {
+            let selves = self.selves(former);
+            self.formers.insert(me, selves);
+        }
+        Ok(())
     }
 
     fn on_end(&mut self, nodes: &[Arc<Running>], history: &History) -> Verdict {

@@ -11,7 +11,7 @@ use kvstore::{
     types::{Dot, NodeId, Record},
 };
 
-use super::{Invariant, Verdict};
+use super::{Invariant, Reopening, Verdict};
 use crate::history::{held, History};
 
 /// Every write that some node was seen to hold.
@@ -22,7 +22,7 @@ pub struct CoveredIsHeld {
 }
 
 impl CoveredIsHeld {
-    fn check(&mut self, nodes: &[Arc<Running>], history: &History) -> Verdict {
+    fn check<'a>(&mut self, nodes: impl Iterator<Item = &'a Running>, history: &History) -> Verdict {
         for node in nodes {
             for ((key, rank), dot) in &self.seen {
                 if !node.keyspace().vector(partition_of(key.as_bytes())).covers(*dot) {
@@ -61,11 +61,18 @@ impl Invariant for CoveredIsHeld {
         vec![("covered and not held, excused: nodes were apart", self.excused)]
     }
 
+    fn on_opened(&mut self, reopening: &Reopening<'_>, history: &History) -> Verdict {
+        for (_, made) in reopening.lost {
+            self.seen.remove(&(made.key.clone(), (made.record.timestamp.0, made.record.dot.node)));
+        }
+        self.check(reopening.running.into_iter(), history)
+    }
+
     fn on_death(&mut self, left: &[Arc<Running>], history: &History) -> Verdict {
-        self.check(left, history)
+        self.check(left.iter().map(Arc::as_ref), history)
     }
 
     fn on_end(&mut self, nodes: &[Arc<Running>], history: &History) -> Verdict {
-        self.check(nodes, history)
+        self.check(nodes.iter().map(Arc::as_ref), history)
     }
 }

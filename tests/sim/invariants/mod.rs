@@ -2,10 +2,14 @@
 //! does not claim.
 
 mod acked_is_applied;
+mod acked_is_durable;
 mod bounded_clock;
 mod conflict_journal;
 mod convergence;
 mod covered_is_held;
+mod damage_is_named;
+mod failed_disk;
+mod full_disk;
 mod monotonic_reads;
 mod no_lost_write;
 mod no_phantom;
@@ -13,23 +17,34 @@ mod no_resurrection;
 mod one_version_one_value;
 mod removed_is_mute;
 mod sessions;
+mod taken_back;
 mod watches;
 
 use std::{sync::Arc, time::Duration};
 
 use kvstore::{
+    error::ErrorCode,
     node::Running,
     types::{NodeId, Record},
 };
 
 use super::{
-    chronicle::Made,
-    cluster::{Host, Hosts},
+    chronicle::{Made, WriteName},
+    cluster::{Host, Hosts, Opened},
     history::{History, Read, Watched, Write},
 };
 
 /// What an invariant says of a step; an error is a violation.
 pub type Verdict = Result<(), String>;
+
+/// A node has come back from the disk of its host.
+pub struct Reopening<'a> {
+    pub me: NodeId,
+    pub opened: &'a Opened,
+    /// What it had made in memory and does not know any more.
+    pub lost: &'a [(WriteName, Made)],
+    pub running: Option<&'a Running>,
+}
 
 /// Something that must hold. Each method is asked at its moment; what it has not to do with it lets pass.
 pub trait Invariant {
@@ -43,6 +58,16 @@ pub trait Invariant {
 
     /// A node made a write in the step that has just ended, for a client or as its own upkeep.
     fn on_made(&mut self, _made: &Made, _host: &Host, _history: &History) -> Verdict {
+        Ok(())
+    }
+
+    /// A node was opened on the disk of its host, in the step that has just ended.
+    fn on_opened(&mut self, _reopening: &Reopening<'_>, _history: &History) -> Verdict {
+        Ok(())
+    }
+
+    /// A read got an error.
+    fn on_read_failed(&mut self, _why: ErrorCode, _history: &History) -> Verdict {
         Ok(())
     }
 
@@ -96,7 +121,7 @@ pub trait Invariant {
 pub fn all(hosts: &Arc<Hosts>) -> Vec<Box<dyn Invariant>> {
     vec![
         Box::new(convergence::Convergence),
-        Box::<no_lost_write::NoLostWrite>::default(),
+        Box::new(no_lost_write::NoLostWrite::new(hosts.clone())),
         Box::<covered_is_held::CoveredIsHeld>::default(),
         Box::<one_version_one_value::OneVersionOneValue>::default(),
         Box::<no_resurrection::NoResurrection>::default(),
@@ -104,6 +129,11 @@ pub fn all(hosts: &Arc<Hosts>) -> Vec<Box<dyn Invariant>> {
         Box::<monotonic_reads::MonotonicReads>::default(),
         Box::new(no_phantom::NoPhantom),
         Box::<acked_is_applied::AckedIsApplied>::default(),
+        Box::new(acked_is_durable::AckedIsDurable::new(hosts.clone())),
+        Box::<taken_back::TakenBack>::default(),
+        Box::<damage_is_named::DamageIsNamed>::default(),
+        Box::new(failed_disk::FailedDisk::new(hosts.clone())),
+        Box::new(full_disk::FullDisk::new(hosts.clone())),
         Box::<conflict_journal::ConflictJournal>::default(),
         Box::new(sessions::Sessions::new(hosts.clone())),
         Box::new(watches::Watches::new(hosts.clone())),

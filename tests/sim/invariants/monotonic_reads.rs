@@ -1,12 +1,13 @@
 //! EV-7, the part that holds without a session token: from one and the same node a client never reads something older
 //! than what it has read or written there before (Terry et al., "Session Guarantees", 1994: monotonic reads and
-//! read-your-writes, at one server).
+//! read-your-writes, at one server). A read may show what is not on the disk of the node yet; that a crash takes it back
+//! only a session is told.
 
 use std::collections::BTreeMap;
 
 use kvstore::types::NodeId;
 
-use super::{Invariant, Verdict};
+use super::{Invariant, Reopening, Verdict};
 use crate::history::{History, Outcome, Read, Write};
 
 #[derive(Default)]
@@ -25,6 +26,16 @@ impl Invariant for MonotonicReads {
             let known = self.known.entry((write.client, by, write.key.clone())).or_default();
             *known = version.max(*known);
         }
+        Ok(())
+    }
+
+    fn on_opened(&mut self, reopening: &Reopening<'_>, history: &History) -> Verdict {
+        let Reopening { me, opened, .. } = reopening;
+        self.known.retain(|(_, node, key), version| {
+            let mut made = history.chronicle.at(key, *version);
+            node != me
+                || made.any(|((partition, dot), _)| opened.vectors.get(&partition).is_some_and(|v| v.covers(dot)))
+        });
         Ok(())
     }
 

@@ -1,7 +1,8 @@
 //! EV-2 No acknowledged write is lost beyond last-writer-wins: in the end each acknowledged write is what the nodes hold
 //! for its key, or something greater is.
 //!
-//! Nodes keep everything in memory and acknowledge before they replicate, so one exception is promised and no other: a
+//! Nodes acknowledge before they replicate. Those that wait for their disks lose nothing by dying (PE-1): only the removal of
+//! one, or damage to its disk, is the end of it. For the others one exception is promised and no other: a
 //! write is *excused* when the node that acknowledged it is gone, and at some death since no node that was left held it
 //! or anything greater for its key. A node that was there at that moment and survives is therefore bound to keep it.
 //!
@@ -15,10 +16,13 @@ use kvstore::{
 };
 
 use super::{Invariant, Verdict};
-use crate::history::{held, History, Write};
+use crate::{
+    cluster::Hosts,
+    history::{held, History, Write},
+};
 
-#[derive(Default)]
 pub struct NoLostWrite {
+    hosts: Arc<Hosts>,
     /// Writes, by number, that may be lost.
     excused: BTreeSet<usize>,
     /// Writes, by number, whose answer was looked at.
@@ -26,9 +30,14 @@ pub struct NoLostWrite {
 }
 
 impl NoLostWrite {
+    pub fn new(hosts: Arc<Hosts>) -> NoLostWrite {
+        NoLostWrite { hosts, excused: BTreeSet::new(), looked_at: BTreeSet::new() }
+    }
+
     /// Excuses what died with its node. `is_death`: look at all again, not only at answers that came after the death.
     fn excuse(&mut self, nodes: &[Arc<Running>], history: &History, is_death: bool) {
-        let live: BTreeSet<NodeId> = nodes.iter().map(|node| node.keyspace().me()).collect();
+        let mut live: BTreeSet<NodeId> = nodes.iter().map(|node| node.keyspace().me()).collect();
+        live.append(&mut self.hosts.dormant());
         for (index, write) in history.writes.iter().enumerate() {
             let Some((_, by)) = write.rank() else { continue };
             let is_new = self.looked_at.insert(index);
@@ -71,6 +80,9 @@ impl Invariant for NoLostWrite {
 
     fn on_end(&mut self, nodes: &[Arc<Running>], history: &History) -> Verdict {
         let Some(node) = nodes.first() else { return Ok(()) };
+        if let Some(&index) = self.excused.first().filter(|_| self.hosts.loses_nothing) {
+            return Err(format!("PE-1: {:?} died with its node, which kept its data", history.writes[index]));
+        }
         for (index, write) in history.writes.iter().enumerate() {
             let Some((version, _)) = write.rank().filter(|_| !self.excused.contains(&index)) else { continue };
             let record = held(node, &write.key);

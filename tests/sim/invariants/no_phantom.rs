@@ -16,7 +16,9 @@ fn check(key: &str, version: u64, value: &str, history: &History) -> Verdict {
         return Err(format!("{key}: {shown:?} was put for {}", put.key));
     }
     let is_it = |record: &Record| record.value.as_ref().is_some_and(|made| &made[..] == value.as_bytes());
-    if !history.chronicle.at(key, version).any(|(_, made)| is_it(&made.record)) {
+    // A read may show what a crash takes back before it is on disk.
+    let is_made = history.chronicle.at(key, version).any(|(_, made)| is_it(&made.record));
+    if !is_made && !history.chronicle.lost_at(key, version).any(is_it) {
         return Err(format!("{key}: nobody made {shown:?} under version {version}"));
     }
     match put.outcome {

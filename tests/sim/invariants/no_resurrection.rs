@@ -11,7 +11,7 @@ use kvstore::{
     types::{NodeId, Record},
 };
 
-use super::{Invariant, Verdict};
+use super::{Invariant, Reopening, Verdict};
 use crate::history::{held, History};
 
 type Rank = (u64, NodeId);
@@ -50,6 +50,17 @@ impl Invariant for NoResurrection {
             return Err(format!("{node} held {before:?} of {key}, and {record:?} now"));
         }
         self.greatest.insert(place, (rank, record.value.is_some() && record.expires_ms.is_none()));
+        Ok(())
+    }
+
+    /// What its disk did not have yet, its own writes or those of others, a node need not know any more.
+    fn on_opened(&mut self, reopening: &Reopening<'_>, history: &History) -> Verdict {
+        let Reopening { me, opened, .. } = reopening;
+        self.greatest.retain(|(node, key), ((version, by), _)| {
+            let mut made = history.chronicle.at(key, *version).filter(|((_, dot), _)| dot.node == *by);
+            node != me
+                || made.any(|((partition, dot), _)| opened.vectors.get(&partition).is_some_and(|v| v.covers(dot)))
+        });
         Ok(())
     }
 

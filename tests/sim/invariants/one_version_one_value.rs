@@ -10,7 +10,7 @@ use kvstore::{
     types::{NodeId, Record},
 };
 
-use super::{Invariant, Verdict};
+use super::{Invariant, Reopening, Verdict};
 use crate::history::History;
 
 #[derive(Default)]
@@ -24,6 +24,17 @@ pub struct OneVersionOneValue {
 impl Invariant for OneVersionOneValue {
     fn name(&self) -> &'static str {
         "EV-3 one version, one value"
+    }
+
+    /// Nobody but its maker may have had what a crash took back, so its names are free.
+    fn on_opened(&mut self, reopening: &Reopening<'_>, _history: &History) -> Verdict {
+        for ((partition, dot), made) in reopening.lost {
+            let (version, node) = (made.record.timestamp.0, dot.node);
+            let key = made.record.is_sweep().then(|| made.key.clone());
+            self.by_rank.remove(&(version, node, key));
+            self.by_dot.remove(&(partition.0, node, dot.sequence.0));
+        }
+        Ok(())
     }
 
     fn on_sight(&mut self, _node: NodeId, key: &str, record: Option<&Record>, _history: &History) -> Verdict {
