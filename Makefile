@@ -12,7 +12,7 @@ SEEDS ?= 500
 SMOKE_SEEDS ?= 24
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-rust test-python test-concurrency test-sim sim sim-mutants churn chaos kills verify fix bench bench-paired bench-store bench-memory wheel clean
+.PHONY: help demo test test-rust test-python test-concurrency test-sim sim sim-mutants churn chaos kills verify fix bench bench-paired bench-store bench-memory bench-durable wheel clean
 
 help:            ## list the targets
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 20
@@ -94,6 +94,9 @@ bench-store: ## the store alone, its records, its log and snapshots on disk, and
 
 bench-memory: ## memory an entry beside a redis-server of this machine
 	$(PYTHON) bench/memory.py
+
+bench-durable: ## synced puts and recovery beside the redis-server and etcd of this machine, as tables
+	$(PYTHON) bench/durable.py --markdown target/durable.md
 
 wheel: $(VENV)/.maturin ## the wheel for this platform, in target/wheels/release
 	$(BIN)/maturin build --release --out $(WHEEL_DIR)/release
