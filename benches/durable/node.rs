@@ -24,8 +24,8 @@ use super::{
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Writes between two looks at whether the log has room. Far fewer than fit into its buffer.
-const WRITES_A_LOOK: u64 = 1000;
+/// Writes of which the last waits until it is on disk. Far fewer than fit into the log's buffer.
+const WRITES_A_SYNC: u64 = 10_000;
 
 /// Runs a node on a port of its own until standard input ends.
 pub(super) fn serve(dir: &Path, probe: Option<&str>) -> Result<(), Failure> {
@@ -81,6 +81,7 @@ async fn opened(dir: &Path) -> Result<Opened, Failure> {
         cluster: defaults.cluster,
         durability: Durability::Sync,
         has_peers: false,
+        bounds: defaults.disk,
     };
     Ok(open(&config, &env, &make).await?)
 }
@@ -96,11 +97,11 @@ pub(super) async fn fill_log(dir: &Path, keys: u64) -> Result<(), Failure> {
     keeper.stop().await;
     let value = Value::new(&VALUE)?;
     for number in 1..=keys {
-        if number % WRITES_A_LOOK == 1 {
-            keyspace.ledger().ok_or("a durable keyspace has a ledger")?.log().room().await?;
-        }
         let kind = CommandKind::Put { value: value.clone(), flags: 0, ttl_ms: None };
         keyspace.write(Command { key: Key::new(key(number).as_bytes())?, kind })?;
+        if number % WRITES_A_SYNC == 0 {
+            keyspace.durable(keyspace.written()).await?;
+        }
     }
     end(&keyspace).await
 }
