@@ -43,6 +43,20 @@ pub const CHECKPOINT_RETRY: Duration = Duration::from_secs(30);
 /// Snapshots that wait to be written because users asked for them; further ones wait to be asked for.
 pub const CHECKPOINT_REQUESTS_MAX: usize = 16;
 
+/// Own writes that a recovery gathers before it merges them in key order, partition by partition. Fewer lie further apart,
+/// and each merge waits for memory; more fall out of the processor's caches between the reading and the merge.
+pub const RECOVERY_WRITES_HELD_MAX: usize = 64 * 1024;
+
+/// Bytes of such writes after which they are merged although they are few: at most this and one more entry are held
+/// twice.
+pub const RECOVERY_BYTES_HELD_TARGET: usize = 16 * 1024 * 1024;
+
+/// Own writes that are worth a second thread, which takes about as long to start as a hundred of them to merge.
+pub const RECOVERY_WRITES_SHARED_LEAST: usize = 4 * 1024;
+
+/// Threads that merge while a node starts. More wait for the one that reads.
+pub const RECOVERY_THREADS_MAX: usize = 4;
+
 /// Entries of the log between two words on how far a recovery is, about two seconds.
 pub const RECOVERY_PROGRESS_ENTRIES: u64 = 1_000_000;
 

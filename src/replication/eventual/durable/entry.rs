@@ -273,10 +273,9 @@ impl Entry {
         let unknown =
             || Error::new(ErrorCode::Corrupt, format!("entry: {kind} is no kind of entry that is known here"));
         let kind = EntryKind::from_number(kind).ok_or_else(unknown)?;
-        let bad = |error: CodecError| Error::new(ErrorCode::Corrupt, format!("{}: {error}", kind.name()));
         let mut reader = Reader::new(payload);
-        let entry = take_entry(kind, &mut reader).map_err(bad)?;
-        reader.finish("payload").map_err(bad)?;
+        let entry = take_entry(kind, &mut reader).map_err(|error| bad(kind, error))?;
+        reader.finish("payload").map_err(|error| bad(kind, error))?;
         Ok(entry)
     }
 }
@@ -309,14 +308,48 @@ fn take_entry(kind: EntryKind, reader: &mut Reader<'_>) -> Decoded<Entry> {
 
 fn take_own_writes(reader: &mut Reader<'_>) -> Decoded<Entry> {
     let (partition, first) = (PartitionId::take(reader)?, Dot::take(reader)?);
-    let (mut records, mut dot) = (Vec::new(), first);
-    // At least one: an entry of none has no meaning.
-    while records.is_empty() || !reader.is_empty() {
+    let mut records = Vec::new();
+    take_each_own_write(reader, first, |key, record| records.push((key, record)))?;
+    Ok(Entry::OwnWrites { partition, first, records })
+}
+
+/// At least one: an entry of none has no meaning.
+fn take_each_own_write(reader: &mut Reader<'_>, first: Dot, mut each: impl FnMut(Key, Record)) -> Decoded<()> {
+    let mut dot = first;
+    loop {
         let Change { key, value, flags, timestamp, expires_ms } = Change::take(reader)?;
-        records.push((key, Record { value, flags, timestamp, dot, expires_ms }));
+        each(key, Record { value, flags, timestamp, dot, expires_ms });
+        if reader.is_empty() {
+            return Ok(());
+        }
         dot.sequence = dot.sequence.next();
     }
-    Ok(Entry::OwnWrites { partition, first, records })
+}
+
+/// The partition of an [`Entry::OwnWrites`], without its writes.
+///
+/// # Errors
+/// As [`Entry::decode`].
+pub(super) fn own_writes_partition(payload: &[u8]) -> Result<PartitionId> {
+    PartitionId::take(&mut Reader::new(payload)).map_err(|error| bad(EntryKind::OwnWrites, error))
+}
+
+/// Reads an [`Entry::OwnWrites`], and hands its writes over one by one instead of in a list of their own: they are almost
+/// all of what a node reads at its start. After an error those that were handed over count for nothing.
+///
+/// # Errors
+/// As [`Entry::decode`].
+pub(super) fn decode_own_writes(payload: &[u8], each: impl FnMut(Key, Record)) -> Result<()> {
+    let mut reader = Reader::new(payload);
+    let take = || {
+        let (_, first) = (PartitionId::take(&mut reader)?, Dot::take(&mut reader)?);
+        take_each_own_write(&mut reader, first, each)
+    };
+    take().map_err(|error| bad(EntryKind::OwnWrites, error))
+}
+
+fn bad(kind: EntryKind, error: CodecError) -> Error {
+    Error::new(ErrorCode::Corrupt, format!("{}: {error}", kind.name()))
 }
 
 fn take_stretch(reader: &mut Reader<'_>) -> Decoded<Entry> {

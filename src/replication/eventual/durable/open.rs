@@ -158,6 +158,7 @@ async fn replay(
         log.abandon().await;
         return Err(error);
     }
+    recovery.settle()?;
     let (records, entries) = (recovery.records, recovery.entries);
     let took_ms = env.clock.monotonic().saturating_sub(began).as_millis() as u64;
     tracing::info!(node = %dir.node(), records, entries, took_ms, "data recovered");

@@ -3,26 +3,36 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::Path,
+    thread,
 };
+
+use parking_lot::Mutex;
 
 use super::{
     super::{keyspace::StatePiece, Eventual},
     checkpoint::{read_block, BlockKind, StoredFacts, StoredHead},
-    entry::Entry,
+    entry::{decode_own_writes, own_writes_partition, Entry, EntryKind},
     ledger::{Facts, Run},
 };
 use crate::{
     env::Disk,
     error::{Error, ErrorCode, Result},
-    limits::PARTITIONS,
+    limits::{
+        PARTITIONS, RECOVERY_BYTES_HELD_TARGET, RECOVERY_THREADS_MAX, RECOVERY_WRITES_HELD_MAX,
+        RECOVERY_WRITES_SHARED_LEAST,
+    },
     storage::{
         log::{self, Position},
         snapshot::{records_in, Block, SnapshotReader},
     },
-    types::{Conflict, Membership, NodeId, PartitionId, Timestamp},
+    types::{Conflict, Key, Membership, NodeId, PartitionId, Record, Timestamp},
 };
 
 /// Takes in a snapshot and a log, in this order.
+///
+/// Own writes are gathered by partition and merged many at once, in key order: one after another as they were made, each
+/// would touch other memory than the one before, and nothing but that takes time here. Partitions do not depend on each
+/// other, so every core takes some. The other entries find everything before them in place.
 pub(super) struct Recovery<'a> {
     keyspace: &'a Eventual,
     /// By partition: entries before this place are in the snapshot.
@@ -32,6 +42,12 @@ pub(super) struct Recovery<'a> {
     formers: BTreeSet<NodeId>,
     /// Pieces of state whose end has not come yet. Without it they do not count: nothing of them was served.
     pieces: BTreeMap<PartitionId, Vec<StatePiece>>,
+    /// Own writes that were read and are not in the keyspace yet, by partition.
+    own_writes: Vec<Vec<(Key, Record)>>,
+    /// How many those are.
+    held_writes: usize,
+    /// Of their entries.
+    held_bytes: usize,
     /// For people: what was taken in.
     pub(super) records: u64,
     pub(super) entries: u64,
@@ -48,6 +64,9 @@ impl<'a> Recovery<'a> {
             facts: StoredFacts::default(),
             formers: BTreeSet::new(),
             pieces: BTreeMap::new(),
+            own_writes: vec![Vec::new(); usize::from(PARTITIONS)],
+            held_writes: 0,
+            held_bytes: 0,
             records: 0,
             entries: 0,
             bytes: 0,
@@ -99,12 +118,13 @@ impl<'a> Recovery<'a> {
         let position = entry.position;
         self.entries += 1;
         self.bytes += entry.payload.len() as u64;
+        if entry.kind == EntryKind::OwnWrites.number() {
+            return self.gather(position, &entry.payload);
+        }
+        self.settle()?;
         match Entry::decode(entry.kind, &entry.payload)? {
-            Entry::OwnWrites { partition, first: _, records } => {
-                if self.is_new(position, partition) {
-                    records.into_iter().try_for_each(|(key, record)| self.keyspace.replay_own_write(key, record))?;
-                }
-            }
+            // Gathered instead.
+            Entry::OwnWrites { .. } => {}
             Entry::Stretch { origin, changes, noticed_ms } => {
                 if self.is_new(position, changes.partition) {
                     let partition = changes.partition;
@@ -151,6 +171,44 @@ impl<'a> Recovery<'a> {
         Ok(())
     }
 
+    /// Keeps own writes until there are many.
+    fn gather(&mut self, position: Position, payload: &[u8]) -> Result<()> {
+        let partition = own_writes_partition(payload)?;
+        if !self.is_new(position, partition) {
+            return Ok(());
+        }
+        let writes = &mut self.own_writes[partition.index()];
+        let before = writes.len();
+        decode_own_writes(payload, |key, record| writes.push((key, record)))?;
+        self.held_writes += writes.len() - before;
+        self.held_bytes += payload.len();
+        if self.held_writes >= RECOVERY_WRITES_HELD_MAX || self.held_bytes >= RECOVERY_BYTES_HELD_TARGET {
+            self.settle()?;
+        }
+        Ok(())
+    }
+
+    /// Merges what was gathered. To be called after the last entry, too.
+    ///
+    /// # Errors
+    /// `CORRUPT` when writes are missing.
+    pub(super) fn settle(&mut self) -> Result<()> {
+        let helpers = match self.held_writes {
+            0 => return Ok(()),
+            // Less than what the threads themselves cost.
+            1..RECOVERY_WRITES_SHARED_LEAST => 0,
+            _ => helpers(),
+        };
+        (self.held_writes, self.held_bytes) = (0, 0);
+        let (keyspace, mut outcomes) = (self.keyspace, vec![Ok(()); self.own_writes.len()]);
+        let waiting = self.own_writes.iter_mut().zip(keyspace.partition_ids()).zip(&mut outcomes);
+        each_with(helpers, waiting, |((writes, partition), outcome)| {
+            *outcome = keyspace.replay_own_writes(partition, writes);
+        });
+        // In order, so that the same damage gives the same error.
+        outcomes.into_iter().collect()
+    }
+
     fn take_clock(&mut self, until: Timestamp) {
         let bound = &mut self.facts.facts.clock_bound;
         *bound = until.max(*bound);
@@ -187,6 +245,31 @@ impl<'a> Recovery<'a> {
         let run = self.facts.facts.run.filter(|run| run.node == node);
         run.is_some_and(|run| !run.synchronous && !run.is_over)
     }
+}
+
+/// Threads beside this one that merge.
+fn helpers() -> usize {
+    let cores = thread::available_parallelism().map_or(1, |cores| cores.get());
+    cores.min(RECOVERY_THREADS_MAX) - 1
+}
+
+/// Does something with each item, with the help of so many threads, or fewer if the system has none to give. They end
+/// before this returns.
+fn each_with<T: Send>(helpers: usize, items: impl Iterator<Item = T> + Send, each: impl Fn(T) + Sync) {
+    let items = Mutex::new(items);
+    let work = || loop {
+        let Some(item) = items.lock().next() else { return };
+        each(item);
+    };
+    thread::scope(|scope| {
+        for _ in 0..helpers {
+            let helper = thread::Builder::new().name("kvstore-recovery".to_string()).spawn_scoped(scope, work);
+            if let Err(error) = helper {
+                tracing::debug!(%error, "the recovery goes on with fewer threads");
+            }
+        }
+        work();
+    });
 }
 
 /// The partition of a block.

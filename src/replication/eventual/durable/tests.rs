@@ -14,6 +14,7 @@ use crate::{
     config::{DiskBounds, Durability},
     env::{Clock, Env, SeededRng, SimDisk, SimulatedClock, SimulatedNetwork},
     error::ErrorCode,
+    limits::RECOVERY_WRITES_HELD_MAX,
     replication::eventual::{replica::SessionId, Eventual, PieceBounds, Snapshot},
     types::{
         Command, CommandKind, ConflictQuery, Key, NodeId, PartitionDigest, PeerMessage, Sequence, StateEnd, Value,
@@ -297,6 +298,28 @@ fn no_write_gets_the_name_of_one_before() {
             last = sequence;
             bench.lose_power(node).await;
         }
+    });
+}
+
+#[test]
+fn more_writes_than_a_recovery_merges_at_once_come_back() {
+    block_on(async {
+        let bench = Bench::new(1, Durability::Sync);
+        let node = bench.open().await.unwrap();
+        // Each key several times, as value and as tombstone, in an order that is not theirs.
+        for number in 0..RECOVERY_WRITES_HELD_MAX + 5_000 {
+            let key = format!("{:05}", number * 7919 % 20_000);
+            if number % 11 == 0 {
+                delete(&node.keyspace, &key);
+            } else {
+                put(&node.keyspace, &key, &number.to_string());
+            }
+        }
+        let before = known(&node.keyspace);
+        stop(node).await;
+        let node = bench.open().await.unwrap();
+        assert_eq!(known(&node.keyspace), before);
+        stop(node).await;
     });
 }
 

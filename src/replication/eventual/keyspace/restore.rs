@@ -118,29 +118,61 @@ impl Eventual {
         self.hlc.note(until);
     }
 
-    /// An own write, of this incarnation or a former one with the same data.
+    /// Own writes of a partition, of this incarnation or a former one with the same data, in the order in which they were
+    /// made. Leaves the list empty.
+    ///
+    /// They are merged in key order: which of two writes of a key stays does not depend on it, and keys that lie beside
+    /// each other are found in memory that was just read.
     ///
     /// # Errors
-    /// `CORRUPT` when writes before it are missing.
-    pub(in crate::replication::eventual) fn replay_own_write(&self, key: Key, record: Record) -> Result<()> {
+    /// `CORRUPT` when writes before one of them are missing, or one belongs elsewhere.
+    pub(in crate::replication::eventual) fn replay_own_writes(
+        &self,
+        partition: PartitionId,
+        writes: &mut Vec<(Key, Record)>,
+    ) -> Result<()> {
+        let mut guard = self.partitions.write(partition);
+        let (mut latest, mut failure) = (Timestamp::ZERO, None);
+        writes.retain(|(key, record)| {
+            let is_new = self.replay_progress(&mut guard.sidecar, partition, (key, record));
+            latest = latest.max(record.timestamp);
+            is_new.unwrap_or_else(|error| {
+                failure.get_or_insert(error);
+                false
+            })
+        });
+        self.hlc.note(latest);
+        writes.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
+        writes.drain(..).for_each(|(key, record)| drop(merge(&mut guard, key, record)));
+        failure.map_or(Ok(()), Err)
+    }
+
+    /// Takes note of an own write; false: it was here before.
+    fn replay_progress(
+        &self,
+        sidecar: &mut Progress,
+        partition: PartitionId,
+        (key, record): (&Key, &Record),
+    ) -> Result<bool> {
         let Dot { node, sequence } = record.dot;
-        self.hlc.note(record.timestamp);
-        let mut guard = self.partitions.write(partition_of(&key));
-        let sidecar = &guard.sidecar;
-        let next = if node == self.me { sidecar.outbox.last() } else { sidecar.others.sequence(node) }.next();
-        if sequence < next {
-            return Ok(());
-        }
+        let is_mine = node == self.me;
+        let next = if is_mine { sidecar.outbox.last() } else { sidecar.others.sequence(node) }.next();
         if sequence > next {
             return Err(gap(node, next.0, sequence.0));
         }
-        merge(&mut guard, key.clone(), record.clone());
-        if node == self.me {
-            guard.sidecar.outbox.push(key, record);
-        } else {
-            guard.sidecar.raise(self.me, node, sequence);
+        if partition_of(key) != partition {
+            let text = format!("the log has write {} of node {node} in partition {}", sequence.0, partition.0);
+            return Err(Error::new(ErrorCode::Corrupt, text));
         }
-        Ok(())
+        if sequence < next {
+            return Ok(false);
+        }
+        if is_mine {
+            sidecar.outbox.push(key.clone(), record.clone());
+        } else {
+            sidecar.raise(self.me, node, sequence);
+        }
+        Ok(true)
     }
 
     /// A stretch of another node's writes, as `node` merged it: this one, or its former self.
