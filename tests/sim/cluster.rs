@@ -73,6 +73,8 @@ pub struct Opened {
     pub former: Option<NodeId>,
     /// It must be the same, unless something was damaged.
     pub must_be_former: bool,
+    /// It may be the same: it waited for its disk, or was told to stop.
+    pub may_be_former: bool,
     pub is_flipped: bool,
     pub damage: Option<String>,
     pub has_snapshot: bool,
@@ -274,7 +276,7 @@ impl Hosts {
         let host = &self.nodes[number];
         let stop = Arc::new(Notify::new());
         *host.stop.lock() = stop.clone();
-        host.is_stopping.store(false, Ordering::Relaxed);
+        let was_stopped = host.is_stopping.swap(false, Ordering::Relaxed);
         let incarnation = host.started.fetch_add(1, Ordering::Relaxed);
         if incarnation == 0 {
             tokio::time::sleep(late).await;
@@ -289,7 +291,7 @@ impl Hosts {
             disk: self.storage.map_or_else(Default::default, |storage| storage.bounds),
             ..NodeConfig::default()
         };
-        let running = self.open(number, &config, seed).await?;
+        let running = self.open(number, &config, (seed, was_stopped)).await?;
         *host.running.lock() = Arc::downgrade(&running);
         *host.keyspace.lock() = Some(running.keyspace().clone());
         stop.notified().await;
@@ -299,7 +301,12 @@ impl Hosts {
     }
 
     /// Starts the node, again and again while its disk does not let it.
-    async fn open(self: &Arc<Hosts>, number: usize, config: &NodeConfig, seed: u64) -> Result<Arc<Running>, Error> {
+    async fn open(
+        self: &Arc<Hosts>,
+        number: usize,
+        config: &NodeConfig,
+        (seed, was_stopped): (u64, bool),
+    ) -> Result<Arc<Running>, Error> {
         let host = &self.nodes[number];
         let mut has_closed = host.has_closed.swap(false, Ordering::Relaxed);
         loop {
@@ -316,6 +323,7 @@ impl Hosts {
                     let keyspace = running.keyspace();
                     let opened = Opened {
                         former,
+                        may_be_former: self.is_synchronous() || was_stopped,
                         must_be_former: self.is_synchronous() || has_closed,
                         is_flipped: host.is_flipped.swap(false, Ordering::Relaxed),
                         damage: running.status(false).storage.and_then(|storage| storage.damage),

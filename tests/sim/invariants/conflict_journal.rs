@@ -138,7 +138,7 @@ impl Invariant for ConflictJournal {
 
     fn on_opened(&mut self, reopening: &Reopening<'_>, _history: &History) -> Verdict {
         let (me, opened) = (reopening.me, reopening.opened);
-        if let Some(former) = opened.former.filter(|&former| former != me && !opened.is_flipped) {
+        if let Some(former) = opened.former.filter(|&former| former != me && opened.damage.is_none()) {
             let selves = self.selves(former);
             self.formers.insert(me, selves);
         }

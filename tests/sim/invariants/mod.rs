@@ -129,7 +129,7 @@ pub fn all(hosts: &Arc<Hosts>) -> Vec<Box<dyn Invariant>> {
         Box::<monotonic_reads::MonotonicReads>::default(),
         Box::new(no_phantom::NoPhantom),
         Box::<acked_is_applied::AckedIsApplied>::default(),
-        Box::new(acked_is_durable::AckedIsDurable::new(hosts.clone())),
+        Box::<acked_is_durable::AckedIsDurable>::default(),
         Box::<taken_back::TakenBack>::default(),
         Box::<damage_is_named::DamageIsNamed>::default(),
         Box::new(failed_disk::FailedDisk::new(hosts.clone())),
