@@ -1,6 +1,7 @@
 //! What a crash leaves is what was acknowledged: whole nodes' data over a simulated disk, and the dumb twin that kept all of
 //! it in memory.
 
+mod clock;
 mod damage;
 
 mod trouble;
@@ -223,7 +224,7 @@ async fn play(seed: u64, durability: Durability, steps: Vec<Step>) -> Result<(),
                 given_up.extend((!is_same).then_some(id));
                 let before = known_without(&node.keyspace, &given_up);
                 let clock = node.keyspace.tick();
-                node.keyspace.ledger().unwrap().tell_clock(clock);
+                node.keyspace.ledger().unwrap().tell_clock(clock, bench.clock.wall_ms());
                 flush(&node).await;
                 if matches!(step, Step::Restart) {
                     stop(node).await;

@@ -39,7 +39,7 @@ impl Replica {
         // Before any vector is read: see the field.
         let clock = self.keyspace.tick();
         if let Some(ledger) = self.keyspace.ledger() {
-            ledger.tell_clock(clock);
+            ledger.tell_clock(clock, now.wall_ms);
         }
         let removed_digest = self.removed_digest();
         // One that has not caught up with anybody yet is not alone: it does not know the others.
