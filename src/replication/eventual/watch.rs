@@ -36,6 +36,7 @@ use super::Eventual;
 use crate::{
     error::Result,
     limits::{WATCH_MARK_INTERVAL, WATCH_READY_MAX},
+    storage::log::Position,
     types::{PartitionId, Sequence, WatchPage, WatchPosition, WatchRequest, WatchStart},
 };
 
@@ -61,6 +62,9 @@ struct Held {
     page: WatchPage,
     /// Own writes that a peer must have before the page may be shown.
     needs: BTreeMap<PartitionId, Sequence>,
+    /// Up to where the log must be on disk before: a position must not cover a write that a crash can take back, because
+    /// another write would get its dot.
+    written: Option<Position>,
     until: Instant,
 }
 
@@ -95,7 +99,7 @@ impl Watcher {
     /// # Errors
     /// `COMPACTED` when a delete may have been missed; `UNREACHABLE` when this node does not catch up with the position;
     /// `MEMBER_REMOVED` when the cluster removed this node: it hears of nothing new, and would take what the others
-    /// have for lost.
+    /// have for lost; `DISK_FAILED` when what it tells of cannot be brought to disk.
     pub async fn next(&mut self) -> Result<WatchPage> {
         self.keyspace.check_member()?;
         if let Stage::New(request) = &self.stage {
@@ -105,7 +109,7 @@ impl Watcher {
         while self.held.is_none() {
             self.read().await?;
         }
-        self.hold().await;
+        self.hold().await?;
         Ok(self.held.take().map(|held| held.page).unwrap_or_default())
     }
 
@@ -123,7 +127,8 @@ impl Watcher {
         self.stage = Stage::Open(Box::new(reader));
         self.mark_due = Instant::now() + WATCH_MARK_INTERVAL;
         let until = Instant::now() + self.bounds.hold_max;
-        self.held = Some(Held { page: first, needs: BTreeMap::new(), until });
+        let written = self.keyspace.written();
+        self.held = Some(Held { page: first, needs: BTreeMap::new(), written, until });
         Ok(())
     }
 
@@ -152,7 +157,8 @@ impl Watcher {
         match read {
             Read::Page { page, needs } => {
                 self.mark_due = now + WATCH_MARK_INTERVAL;
-                self.held = Some(Held { page, needs, until: now + self.bounds.hold_max });
+                let written = self.keyspace.written();
+                self.held = Some(Held { page, needs, written, until: now + self.bounds.hold_max });
             }
             // Other tasks get their turn between two pieces of a scan.
             Read::More => task::yield_now().await,
@@ -163,9 +169,13 @@ impl Watcher {
         Ok(())
     }
 
-    /// Waits until a peer has what the held page tells of.
-    async fn hold(&mut self) {
-        let Some(held) = &self.held else { return };
+    /// Waits until the disk and a peer have what the held page tells of.
+    ///
+    /// # Errors
+    /// `DISK_FAILED`.
+    async fn hold(&mut self) -> Result<()> {
+        let Some(held) = &self.held else { return Ok(()) };
+        self.keyspace.durable(held.written).await?;
         loop {
             let changed = self.keyspace.listeners().changed();
             tokio::pin!(changed);
@@ -179,11 +189,11 @@ impl Watcher {
             };
             let open: Vec<_> = held.needs.iter().filter_map(lacking).collect();
             if open.is_empty() {
-                return;
+                return Ok(());
             }
             if timeout_at(held.until, changed).await.is_err() {
                 self.given_up.extend(open);
-                return;
+                return Ok(());
             }
         }
     }
