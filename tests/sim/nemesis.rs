@@ -134,7 +134,8 @@ impl Nemesis {
         let stopping = std::mem::take(&mut self.stopping);
         for (node, id) in stopping {
             if sim.is_host_running(self.name(node)) {
-                self.stopping.push((node, id));
+                // One that was restarted meanwhile, because its disk had failed, knows nothing of it any more.
+                self.stopping.extend(self.shared.hosts.nodes[node].is_stopping().then_some((node, id)));
                 continue;
             }
             self.note(sim, &format!("{node} has stopped"));
