@@ -14,7 +14,7 @@ import pytest
 
 from .chaos import Faults, Session
 from .churn import CALL_SECONDS, Gate, Writer
-from .harness import Cluster
+from .harness import Cluster, eventually
 from .network import Network, NetworkedCluster, missing
 
 SECONDS = float(os.environ.get("KVSTORE_CHAOS_SECONDS", "10"))
@@ -93,7 +93,10 @@ class Chaos:
         self.gate.open()
 
     def _check_journals(self) -> None:
-        """A write that lost a race is in one journal only; every node tells of all of them."""
+        """A write that lost a race is in one journal only; each node tells of all of them, once it can ask everybody."""
+        eventually(self._journals_agree, "all nodes tell of the same conflicts", SETTLE_SECONDS)
+
+    def _journals_agree(self) -> bool:
         nodes = {node.node for node in self.cluster.nodes}
         told: List[Set[Tuple[str, Optional[int], str]]] = []
         for index in range(len(self.cluster.nodes)):
@@ -103,7 +106,7 @@ class Chaos:
             lost = [(conflict.key, conflict.lost.version) for conflict in conflicts if conflict.lost is not None]
             assert len(lost) == len(set(lost)), "a lost write is in two journals, or twice in one"
             told.append({(c.key, c.lost.version if c.lost else None, c.where) for c in conflicts})
-        assert all(each == told[0] for each in told), "two nodes tell of different conflicts"
+        return all(each == told[0] for each in told)
 
     def end(self) -> None:
         """Send everybody home."""
