@@ -93,7 +93,7 @@ class Chaos:
         self.gate.open()
 
     def _check_journals(self) -> None:
-        """A write that lost a race is in one journal only; each node tells of all of them, once it can ask everybody."""
+        """A write that lost a race is in one journal only; each node tells of all, once it can ask everybody."""
         eventually(self._journals_agree, "all nodes tell of the same conflicts", SETTLE_SECONDS)
 
     def _journals_agree(self) -> bool:
