@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Iterator
+from typing import TYPE_CHECKING, Iterator
 
 import pytest
 
+from .durable import DurableCluster
 from .harness import Cluster
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 @pytest.fixture
@@ -25,5 +29,15 @@ def trio() -> Iterator[Cluster]:
     made = Cluster()
     try:
         yield made.start(3)
+    finally:
+        made.stop()
+
+
+@pytest.fixture
+def durable(tmp_path: Path) -> Iterator[DurableCluster]:
+    """A cluster of durable nodes, without any yet."""
+    made = DurableCluster(tmp_path)
+    try:
+        yield made
     finally:
         made.stop()

@@ -11,7 +11,7 @@ import pathlib
 import shutil
 import subprocess
 import threading
-from typing import TYPE_CHECKING, Any, Callable, Dict, Iterator, List, Optional, Tuple
+from typing import TYPE_CHECKING, Any, Callable, Dict, List, Optional, Tuple
 
 import pytest
 
@@ -136,16 +136,6 @@ def _lost(durable: DurableCluster, acknowledged: Dict[str, int], attempted: Dict
         for key, least in acknowledged.items()
         if not least <= shown.get(key, 0) <= attempted[key]
     ]
-
-
-@pytest.fixture
-def durable(tmp_path: Path) -> Iterator[DurableCluster]:
-    """A cluster of durable nodes, without any yet."""
-    made = DurableCluster(tmp_path)
-    try:
-        yield made
-    finally:
-        made.stop()
 
 
 def test_a_failed_sync_ends_the_log_until_a_restart(durable: DurableCluster) -> None:

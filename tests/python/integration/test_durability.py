@@ -10,7 +10,7 @@ import os
 import random
 import signal
 import threading
-from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Optional
+from typing import TYPE_CHECKING, Any, Dict, List, Optional
 
 import pytest
 
@@ -25,16 +25,6 @@ if TYPE_CHECKING:
 
 KILL_CYCLES = int(os.environ.get("KVSTORE_KILL_CYCLES", "10"))
 WRITERS = 8
-
-
-@pytest.fixture
-def durable(tmp_path: Path) -> Iterator[DurableCluster]:
-    """A cluster of durable nodes, without any yet."""
-    made = DurableCluster(tmp_path)
-    try:
-        yield made
-    finally:
-        made.stop()
 
 
 # ------------------------------------------------------------------------------------------------------- restarts
