@@ -164,12 +164,13 @@ impl Shell {
     /// Says goodbye once the peers have everything, or the patience is at its end. It is over when all have hung up, or
     /// had the time to.
     fn is_over(&mut self) -> bool {
-        let is_drained = self.replica.is_drained();
         let is_past = |deadline: Option<Instant>| deadline.is_some_and(|deadline| Instant::now() >= deadline);
         let Some(farewell) = &mut self.farewell else { return false };
         if farewell.drained.is_some() {
             return self.streams.is_empty() || is_past(farewell.deadline);
         }
+        // Looks into every partition: only for who waits for it, since this runs after every turn.
+        let is_drained = self.replica.is_drained();
         if is_drained || is_past(farewell.deadline) {
             farewell.drained = Some(is_drained);
             if self.keyspace.ledger().is_some() {
