@@ -2,6 +2,7 @@
 //! conversion goes both ways; decoding checks every bound and names the bad field.
 
 mod admin;
+pub mod change;
 mod convert;
 pub mod kv;
 mod peer;

@@ -2,6 +2,7 @@
 //! so that a small value does not keep a large message alive.
 
 use super::{
+    change::{self, Field},
     convert::{
         bad, check_count, required, to_address, to_cluster, to_expiry, to_node, to_partition, to_sequence,
         to_timestamp, within, ConvertError, Converted,
@@ -13,9 +14,8 @@ use crate::{
         GOSSIP_BYTES_MAX, MEMBERS_MAX, PARTITIONS, REMOVED_MAX, SEEN_STEPS_MAX, SEQUENCE_MAX, VECTOR_ENTRIES_MAX,
     },
     types::{
-        Change, Dot, Hello, Key, Member, Membership, NodeId, PartitionChanges, PartitionId, PartitionPosition,
-        PeerMessage, Positions, Record, SeenStep, Sequence, StateChunk, StateEnd, StateRecord, TransferId, Value,
-        VersionVector,
+        Change, Dot, Hello, Member, Membership, NodeId, PartitionChanges, PartitionId, PartitionPosition, PeerMessage,
+        Positions, Record, SeenStep, Sequence, StateChunk, StateEnd, StateRecord, TransferId, VersionVector,
     },
 };
 
@@ -112,10 +112,10 @@ fn from_step(step: SeenStep) -> v1::SeenStep {
     v1::SeenStep { writer: step.writer.0, of: step.of.0, from: step.from.0, seen: step.seen.0 }
 }
 
-fn from_change(change: Change) -> v1::Change {
-    v1::Change {
-        key: change.key.to_bytes(),
-        value: change.value.map(|value| value.to_bytes()),
+fn from_change(change: Change) -> change::Change {
+    change::Change {
+        key: Field::Good(change.key),
+        value: change.value.map(Field::Good),
         flags: change.flags,
         timestamp: change.timestamp.0,
         expires_ms: change.expires_ms.map(|ms| ms.get()),
@@ -317,10 +317,10 @@ const RECORD_FIELDS: ChangeFields = ChangeFields {
     expires_ms: "state_chunk.records.expires_ms",
 };
 
-fn to_change(fields: &ChangeFields, change: v1::Change) -> Converted<Change> {
-    let value = change.value.map(|value| within(fields.value, Value::new(&value)));
+fn to_change(fields: &ChangeFields, change: change::Change) -> Converted<Change> {
+    let value = change.value.map(|value| within(fields.value, value.take()));
     Ok(Change {
-        key: within(fields.key, Key::new(&change.key))?,
+        key: within(fields.key, change.key.take())?,
         value: value.transpose()?,
         flags: change.flags,
         timestamp: to_timestamp(fields.timestamp, change.timestamp)?,

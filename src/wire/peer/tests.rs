@@ -8,7 +8,7 @@ use prost::Message;
 use super::*;
 use crate::{
     limits::{KEY_BYTES_MAX, TIMESTAMP_MS_MAX, VALUE_BYTES_MAX},
-    types::{NodeId, Timestamp},
+    types::{Key, NodeId, Timestamp, Value},
     wire::v1::peer_message::Body,
 };
 
@@ -186,8 +186,8 @@ fn good_hello() -> v1::Hello {
     v1::Hello { sender: Some(good_member()), ..v1::Hello::default() }
 }
 
-fn good_change() -> v1::Change {
-    v1::Change { key: "k".into(), ..v1::Change::default() }
+fn good_change() -> change::Change {
+    change::Change { key: b"k"[..].into(), ..change::Change::default() }
 }
 
 const BAD_STEP: v1::SeenStep = v1::SeenStep { writer: 1, of: 1, from: 1, seen: u64::MAX };
@@ -242,12 +242,15 @@ fn each_bad_field_of_changes_is_named() {
         ("changes.changes", v1::PartitionChanges { first_sequence: SEQUENCE_MAX, ..good_stretch() }),
         ("changes.seen", v1::PartitionChanges { seen: vec![v1::SeenStep::default()], ..good_stretch() }),
         ("changes.seen", v1::PartitionChanges { seen: vec![BAD_STEP], ..good_stretch() }),
-        ("changes.key", changed(v1::Change { key: "".into(), ..good_change() })),
-        ("changes.key", changed(v1::Change { key: vec![0; KEY_BYTES_MAX + 1].into(), ..good_change() })),
-        ("changes.value", changed(v1::Change { value: Some(vec![0; VALUE_BYTES_MAX + 1].into()), ..good_change() })),
-        ("changes.timestamp", changed(v1::Change { timestamp: u64::MAX, ..good_change() })),
-        ("changes.timestamp", changed(v1::Change { timestamp: (TIMESTAMP_MS_MAX + 1) << 16, ..good_change() })),
-        ("changes.expires_ms", changed(v1::Change { expires_ms: Some(0), ..good_change() })),
+        ("changes.key", changed(change::Change { key: b""[..].into(), ..good_change() })),
+        ("changes.key", changed(change::Change { key: vec![0; KEY_BYTES_MAX + 1][..].into(), ..good_change() })),
+        (
+            "changes.value",
+            changed(change::Change { value: Some(vec![0; VALUE_BYTES_MAX + 1][..].into()), ..good_change() }),
+        ),
+        ("changes.timestamp", changed(change::Change { timestamp: u64::MAX, ..good_change() })),
+        ("changes.timestamp", changed(change::Change { timestamp: (TIMESTAMP_MS_MAX + 1) << 16, ..good_change() })),
+        ("changes.expires_ms", changed(change::Change { expires_ms: Some(0), ..good_change() })),
     ];
     for (name, stretch) in cases {
         assert_eq!(field(changes_of(stretch)), name);
@@ -291,7 +294,7 @@ fn each_bad_field_of_a_state_transfer_is_named() {
 
     let good = v1::StateRecord { node_id: 1, sequence: 1, change: Some(good_change()) };
     let with = |record| v1::StateChunk { records: vec![record], ..v1::StateChunk::default() };
-    let empty_key = Some(v1::Change { key: "".into(), ..good_change() });
+    let empty_key = Some(change::Change { key: b""[..].into(), ..good_change() });
     let cases = [
         ("state_chunk.partition", v1::StateChunk { partition: 16, ..v1::StateChunk::default() }),
         ("state_chunk.vector", v1::StateChunk { vector: vec![entry], ..v1::StateChunk::default() }),
