@@ -138,6 +138,14 @@ pub const REPLICATION_WINDOW_BYTES: usize = 8 * 1024 * 1024;
 /// messages that queue up for a slow peer, far below [`PEER_QUEUE_MESSAGES_MAX`]; beyond it batches grow instead.
 pub const REPLICATION_WINDOW_STRETCHES: usize = 256;
 
+/// Stretches on their way to a peer from which on small batches wait for an acknowledgement: two messages when all
+/// partitions are written to. Fewer leave the peer idle between two messages, more cost both sides a message for a few writes.
+pub const REPLICATION_PACED_STRETCHES: usize = 2 * PARTITIONS as usize;
+
+/// How long a small batch waits for that, about (it is looked at every [`REPLICA_TICK`]). Longer adds to the lag between
+/// distant nodes, shorter is no waiting at all when a round trip takes longer.
+pub const REPLICATION_PACED_MAX: Duration = Duration::from_millis(10);
+
 /// Records in one chunk of a state transfer; also what a chunk keeps a partition's read lock busy for.
 pub const STATE_CHUNK_RECORDS_MAX: usize = 1000;
 

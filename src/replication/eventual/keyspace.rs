@@ -281,9 +281,9 @@ impl Eventual {
         (writes_max, bytes_target): (usize, usize),
     ) -> Option<PartitionChanges> {
         self.progress(partition, |progress| {
-            let mut bytes = 0;
-            let mut changes = Vec::new();
-            for write in progress.outbox.from(from)?.take(writes_max) {
+            let writes = progress.outbox.from(from)?.take(writes_max);
+            let (mut bytes, mut changes) = (0, Vec::with_capacity(writes.size_hint().0));
+            for write in writes {
                 bytes += write.bytes();
                 changes.push(Change {
                     key: write.key.clone(),

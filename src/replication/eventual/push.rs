@@ -1,6 +1,6 @@
 //! Own writes on their way to one peer: a window, acknowledgements, and what to do when the peer has fallen behind.
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, time::Duration};
 
 use super::Eventual;
 use crate::{
@@ -15,6 +15,10 @@ pub(super) struct PushBounds {
     pub(super) batch_bytes_target: usize,
     pub(super) window_bytes: usize,
     pub(super) window_stretches: usize,
+    /// From so many stretches on their way, the next batch waits for an acknowledgement, and grows meanwhile.
+    pub(super) paced_stretches: usize,
+    /// But not for longer.
+    pub(super) paced_max: Duration,
 }
 
 /// The stream of own writes to one peer.
@@ -25,6 +29,8 @@ pub(super) struct Push {
     in_flight_stretches: usize,
     /// Partitions take turns in being first in a batch.
     turn: usize,
+    /// When the last batch was made that took all there was; `None`: there was more, or nothing was sent yet.
+    caught_up: Option<Duration>,
 }
 
 /// The stream of one partition.
@@ -74,7 +80,7 @@ impl Push {
     /// A stream to a peer that has not said yet where it stands: nothing is sent.
     pub(super) fn new() -> Push {
         let streams = (0..PARTITIONS).map(|_| Stream::default()).collect();
-        Push { streams, in_flight_bytes: 0, in_flight_stretches: 0, turn: 0 }
+        Push { streams, in_flight_bytes: 0, in_flight_stretches: 0, turn: 0, caught_up: None }
     }
 
     /// The peer has applied own writes up to `sequence`. Returns the stretches that this confirms.
@@ -123,9 +129,20 @@ impl Push {
         self.streams.get(partition.index()).map_or(Sequence::ZERO, |stream| stream.begins_at)
     }
 
+    /// Whether small batches are on their way, so that the next one is to wait for their acknowledgement: the busier the
+    /// two nodes, the more writes share a message, and a lone write still leaves at once (J. Nagle, RFC 896, 1984; here
+    /// with more than one message on the way, so that neither side waits for the other).
+    pub(super) fn is_paced(&self, now: Duration, bounds: &PushBounds) -> bool {
+        self.in_flight_stretches >= bounds.paced_stretches
+            && self.caught_up.is_some_and(|at| now.saturating_sub(at) < bounds.paced_max)
+    }
+
     /// The next writes within the window, as one message.
-    pub(super) fn next_batch(&mut self, keyspace: &Eventual, bounds: &PushBounds) -> Batch {
+    pub(super) fn next_batch(&mut self, keyspace: &Eventual, now: Duration, bounds: &PushBounds) -> Batch {
         let mut batch = Batch::default();
+        if self.is_paced(now, bounds) {
+            return batch;
+        }
         let (mut writes, mut bytes) = (0, 0);
         for step in 0..self.streams.len() {
             if batch.has_more || self.is_window_full(bounds) {
@@ -156,6 +173,7 @@ impl Push {
             batch.changes.push(changes);
             batch.has_more = writes >= bounds.batch_writes_max || bytes >= bounds.batch_bytes_target;
         }
+        self.caught_up = (!batch.has_more).then_some(now);
         batch
     }
 
@@ -204,27 +222,4 @@ impl Stretch {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::num::NonZeroU64;
-
-    use super::*;
-    use crate::types::{Change, Key, Timestamp, Value};
-
-    fn change(made_ms: u64, is_delete: bool, expires_ms: Option<u64>) -> Change {
-        let value = (!is_delete).then(|| Value::new(b"v").unwrap());
-        let expires_ms = expires_ms.and_then(NonZeroU64::new);
-        Change { key: Key::new(b"k").unwrap(), value, flags: 0, timestamp: Timestamp::from_millis(made_ms), expires_ms }
-    }
-
-    #[test]
-    fn the_end_of_a_value_that_had_expired_says_nothing_about_lag() {
-        let made = |changes: Vec<Change>| {
-            let (partition, seen) = (PartitionId(0), Vec::new());
-            Stretch::of(&PartitionChanges { partition, first_sequence: Sequence(1), seen, changes }).unwrap().made
-        };
-        let (put, delete, sweep) = (change(10, false, Some(20)), change(15, true, None), change(1, true, Some(20)));
-        assert_eq!(made(vec![sweep.clone()]), None);
-        let expected = Some(Made { writes: 2, first_ms: 10, last_ms: 15 });
-        assert_eq!(made(vec![sweep.clone(), put, delete, sweep]), expected);
-    }
-}
+mod tests;

@@ -251,6 +251,12 @@ impl Replica {
         self.has_backlog
     }
 
+    /// Whether [`Event::News`] would lead to anything: a peer may be sent more. When that changes, what changed it is an
+    /// event, in whose turn news are looked at as well.
+    pub(super) fn heeds_news(&self, now: Now) -> bool {
+        self.links().any(|(_, link)| !link.push.is_paced(now.monotonic, &self.bounds.push))
+    }
+
     /// The links, and on which sessions they are.
     fn links(&self) -> impl Iterator<Item = (SessionId, &Link)> {
         self.sessions.iter().filter_map(|(&id, session)| Some((id, session.link()?)))

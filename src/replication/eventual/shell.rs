@@ -122,11 +122,13 @@ impl Shell {
         ticker.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let has_backlog = self.replica.has_backlog();
+            // Else writers would wake this task for nothing, again and again.
+            let heeds_news = self.replica.heeds_news(read(&*self.clock));
             let wake = tokio::select! {
                 Some(report) = self.inbox.recv() => Wake::Report(report),
                 request = requests.recv() => Wake::Request(request),
                 _ = ticker.tick() => Wake::Tick,
-                () = self.keyspace.news() => Wake::News,
+                () = self.keyspace.news(), if heeds_news => Wake::News,
                 () = opened(&self.keyspace, self.gate.waits_for(&self.keyspace)) => Wake::Synced,
                 // Other tasks, and what came in meanwhile, get their turn between two pieces of work.
                 () = task::yield_now(), if has_backlog => Wake::News,

@@ -267,7 +267,7 @@ impl Replica {
         if now.monotonic < link.skew.push_after {
             return false;
         }
-        let batch = link.push.next_batch(&self.keyspace, &self.bounds.push);
+        let batch = link.push.next_batch(&self.keyspace, now.monotonic, &self.bounds.push);
         if !batch.changes.is_empty() {
             actions.push(Action::Send { session: id, message: PeerMessage::Changes(batch.changes) });
         }

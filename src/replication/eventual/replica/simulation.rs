@@ -11,21 +11,12 @@ use super::*;
 use crate::{
     env::{Clock, SimulatedClock},
     replication::eventual::OutboxBounds,
-    replication::eventual::{push::PushBounds, snapshot::PieceBounds},
     storage::partition_of,
     types::{Command, CommandKind, Dot, Key, PartitionId, Record, RecordRef, Value, VersionVector},
 };
 
 /// How often a node's timers run. Rarer than in the world, to save time.
 const TICK_MS: u64 = 100;
-
-/// Small enough that every bound is met all the time.
-const BOUNDS: Bounds = Bounds {
-    push: PushBounds { batch_writes_max: 3, batch_bytes_target: 40, window_bytes: 100, window_stretches: 4 },
-    piece: PieceBounds { records_max: 2, visits_max: 3, bytes_target: 30 },
-    sweep_grace: Duration::from_millis(200),
-    tombstone_grace: Duration::from_millis(1500),
-};
 
 /// What every wall clock begins with.
 const WALL_MS: u64 = 1_000_000;
@@ -91,7 +82,7 @@ impl Simulation {
         let mut rng = StdRng::seed_from_u64(seed);
         let outbox_writes_max = [2, 5, 1000][rng.random_range(0..3)];
         let mut offsets_ms: BTreeMap<u16, i64> = (1..=4).map(|port| (port, rng.random_range(-500..500))).collect();
-        let mut bounds = BOUNDS;
+        let mut bounds = bounds::TINY;
         if rng.random_bool(0.3) {
             let bad = if rng.random_bool(0.5) { BAD_OFFSET_MS } else { -BAD_OFFSET_MS };
             offsets_ms.insert(rng.random_range(1..=4), bad);
@@ -118,7 +109,7 @@ impl Simulation {
     /// One without bad clocks, for a story that is told step by step.
     pub(super) fn calm(seed: u64) -> Simulation {
         let offsets_ms = BTreeMap::new();
-        Simulation { offsets_ms, bounds: BOUNDS, outbox_writes_max: 1000, ..Simulation::new(seed) }
+        Simulation { offsets_ms, bounds: bounds::TINY, outbox_writes_max: 1000, ..Simulation::new(seed) }
     }
 
     /// A new incarnation at this port.
