@@ -1,6 +1,7 @@
 //! What writers, waiters and the committer share: the entries that wait for the disk, and how far it got.
 
 use std::{
+    ops::Range,
     sync::atomic::{AtomicU64, AtomicU8, AtomicUsize, Ordering},
     time::Duration,
 };
@@ -29,13 +30,29 @@ pub(super) struct Shared {
     /// Copies of what the progress says, to be read without its lock; they never run ahead of it.
     synced: AtomicU64,
     state: AtomicU8,
-    /// Both announce that the progress has changed: to threads, and to tasks.
-    changed: Condvar,
-    announced: Notify,
+    /// Who waits for an entry to be synced, by the parity of the commit that takes it: one commit is under way, the next
+    /// gathers entries. So those that it is too early for are not woken.
+    commits: [Waiters; 2],
+    /// Who waits for room.
+    roomless: Waiters,
     /// Wakes the committer: entries wait, or the log is to be closed.
     pub(super) wake: Notify,
     /// How often somebody waited for a sync that the durability would not make by itself.
     sync_wishes: AtomicU64,
+}
+
+/// Threads and tasks that wait for a change of the progress.
+#[derive(Default)]
+struct Waiters {
+    threads: Condvar,
+    tasks: Notify,
+}
+
+impl Waiters {
+    fn wake(&self) {
+        self.threads.notify_all();
+        self.tasks.notify_waiters();
+    }
 }
 
 struct Pending {
@@ -50,6 +67,9 @@ struct Progress {
     failure: Option<Error>,
     synced: Position,
     written: Position,
+    /// The commit that is under way, or the last one, and the entries that it takes.
+    commit: u64,
+    taken: Range<Position>,
     callbacks: Vec<(Position, Callback)>,
     counts: Counts,
     sync_us: Histogram<u64>,
@@ -106,6 +126,8 @@ impl Shared {
             failure: None,
             synced: end,
             written: end,
+            commit: 0,
+            taken: end..end,
             callbacks: Vec::new(),
             counts: Counts::default(),
             sync_us: Histogram::new_with_bounds(1, LOG_SYNC_US_MAX, 2).expect("the bounds are constants in order"),
@@ -117,8 +139,8 @@ impl Shared {
             progress: Mutex::new(progress),
             synced: AtomicU64::new(end.0),
             state: AtomicU8::new(LogState::Ok as u8),
-            changed: Condvar::new(),
-            announced: Notify::new(),
+            commits: [Waiters::default(), Waiters::default()],
+            roomless: Waiters::default(),
             wake: Notify::new(),
             sync_wishes: AtomicU64::new(0),
         }
@@ -150,12 +172,16 @@ impl Shared {
     /// Takes all entries that wait, unless there are some left of those taken before.
     pub(super) fn take(&self, taken: &mut Taken) -> Wish {
         let mut pending = self.pending.lock();
-        if taken.is_empty() {
+        if taken.is_empty() && !pending.entries.is_empty() {
             taken.entries.clear();
             taken.at = 0;
             std::mem::swap(&mut taken.entries, &mut pending.entries);
             self.waiting_bytes.store(0, Ordering::Relaxed);
             self.taken_bytes.store(taken.entries.len(), Ordering::Relaxed);
+            // Under both locks, in this order: which commit takes an entry is known from when it was appended.
+            let mut progress = self.progress.lock();
+            progress.commit += 1;
+            progress.taken = progress.taken.end..pending.next;
         }
         pending.wish
     }
@@ -229,14 +255,24 @@ impl Shared {
     /// Waits on this thread until there is room, or never will be.
     pub(super) fn wait_for_room(&self, timeout: Duration) -> Result<()> {
         let mut progress = self.progress.lock();
-        self.changed.wait_while_for(&mut progress, |progress| self.room(progress).is_none(), timeout);
+        self.roomless.threads.wait_while_for(&mut progress, |progress| self.room(progress).is_none(), timeout);
         drop(progress);
         self.check_room()
     }
 
     /// Waits in this task until there is room, or never will be.
     pub(super) async fn room_is_there(&self) -> Result<()> {
-        self.until(|progress| self.room(progress)).await
+        loop {
+            let changed = {
+                let progress = self.progress.lock();
+                if let Some(room) = self.room(&progress) {
+                    return room;
+                }
+                // Made under the lock: nothing that changes after this look is missed.
+                self.roomless.tasks.notified()
+            };
+            changed.await;
+        }
     }
 
     /// Waits on this thread until an entry is synced, or never will be.
@@ -245,7 +281,8 @@ impl Shared {
             return Ok(());
         }
         let mut progress = self.progress.lock();
-        self.changed.wait_while_for(&mut progress, |progress| progress.outcome(position).is_none(), timeout);
+        let waiters = self.waiters(&progress, position);
+        waiters.threads.wait_while_for(&mut progress, |progress| progress.outcome(position).is_none(), timeout);
         let late = || Err(Error::deadline("log: a sync", timeout).maybe_applied());
         progress.outcome(position).unwrap_or_else(late)
     }
@@ -255,19 +292,22 @@ impl Shared {
         if self.synced() > position {
             return Ok(());
         }
-        self.until(|progress| progress.outcome(position)).await
+        loop {
+            let changed = {
+                let progress = self.progress.lock();
+                if let Some(outcome) = progress.outcome(position) {
+                    return outcome;
+                }
+                self.waiters(&progress, position).tasks.notified()
+            };
+            changed.await;
+        }
     }
 
-    async fn until<T>(&self, known: impl Fn(&Progress) -> Option<T>) -> T {
-        loop {
-            let mut announced = std::pin::pin!(self.announced.notified());
-            // Before the look, so that nothing that is announced after it is missed.
-            announced.as_mut().enable();
-            if let Some(found) = known(&self.progress.lock()) {
-                return found;
-            }
-            announced.await;
-        }
+    /// Those who wait for the commit that takes this entry. It stays the same until the entry is synced.
+    fn waiters(&self, progress: &Progress, position: Position) -> &Waiters {
+        let is_taken = position < progress.taken.end;
+        &self.commits[(progress.commit + u64::from(!is_taken)) as usize % 2]
     }
 
     /// Tells about an entry once its outcome is known, or at once when it is.
@@ -286,6 +326,8 @@ impl Shared {
     pub(super) fn publish(&self, published: Published) {
         self.taken_bytes.store(published.left_bytes, Ordering::Relaxed);
         let mut progress = self.progress.lock();
+        // Where not each commit is synced, a sync is for those before as well.
+        let is_of_many = progress.synced < progress.taken.start;
         (progress.written, progress.synced) = (published.written, published.synced);
         progress.counts = published.counts;
         progress.state = if published.full.is_some() { LogState::Full } else { LogState::Ok };
@@ -293,7 +335,7 @@ impl Shared {
         if let Some(sync_us) = published.sync_us {
             progress.sync_us.saturating_record(sync_us);
         }
-        self.announce(progress);
+        self.announce(progress, is_of_many);
     }
 
     /// Says that nothing more is going to happen: the disk has failed, or the log is closed.
@@ -302,10 +344,10 @@ impl Shared {
         let mut progress = self.progress.lock();
         progress.state = if failure.is_some() { LogState::Failed } else { LogState::Closed };
         progress.failure = failure;
-        self.announce(progress);
+        self.announce(progress, true);
     }
 
-    fn announce(&self, mut progress: MutexGuard<'_, Progress>) {
+    fn announce(&self, mut progress: MutexGuard<'_, Progress>, to_all: bool) {
         self.state.store(progress.state as u8, Ordering::Release);
         self.synced.store(progress.synced.0, Ordering::Release);
         let mut told = Vec::new();
@@ -317,9 +359,13 @@ impl Shared {
             }
         }
         progress.callbacks = left;
+        let commit = progress.commit as usize;
         drop(progress);
-        self.changed.notify_all();
-        self.announced.notify_waiters();
+        self.commits[commit % 2].wake();
+        if to_all {
+            self.commits[(commit + 1) % 2].wake();
+        }
+        self.roomless.wake();
         told.sort_by_key(|(position, ..)| *position);
         told.into_iter().for_each(|(_, callback, outcome)| callback(outcome));
     }
