@@ -1,4 +1,4 @@
-"""Two builds of kvstore against each other, in-process get and put: `python bench/paired.py BASE_PYTHON NEW_PYTHON`.
+"""Two builds of kvstore against each other, in-process gets and puts: `python bench/paired.py BASE_PYTHON NEW_PYTHON`.
 
 Each argument is an interpreter that has one of the builds installed. A round runs base, new, new, base: what changes
 slowly, and what the first of two leaves behind, hits both alike. The figure is the median of the ratios. Exits with 1
@@ -18,7 +18,7 @@ from typing import Dict, List
 import in_process
 
 IN_CHILD = "--rates"
-WORKS = ("get", "put")
+WORKS = ("get", "put", "replicated put")
 
 
 def main() -> int:
