@@ -72,9 +72,9 @@ const MUST_BE_SEEN: [&str; 14] = [
 fn run_seed(seed: u64, mutant: Option<&str>) -> Report {
     let program = std::env::current_exe().expect("the path of this program is known");
     let mut command = Command::new(program);
-    command.args(["--seed", &seed.to_string()]).env_remove("KVSTORE_MUTANT");
+    command.args(["--seed", &seed.to_string()]).env_remove("MUTANT_OF_KVSTORE");
     if let Some(mutant) = mutant {
-        command.env("KVSTORE_MUTANT", mutant);
+        command.env("MUTANT_OF_KVSTORE", mutant);
     }
     let output = command.output().expect("this program can be started again");
     let told = String::from_utf8_lossy(&output.stdout);
