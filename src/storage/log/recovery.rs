@@ -143,8 +143,10 @@ fn copy_tail(place: Place, path: &Path, tail: &Tail) -> Result<Writer> {
     Ok(writer)
 }
 
-/// Gives back the space behind what stands in a segment that is followed by another one.
+/// Gives back the space behind what stands in a segment that is followed by another one. For good: nobody comes back to it,
+/// and machines that lose their power soon after each start would fill their disks with what they write ahead.
 fn shorten(disk: &dyn Disk, path: &Path, len: u64) -> Result<()> {
     let file = disk.open(path, OpenMode::ReadWrite).map_err(|error| failed("open", path, error))?;
-    file.set_len(len).map_err(|error| failed("shorten", path, error))
+    file.set_len(len).map_err(|error| failed("shorten", path, error))?;
+    file.sync().map_err(|error| failed("sync", path, error))
 }

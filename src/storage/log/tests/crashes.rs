@@ -203,6 +203,26 @@ fn a_crash_at_any_step_of_a_recovery_is_recovered_from() {
     assert!(steps > 100, "{steps} steps");
 }
 
+/// A node that loses its power again and again, each time soon after its start, must not fill its disk with space that
+/// was written ahead and that nobody will use. (200 power cuts of a real ext4 found it: 4 MiB were left by each.)
+#[test]
+fn power_cuts_leave_no_space_behind_that_was_written_ahead() {
+    const CUTS: u64 = 40;
+    // The header of a segment, a mark, and a batch of one entry.
+    const LIFE_BYTES: u64 = 200;
+    let options = LogOptions { durability: Durability::Sync, segment_bytes: 1 << 16, preallocate_bytes: 4096 };
+    let bound = 2 * options.preallocate_bytes + CUTS * LIFE_BYTES;
+    for seed in 0..10 {
+        let disk = SimDisk::new(seed);
+        for cut in 0..CUTS {
+            block_on(async { append_synced(&open(&disk, &options).unwrap(), cut..cut + 1).await });
+            disk.crash();
+        }
+        block_on(async { assert_eq!(serials(&open(&disk, &options).unwrap()), (0..CUTS).collect::<Vec<_>>()) });
+        assert!(disk.used_bytes() <= bound, "seed {seed}: {} bytes, at most {bound}", disk.used_bytes());
+    }
+}
+
 /// Each known mistake makes the tests above, or those on damage, fail in a process of its own.
 #[cfg(feature = "faults")]
 #[test]
