@@ -21,6 +21,12 @@ pub(in crate::replication::eventual) struct Lows {
 }
 
 impl Lows {
+    /// A member counts from now on. Lows from before say nothing of its writes, which may be older and not on disk yet.
+    pub(in crate::replication::eventual) fn meet(&mut self) {
+        self.held.clear();
+        self.safe.clear();
+    }
+
     /// What to tell of a partition, of which this node has everything up to `low` by now; zero: it cannot say.
     pub(in crate::replication::eventual) fn tell(
         &mut self,

@@ -3,7 +3,7 @@
 
 mod clock;
 mod damage;
-
+mod told;
 mod trouble;
 
 use std::{path::Path, sync::Arc};
@@ -18,8 +18,8 @@ use crate::{
     limits::RECOVERY_WRITES_HELD_MAX,
     replication::eventual::{replica::SessionId, Eventual, PieceBounds, Snapshot},
     types::{
-        Command, CommandKind, ConflictQuery, Key, NodeId, PartitionDigest, PeerMessage, Sequence, StateEnd, Value,
-        VersionVector,
+        Command, CommandKind, ConflictQuery, Key, NodeId, PartitionDigest, PeerMessage, Sequence, StateEnd,
+        StateRecord, Value, VersionVector,
     },
 };
 

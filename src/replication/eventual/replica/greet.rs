@@ -88,6 +88,7 @@ impl Replica {
     /// Counts a member from now on.
     fn count(&mut self, node: NodeId) {
         self.stability.meet();
+        self.lows.meet();
         let first = |partition| {
             let told = self.stability.told(partition);
             self.keyspace.outbox(partition, |outbox| outbox.first_after(told))
