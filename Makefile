@@ -12,7 +12,7 @@ SEEDS ?= 500
 SMOKE_SEEDS ?= 24
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-rust test-python test-concurrency test-sim sim sim-mutants churn chaos kills verify fix bench bench-paired bench-store bench-memory bench-durable wheel clean
+.PHONY: help demo test test-rust test-python test-concurrency test-sim sim sim-mutants churn chaos kills kills-mutant verify fix bench bench-paired bench-store bench-memory bench-durable wheel clean
 
 help:            ## list the targets
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 20
@@ -37,7 +37,7 @@ test-sim: ## whole clusters on a simulated network, a few seeds
 sim: ## whole clusters on a simulated network, SEEDS of them; ends in a table
 	cargo sim --seeds $(SEEDS)
 
-sim-mutants: ## known mistakes, each of which the tests of the log and the simulation have to catch
+sim-mutants: ## known mistakes, each of which the tests of what is on disk or the simulation have to catch
 	cargo test --features faults --lib the_known_mistakes_are_caught
 	cargo sim --mutants
 
@@ -54,6 +54,11 @@ chaos: ## ten minutes of kills, pauses and network cuts; as root, with namespace
 
 kills: ## 200 kills and 200 power cuts of a durable node; as root, for the power cuts
 	KVSTORE_KILL_CYCLES=200 KVSTORE_POWER_CUTS=200 $(MAKE) test-python PYTHONS=3.11 PYTEST_ARGS='-k "by_kills or with_the_power" -s --timeout 7200'
+
+kills-mutant: $(VENV)/.maturin ## the same with known mistakes, which the power cuts have to catch; its wheel is for nobody
+	rm -rf $(WHEEL_DIR)/faults
+	$(BIN)/maturin build --profile dev --features python,faults --out $(WHEEL_DIR)/faults
+	scripts/kills-mutant $(WHEEL_DIR)/faults
 
 verify: $(VENV)/.lint ## everything that can be checked without running it; writes nothing to the tree
 	cargo fmt --check

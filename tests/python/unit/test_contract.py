@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import pathlib
 import pkgutil
 from typing import Any
 
@@ -86,3 +87,9 @@ def test_every_module_can_be_imported() -> None:
         # `python -m kvstore` runs when it is imported.
         if not module.name.endswith("__main__"):
             importlib.import_module(module.name)
+
+
+def test_a_wheel_has_no_mistakes_to_switch_on() -> None:
+    """With the Cargo feature `faults` it would have: that is for `make kills-mutant` alone."""
+    native = kvstore._core.__file__
+    assert b"MUTANT_OF_KVSTORE" not in pathlib.Path(native).read_bytes()
