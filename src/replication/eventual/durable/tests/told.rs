@@ -4,9 +4,13 @@ use std::collections::BTreeMap;
 
 use super::*;
 use crate::{
-    replication::eventual::durable::Lows,
+    limits::{PARTITIONS, POSITIONS_INTERVAL, PROTOCOL_VERSION},
+    replication::eventual::{
+        durable::Lows,
+        replica::{self, Action, Bounds, Now, Replica, ReplicaConfig},
+    },
     storage::partition_of,
-    types::{PartitionId, Timestamp},
+    types::{Address, Hello, Member, Membership, PartitionId, PartitionPosition, Positions, Timestamp},
 };
 
 const KEYS: u8 = 12;
@@ -170,6 +174,101 @@ fn a_low_from_before_a_member_was_met_is_not_told_of_its_older_writes() {
         assert!(told.tell() < stamp, "its delete is not on disk");
         flush(&told.node).await;
         assert!(told.tell() > stamp);
+    });
+}
+
+/// The node as its peers see it: two of them, of whom the second is met late and with an old delete.
+struct Node {
+    replica: Replica,
+    bench: Bench,
+}
+
+impl Node {
+    fn new(bench: Bench, keyspace: &Arc<Eventual>) -> Node {
+        let config = ReplicaConfig {
+            cluster: "test".to_string(),
+            advertise: Address::new("node", 5).unwrap(),
+            peers: Vec::new(),
+            bounds: Bounds::default(),
+            membership: Membership::default(),
+            seed: 1,
+        };
+        Node { replica: Replica::new(config, Arc::clone(keyspace), now(&bench)), bench }
+    }
+
+    fn handle(&mut self, event: replica::Event) -> Vec<Action> {
+        let mut actions = Vec::new();
+        self.replica.handle(now(&self.bench), event, &mut actions);
+        actions
+    }
+
+    fn receive(&mut self, from: &Eventual, message: PeerMessage) {
+        let session = SessionId(from.me().0);
+        self.handle(replica::Event::Received { session, message });
+    }
+
+    /// A peer opens a stream.
+    fn meet(&mut self, peer: &Eventual) {
+        let node = peer.me();
+        self.handle(replica::Event::Accepted { session: SessionId(node.0) });
+        let hello = Hello {
+            protocol_version: PROTOCOL_VERSION,
+            cluster: "test".to_string(),
+            sender: Member { node, address: Address::new("node", node.0 as u16).unwrap(), born_ms: 0 },
+            partitions: PARTITIONS,
+            membership: Membership::default(),
+        };
+        self.receive(peer, PeerMessage::Hello(hello));
+    }
+
+    /// Peers say where they stand, time passes, and the low that the node tells of the key `k` is given.
+    fn report(&mut self, peers: &[&Eventual]) -> Timestamp {
+        self.bench.clock.advance(POSITIONS_INTERVAL * 2);
+        for peer in peers {
+            let standing = |partition| PartitionPosition {
+                partition,
+                vector: peer.vector(partition),
+                outbox_first: Sequence(1),
+                low: Timestamp::ZERO,
+                digest: None,
+                floor: Timestamp::ZERO,
+            };
+            let partitions = peer.partition_ids().map(standing).collect();
+            let positions = Positions { clock: peer.tick(), partitions, ..Positions::default() };
+            self.receive(peer, PeerMessage::Positions(positions));
+        }
+        self.bench.clock.advance(POSITIONS_INTERVAL * 2);
+        let told = self.handle(replica::Event::Tick).into_iter().find_map(|action| match action {
+            Action::Send { message: PeerMessage::Positions(positions), .. } => Some(positions),
+            Action::Send { .. } | Action::Dial { .. } | Action::Close { .. } => None,
+        });
+        let told = told.expect("it is time to tell");
+        told.partitions.iter().find(|told| told.partition == partition_of(b"k")).expect("it tells of all").low
+    }
+}
+
+fn now(bench: &Bench) -> Now {
+    Now { monotonic: bench.clock.monotonic(), wall_ms: bench.clock.wall_ms() }
+}
+
+#[test]
+fn a_node_that_meets_a_member_holds_its_low_back_until_the_old_writes_of_that_member_are_on_disk() {
+    block_on(async {
+        let bench = Bench::new(1, Durability::Memory);
+        let (opened, friend, stranger) =
+            (bench.open().await.unwrap(), other(&bench.clock, 77), other(&bench.clock, 78));
+        delete(&stranger, "k");
+        let stamp = held(&stranger).into_values().max().unwrap();
+        let mut node = Node::new(bench, &opened.keyspace);
+        node.meet(&friend);
+        node.report(&[&friend]);
+        flush(&opened).await;
+        assert!(node.report(&[&friend]) > stamp, "nobody knows the stranger yet");
+        node.meet(&stranger);
+        push(&stranger, &opened.keyspace);
+        assert_eq!(node.report(&[&friend, &stranger]), Timestamp::ZERO, "its delete is not on disk");
+        flush(&opened).await;
+        assert!(node.report(&[&friend, &stranger]) > stamp);
     });
 }
 
