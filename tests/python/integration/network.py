@@ -10,10 +10,11 @@ import contextlib
 import ctypes
 import os
 import shutil
+import socket
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Iterator, Sequence
+from typing import TYPE_CHECKING, Iterator, Optional, Sequence
 
 from kvstore.cli.processes import NodeProcess
 
@@ -24,6 +25,12 @@ if TYPE_CHECKING:
 
 _NEW_NET = 0x40000000
 _NOWHERE = "02:00:00:00:00:01"
+
+# There are so many /24 in 198.18.0.0/15, which is meant for tests (RFC 2544).
+_NETS = 512
+
+# Namespaces of a network, at most: what a run that was killed has left is looked for up to here.
+_SPACES_MAX = 8
 
 
 def _ip(*words: str) -> None:
@@ -52,23 +59,47 @@ class Network:
     """Namespaces on a bridge, numbered from 0; gone when the `with` block ends."""
 
     def __init__(self, count: int) -> None:
+        assert count <= _SPACES_MAX
         self.count = count
-        self._name = f"kv{os.getpid()}"
-        # A net that is meant for tests (RFC 2544), another one for each process that runs them.
-        self._net = f"198.{18 + os.getpid() // 256 % 2}.{os.getpid() % 256}"
+        self._claim: Optional[socket.socket] = None
+        self._name = self._net = ""
 
     def __enter__(self) -> Self:
         """Build it."""
+        self._claim_net()
         try:
+            self._remove()
             self._build()
         except BaseException:
-            self._remove()
+            self.__exit__()
             raise
         return self
 
     def __exit__(self, *_details: object) -> None:
         """Take it away."""
         self._remove()
+        if self._claim is not None:
+            self._claim.close()
+
+    def _claim_net(self) -> None:
+        """Take a net that nobody else has: runs side by side would answer for each other's nodes.
+
+        The claim is an abstract socket, which ends with its process, and of which there is one in each namespace, as of
+        the bridge.
+        """
+        for number in range(os.getpid(), os.getpid() + _NETS):
+            claim = socket.socket(socket.AF_UNIX)
+            try:
+                claim.bind(f"\0kvstore-test-net-{number % _NETS}")
+            except OSError:
+                claim.close()
+                continue
+            self._claim = claim
+            self._name = f"kv{number % _NETS}"
+            self._net = f"198.{18 + number % _NETS // 256}.{number % 256}"
+            return
+        msg = "all nets for tests are taken"
+        raise OSError(msg)
 
     def _build(self) -> None:
         _ip("link", "add", self._name, "type", "bridge")
@@ -84,7 +115,7 @@ class Network:
             _ip("-n", name, "link", "set", "lo", "up")
 
     def _remove(self) -> None:
-        for index in range(self.count):
+        for index in range(_SPACES_MAX):
             for words in (["netns", "del", self._space(index)], ["link", "del", self._space(index)]):
                 # Gone with its other end, or never there.
                 with contextlib.suppress(OSError):

@@ -133,6 +133,17 @@ class Chaos:
         return sum(writer.acknowledged for writer in self.writers)
 
 
+def test_networks_side_by_side_are_strangers() -> None:
+    """The suite runs on several Pythons at once, and each used to take a net by the number of its process."""
+    lacking = missing()
+    if lacking:
+        pytest.skip(f"no network can be cut: {lacking} is missing")
+    with Network(2) as one, Network(1) as other:
+        assert {one.host(0), one.host(1)}.isdisjoint({other.host(0)})
+    with Network(1) as again:
+        assert again.host(0) == one.host(0), "the net is free again"
+
+
 @pytest.mark.timeout(2 * SECONDS + 4 * SETTLE_SECONDS)
 def test_what_was_acknowledged_survives_chaos(battlefield: Cluster) -> None:
     print(f"REPRODUCE: KVSTORE_CHAOS_SEED={SEED} KVSTORE_CHAOS_SECONDS={SECONDS:g}")  # noqa: T201 - shown on failure
