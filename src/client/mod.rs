@@ -168,7 +168,7 @@ impl Client {
         self.ask("members", timeout, node_members).await
     }
 
-    /// The conflicts of the contacted node and of every member that it is connected with, the newest first. Names the
+    /// The conflicts of the contacted node and of every member that it does not take for dead, the newest first. Names the
     /// members that could not be asked. To be polled on a tokio runtime with a timer.
     ///
     /// # Errors

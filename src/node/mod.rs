@@ -222,7 +222,7 @@ impl Node {
         Ok(self.running()?.members())
     }
 
-    /// Its own conflicts and those of every member that it is connected with, the newest first. Blocks while it asks
+    /// Its own conflicts and those of every member that it does not take for dead, the newest first. Blocks while it asks
     /// them: not for use inside a tokio runtime.
     ///
     /// # Errors

@@ -150,7 +150,7 @@ impl Running {
         self.inside.members()
     }
 
-    /// Its own conflicts and those of every member that it is connected with, the newest first.
+    /// Its own conflicts and those of every member that it does not take for dead, the newest first.
     pub async fn conflicts(&self, query: ConflictQuery) -> Conflicts {
         let own = self.inside.keyspace.conflicts(&query).iter().map(|conflict| LostWrite::from(&**conflict)).collect();
         gather_conflicts(own, self.members(), self.inside.env.transport.clone(), query).await

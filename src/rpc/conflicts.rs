@@ -15,7 +15,7 @@ use crate::{
     limits::{
         CLIENT_CONNECT_TIMEOUT, CONFLICTS_BYTES_MAX, CONFLICTS_MAX, MESSAGE_BYTES_MAX, PAGE_BYTES_TARGET, PAGE_KEYS_MAX,
     },
-    types::{Address, Conflict, ConflictQuery, Conflicts, LostWrite, MemberStatus},
+    types::{Address, Conflict, ConflictQuery, Conflicts, LostWrite, MemberState, MemberStatus},
     wire::{
         kv::{conflicts_page, decode_conflicts_page, encode_conflicts},
         v1::{self, kv_client::KvClient},
@@ -59,7 +59,7 @@ pub async fn node_conflicts(channel: Channel, query: &ConflictQuery) -> Result<V
     Ok(found)
 }
 
-/// Those of the node at the other end, and of every other member that it is connected with.
+/// Those of the node at the other end, and of every other member that it does not take for dead.
 ///
 /// # Errors
 /// Those of [`node_conflicts`], for the node at the other end.
@@ -79,8 +79,8 @@ pub async fn gather_conflicts(
     let mut asked = JoinSet::new();
     let mut found = Conflicts { writes: own, silent: Vec::new() };
     for member in members.into_iter().skip(1) {
-        if !member.connected {
-            let problem = Error::new(ErrorCode::Unreachable, "it is not connected with the cluster");
+        if !may_answer(&member) {
+            let problem = Error::new(ErrorCode::Unreachable, "the node that was asked does not hear from it");
             found.silent.push((member.address, problem));
             continue;
         }
@@ -102,6 +102,15 @@ pub async fn gather_conflicts(
     }
     settle(&mut found, &query);
     found
+}
+
+/// Whether it is worth asking a member. One that is alive may be cut off from the asked node alone, or have lost its
+/// connection with that one a moment ago.
+fn may_answer(member: &MemberStatus) -> bool {
+    match member.state {
+        MemberState::Up | MemberState::Suspected => true,
+        MemberState::Unknown | MemberState::Dead | MemberState::Left | MemberState::Removed => member.connected,
+    }
 }
 
 async fn ask(transport: &dyn Transport, address: &Address, query: &ConflictQuery) -> Result<Vec<LostWrite>> {

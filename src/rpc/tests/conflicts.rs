@@ -103,3 +103,27 @@ async fn members_are_asked_each_conflict_comes_once_and_the_silent_are_named() {
     let all = all_conflicts(fixture.channel().await, fixture.transport.clone(), query).await.unwrap();
     assert_eq!((all.writes, all.silent.len()), (own, MEMBERS_MAX));
 }
+
+/// Under cuts of the network one node told of fewer conflicts than the others: it had lost its connection with a member a
+/// moment ago, whom the client could have asked.
+#[tokio::test]
+async fn a_member_that_the_asked_node_alone_has_lost_is_asked_too() {
+    let fixture = Fixture::new(simulated()).await;
+    lose(&fixture.host.keyspace, &numbered(3), 1);
+    let member = |state| MemberStatus {
+        node: None,
+        address: fixture.address.clone(),
+        connected: false,
+        state,
+        since_ms: 0,
+        born_ms: 0,
+        behind: 0,
+    };
+    for (state, found_count) in [(MemberState::Up, 3), (MemberState::Suspected, 3), (MemberState::Dead, 0)] {
+        // The first is the node that was asked.
+        let members = vec![member(MemberState::Up), member(state)];
+        let (transport, query) = (fixture.transport.clone(), ConflictQuery::default());
+        let found = within(gather_conflicts(Vec::new(), members, transport, query)).await;
+        assert_eq!((found.writes.len(), found.silent.is_empty()), (found_count, found_count > 0), "{state:?}");
+    }
+}
