@@ -32,7 +32,7 @@ const STUCK_FACTOR: u64 = 15;
 const FULL_LINGERS: Duration = Duration::from_secs(4);
 
 /// The header of a segment and that of its first batch: a bit of these that turns over is damage of what was synced, as long
-/// as another batch follows.
+/// as two more batches follow.
 const FIRST_BATCH_BYTES: u64 = 80;
 
 /// A slow disk.
@@ -91,9 +91,12 @@ impl HostDisk {
         snapshot::list(&self.sim, &Path::new(DATA_DIR).join("snapshots")).is_ok_and(|found| !found.is_empty())
     }
 
-    /// Turns over one bit of what was synced for certain, while nobody runs. Not of the last batch of the log, where damage
-    /// and a torn end look alike. `None`: there is too little.
-    pub fn flip_bit(&self, rng: &mut StdRng) -> Option<String> {
+    /// Turns over one bit of what was synced for certain, while nobody runs. Not of the end of the log, where damage and
+    /// what was torn off look alike: of a segment that others follow, or, in a node that waits for its disk, of the first
+    /// batch when it is followed by two. Only the second of these says that an entry before it was synced, because the
+    /// first may follow a mark, which is none; and what a node that does not wait has written says so only by chance.
+    /// `None`: there is too little.
+    pub fn flip_bit(&self, rng: &mut StdRng, is_synchronous: bool) -> Option<String> {
         let snapshots = snapshot::list(&self.sim, &Path::new(DATA_DIR).join("snapshots")).ok()?;
         let segments = log::verify(&self.sim, &Path::new(DATA_DIR).join("log")).ok()?;
         let mut places = Vec::new();
@@ -103,8 +106,12 @@ impl HostDisk {
         }
         for (number, segment) in segments.iter().enumerate() {
             let is_last = number + 1 == segments.len();
-            if segment.batches >= 2 {
-                places.push((segment.path.clone(), if is_last { FIRST_BATCH_BYTES } else { segment.bytes }));
+            match is_last {
+                true if is_synchronous && segment.batches >= 3 => {
+                    places.push((segment.path.clone(), FIRST_BATCH_BYTES))
+                }
+                false if segment.batches >= 2 => places.push((segment.path.clone(), segment.bytes)),
+                true | false => {}
             }
         }
         places.retain(|(_, bytes)| *bytes > 0);

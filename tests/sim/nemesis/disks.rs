@@ -81,7 +81,9 @@ impl Nemesis {
         self.later(sim, self.shared.plan.mend_max_ms, Mended::Restart(node));
         let hosts = self.shared.hosts.clone();
         let host = &hosts.nodes[node];
-        let Some(flipped) = host.disk().and_then(|disk| disk.flip_bit(&mut self.rng)) else { return false };
+        let Some(flipped) = host.disk().and_then(|disk| disk.flip_bit(&mut self.rng, hosts.is_synchronous())) else {
+            return false;
+        };
         self.note(sim, &flipped);
         host.note_flip();
         // From here on nothing can be expected of what only this disk has.
