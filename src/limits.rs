@@ -7,6 +7,7 @@ mod members;
 mod records;
 mod snapshot;
 mod storage;
+mod strong;
 mod watch;
 
 use std::time::Duration;
@@ -20,6 +21,7 @@ pub use members::*;
 pub use records::*;
 pub use snapshot::*;
 pub use storage::*;
+pub use strong::*;
 
 /// Bytes in a key, at least 1. Larger keys make every range read and every log line slow; smaller ones do not hold a
 /// path or a URL.

@@ -1,6 +1,8 @@
-//! How replicas agree (L3). Today one engine: [`eventual`]. [`execute`] is how clients reach it.
+//! How replicas agree (L3). One engine serves today: [`eventual`]. [`execute`] is how clients reach it. Of the other, [`strong`],
+//! the state machine is there.
 
 pub mod eventual;
 mod execute;
+pub mod strong;
 
 pub use execute::{execute, execute_seen};

@@ -10,7 +10,7 @@
 pub mod codec;
 pub mod data_dir;
 pub mod doctor;
-mod envelope;
+pub(crate) mod envelope;
 mod files;
 pub mod log;
 mod page;

@@ -1,0 +1,70 @@
+//! The bounds of strong keyspaces. Those that its `Bounds` hold are part of the replicated state: every
+//! replica of a group has to reach them at the same entry.
+
+/// Operations and conditions of a transaction together. More keep every replica, and all that waits behind it in the log,
+/// busy for longer (10,000: about 50 ms); fewer make callers split what belongs together.
+pub const TRANSACTION_OPERATIONS_MAX: usize = 10_000;
+
+/// Keys and values of a transaction together. It has to fit into one entry of the log with room to spare, see
+/// [`super::LOG_ENTRY_BYTES_MAX`].
+pub const TRANSACTION_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// Changes that a group keeps for watches that resume and for reads of the past. Fewer make a watcher that was away for
+/// a moment start over; more cost memory, some 400 bytes each beside keys and values.
+pub const HISTORY_CHANGES_MAX: u64 = 100_000;
+
+/// Bytes of keys and values in those changes: values of a megabyte must not make the history a thousand times as large.
+pub const HISTORY_BYTES_MAX: u64 = 64 * 1024 * 1024;
+
+/// Milliseconds for which changes are kept while the other two bounds allow it. Longer, and a store that is written to
+/// rarely keeps values that were replaced long ago; shorter, and watchers do not survive the restart of their process.
+pub const HISTORY_AGE_MS_MAX: u64 = 10 * 60 * 1000;
+
+/// Changes that one entry of the log clears away because of their age or of a compaction. More make that entry slow,
+/// fewer let the history lag behind its bounds.
+pub const HISTORY_CHANGES_PER_ENTRY: u64 = 1024;
+
+/// Keys whose time to live has passed that one entry of the log removes. More make that entry slow (1,000: about 5 ms);
+/// fewer let keys outlive their time when very many end at once.
+pub const EXPIRED_KEYS_PER_ENTRY: usize = 1000;
+
+/// Leases of a group. Each takes some hundred bytes, and its keep-alives an entry of the log each.
+pub const LEASES_MAX: u64 = 100_000;
+
+/// Keys and locks that hang on one lease. They end in one revision, so more make that entry slow.
+pub const LEASE_KEYS_MAX: u64 = 10_000;
+
+/// Leases that an entry may name as ended: see [`LEASE_KEYS_MAX`].
+pub const LEASES_PER_EXPIRY_MAX: usize = 128;
+
+/// Who may wait for one lock. More than that wait longer than anybody wants to; each takes about 100 bytes and its value.
+pub const LOCK_WAITERS_MAX: u64 = 1024;
+
+/// Keyspaces of a group. Each costs under a kilobyte; a program that makes one per user wants a prefix instead.
+pub const KEYSPACES_MAX: u64 = 1024;
+
+/// Bytes in the name of a keyspace: enough for a word, too few to be data.
+pub const KEYSPACE_NAME_BYTES_MAX: usize = 64;
+
+/// Clients whose answers are kept. The one that was silent for longest is forgotten first, and has to register again; fewer
+/// make that happen to clients that are merely slow.
+pub const CLIENTS_MAX: u64 = 10_000;
+
+/// Answers that are kept for each client. It has to be more than a client ever has under way
+/// ([`super::REQUESTS_PER_CONNECTION_MAX`]), or its retries are refused; each takes about 60 bytes.
+pub const CLIENT_ANSWERS_MAX: u64 = 512;
+
+/// Bytes of the answers of all clients: those to large transactions are large. Beyond it clients are forgotten as beyond
+/// [`CLIENTS_MAX`].
+pub const ANSWERS_BYTES_MAX: u64 = 64 * 1024 * 1024;
+
+/// Transactions that a reader of changes looks at in one step, wanted or not. More keep the state locked for longer.
+pub const CHANGES_VISITS_MAX: usize = 4096;
+
+/// Bytes of a chunk of a snapshot of a group, at most this and one more key with its value. Larger ones delay what shares
+/// the connection, smaller ones cost a message each.
+pub const STRONG_CHUNK_BYTES_TARGET: usize = 256 * 1024;
+
+/// Bytes of a chunk that is read at all: the target, and the largest key with its value. Bounds what a damaged length can
+/// claim.
+pub const STRONG_CHUNK_BYTES_MAX: usize = STRONG_CHUNK_BYTES_TARGET + super::VALUE_BYTES_MAX + 64 * 1024;

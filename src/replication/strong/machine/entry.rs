@@ -1,0 +1,228 @@
+//! What the log tells the machine: entries of requests, chosen by whoever proposed them, so that applying needs no clock and
+//! no dice.
+
+use super::ids::{KeyspaceId, LeaseId, RequestId, Revision};
+use crate::{
+    limits::{TRANSACTION_BYTES_MAX, TRANSACTION_OPERATIONS_MAX},
+    types::{Key, Value},
+};
+
+/// One entry of the log. Requests that arrive together share one; one without requests only lets time pass.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Entry {
+    /// What the leader's clock showed: milliseconds since the Unix epoch. A leader takes it from a clock that does not jump.
+    pub time_ms: u64,
+    /// Applied in this order, each as a whole.
+    pub requests: Vec<Request>,
+}
+
+/// One thing that somebody asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Request {
+    /// By which a retry is known; `None` for what is safe to repeat.
+    pub id: Option<RequestId>,
+    /// What to do.
+    pub command: Command,
+}
+
+/// The kinds of request. `docs/strong.md` has the table of their answers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// Gives the caller an id under which its retries are known. Repeated, it gives another one.
+    Register,
+    /// Checks all guards, then writes all or nothing.
+    Transact(Transaction),
+    /// Makes a lease.
+    Grant {
+        /// How long it lasts without a keep-alive.
+        ttl_ms: u64,
+    },
+    /// Lets a lease last for its whole time to live again.
+    KeepAlive {
+        /// Which.
+        lease: LeaseId,
+    },
+    /// Ends a lease, and with it all that hangs on it.
+    Revoke {
+        /// Which.
+        lease: LeaseId,
+    },
+    /// Ends leases whose time has passed. Only the leader proposes it.
+    Expire {
+        /// The term of the leader that decided it. In the log of another term it does nothing.
+        term: u64,
+        /// As the leader saw them. One that was kept alive since does not end.
+        leases: Vec<SeenLease>,
+    },
+    /// Takes a lock, or the leadership of an election.
+    Acquire {
+        /// Which.
+        lock: LockName,
+        /// For whom: the lock is free again when this lease ends.
+        lease: LeaseId,
+        /// What the lock shows while it is held; of an election, who leads.
+        value: Value,
+        /// Whether to wait in line when another has it.
+        wait: bool,
+    },
+    /// Gives a lock back, or leaves the line.
+    Release {
+        /// Which.
+        lock: LockName,
+        /// Whose.
+        lease: LeaseId,
+    },
+    /// Changes what a lock shows.
+    Proclaim {
+        /// Which.
+        lock: LockName,
+        /// The fencing token of the holder.
+        token: Revision,
+        /// What it shows from now on.
+        value: Value,
+    },
+    /// Makes a keyspace.
+    CreateKeyspace {
+        /// Its name, which no other has.
+        name: String,
+    },
+    /// Ends a keyspace with all that is in it.
+    DropKeyspace {
+        /// Which.
+        keyspace: KeyspaceId,
+    },
+    /// Forgets the history up to a revision.
+    Compact {
+        /// Reads as of it are still possible, and changes after it are told.
+        revision: Revision,
+    },
+}
+
+/// A lease as a leader saw it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SeenLease {
+    /// Which.
+    pub lease: LeaseId,
+    /// How often it had been kept alive.
+    pub generation: u64,
+}
+
+/// A lock or election: a name in a keyspace, apart from its keys.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LockName {
+    /// In which keyspace.
+    pub keyspace: KeyspaceId,
+    /// Its name.
+    pub name: Key,
+}
+
+/// Writes to one keyspace that happen together or not at all, at one revision.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Transaction {
+    /// Where.
+    pub keyspace: KeyspaceId,
+    /// What must hold before the first operation.
+    pub guards: Vec<Guard>,
+    /// In order: each sees those before it.
+    pub operations: Vec<Operation>,
+}
+
+/// What must hold for a transaction to happen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Guard {
+    /// The key has this version, and no other.
+    Version {
+        /// Of which key.
+        key: Key,
+        /// The revision that wrote it last.
+        version: Revision,
+    },
+    /// There is no such key.
+    Absent {
+        /// Which.
+        key: Key,
+    },
+    /// There is such a key.
+    Present {
+        /// Which.
+        key: Key,
+    },
+    /// The lock is held under this token: a writer that lost it is refused, whatever it believes.
+    Holds {
+        /// The lock, in the keyspace of the transaction.
+        lock: Key,
+        /// The token that its acquisition gave.
+        token: Revision,
+    },
+}
+
+/// One write of a transaction.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Operation {
+    /// What to write to.
+    pub key: Key,
+    /// How to change it.
+    pub kind: OperationKind,
+}
+
+/// The kinds of write.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum OperationKind {
+    /// Store a value, whether or not the key exists.
+    Put {
+        /// The new value.
+        value: Value,
+        /// How the writer's codec encoded it.
+        flags: u32,
+        /// How long it stays.
+        lifetime: Lifetime,
+    },
+    /// Remove the key.
+    Delete,
+    /// Give an existing key another lifetime; does nothing when there is none.
+    Touch {
+        /// How long it stays.
+        lifetime: Lifetime,
+    },
+    /// Add to a 64-bit integer. A key that exists keeps its lifetime.
+    Increment {
+        /// How much.
+        by: i64,
+        /// What a missing key counts as.
+        initial: i64,
+        /// How long a key that is made by this stays.
+        lifetime: Lifetime,
+    },
+}
+
+/// How long a key stays.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Lifetime {
+    /// Until it is deleted.
+    #[default]
+    Forever,
+    /// So many milliseconds.
+    Ttl(u64),
+    /// As long as the lease.
+    Lease(LeaseId),
+}
+
+impl Transaction {
+    /// Whether it is within the bounds of a transaction.
+    pub(super) fn is_within_bounds(&self) -> bool {
+        let guard_bytes = |guard: &Guard| match guard {
+            Guard::Version { key, .. } | Guard::Absent { key } | Guard::Present { key } => key.len(),
+            Guard::Holds { lock, .. } => lock.len(),
+        };
+        let operation_bytes = |operation: &Operation| match &operation.kind {
+            OperationKind::Put { value, .. } => operation.key.len() + value.len(),
+            OperationKind::Delete | OperationKind::Touch { .. } | OperationKind::Increment { .. } => {
+                operation.key.len()
+            }
+        };
+        let guards: usize = self.guards.iter().map(guard_bytes).sum();
+        let operations: usize = self.operations.iter().map(operation_bytes).sum();
+        self.guards.len() + self.operations.len() <= TRANSACTION_OPERATIONS_MAX
+            && guards + operations <= TRANSACTION_BYTES_MAX
+    }
+}

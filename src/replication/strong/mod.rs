@@ -1,0 +1,16 @@
+//! The strong engine: every write in one order, agreed on by a majority. Not reachable from a node yet: what is here is the
+//! state machine that the replicated log will drive.
+//!
+//! * [`Machine`] is the state of a group: `apply(position, entry) -> answers`, no clock, no randomness, no I/O. Start
+//!   reading there. `docs/strong.md` lists the entries, their answers and what they promise.
+//! * [`Snapshot`] is its state at one entry, taken in no time, written out while the machine goes on.
+//! * [`Restore`] makes a machine of the chunks of a snapshot.
+
+mod machine;
+
+pub use machine::{
+    Answer, Bounds, Change, Changes, ChangesQuery, Chunks, ClientId, Command, Entry, Guard, Item, ItemPage, KeyspaceId,
+    Lease, LeaseId, Lifetime, LockName, LogPosition, Machine, Operation, OperationKind, Outcome, Place, ReadError,
+    Refusal, Request, RequestId, Restore, Revision, SeenLease, Snapshot, Space, Transaction, TransactionChanges, Until,
+    VersionState,
+};
