@@ -87,9 +87,10 @@ impl Machine {
     }
 
     fn advance(&mut self, at: LogPosition) {
-        let applied = self.state.applied;
-        assert!(at.index > applied.index && at.term >= applied.term, "entry {at} after {applied}");
-        self.state.applied = at;
+        if let Some(applied) = self.state.applied {
+            assert!(at.index > applied.index && at.term >= applied.term, "entry {at} after {applied}");
+        }
+        self.state.applied = Some(at);
     }
 
     /// The state as of now. Takes no time, and does not change when the machine does.
@@ -108,8 +109,8 @@ impl Machine {
         self.state.log_hash
     }
 
-    /// The last entry that was applied.
-    pub fn applied(&self) -> LogPosition {
+    /// The last entry that was applied or passed over.
+    pub fn applied(&self) -> Option<LogPosition> {
         self.state.applied
     }
 

@@ -80,14 +80,14 @@ fn take_bool(reader: &mut Reader<'_>, field: &'static str) -> Decoded<bool> {
 }
 
 /// As what is there, or 0 when nothing is; 1 is before what is there.
-fn put_option<T: Stored>(buf: &mut Vec<u8>, value: Option<&T>) {
+pub(super) fn put_option<T: Stored>(buf: &mut Vec<u8>, value: Option<&T>) {
     put_bool(buf, value.is_some());
     if let Some(value) = value {
         value.put(buf);
     }
 }
 
-fn take_option<T: Stored>(reader: &mut Reader<'_>, field: &'static str) -> Decoded<Option<T>> {
+pub(super) fn take_option<T: Stored>(reader: &mut Reader<'_>, field: &'static str) -> Decoded<Option<T>> {
     match take_bool(reader, field)? {
         true => T::take(reader).map(Some),
         false => Ok(None),

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use xxhash_rust::xxh3::Xxh3;
 
 use super::{
-    codec::bad,
+    codec::{bad, take_option},
     history::Past,
-    ids::{ClientId, KeyspaceId, LeaseId, LogPosition, Revision},
+    ids::{ClientId, KeyspaceId, LeaseId, Revision},
     item::{Place, Space, Until, Version},
     leases::LeaseState,
     locks::Waiter,
@@ -83,7 +83,7 @@ impl Restore {
             }
         })?;
         let mut reader = Reader::new(body);
-        self.state.applied = LogPosition::take(&mut reader).map_err(damaged)?;
+        self.state.applied = take_option(&mut reader, "header.applied").map_err(damaged)?;
         reader.finish("header").map_err(damaged)?;
         self.check = Some(check);
         Ok(())

@@ -10,6 +10,7 @@ use xxhash_rust::xxh3::Xxh3;
 
 use super::{
     clock::Clock,
+    codec::put_option,
     ids::{ClientId, KeyspaceId, LeaseId, LogPosition, Revision},
     item::{Place, Space, Version},
     state::{Keyspace, LastIds, State},
@@ -53,7 +54,7 @@ pub struct Chunks<'a> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Head {
     pub(super) bounds: Bounds,
-    pub(super) applied: LogPosition,
+    pub(super) applied: Option<LogPosition>,
     pub(super) log_hash: u64,
     pub(super) clock: Clock,
     pub(super) revision: Revision,
@@ -102,7 +103,7 @@ impl Snapshot {
     }
 
     /// The last entry that is in it.
-    pub fn applied(&self) -> LogPosition {
+    pub fn applied(&self) -> Option<LogPosition> {
         self.state.applied
     }
 
@@ -120,7 +121,7 @@ impl Snapshot {
     /// The chunks, each of about [`STRONG_CHUNK_BYTES_TARGET`] and made when it is asked for.
     pub fn chunks(&self) -> Chunks<'_> {
         let mut body = Vec::new();
-        self.state.applied.put(&mut body);
+        put_option(&mut body, self.state.applied.as_ref());
         let header = envelope::seal(MAGIC, FORMAT_VERSION, &body);
         Chunks {
             pieces: Box::new(self.pieces()),

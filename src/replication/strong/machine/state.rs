@@ -22,7 +22,7 @@ use crate::types::Key;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct State {
     pub(super) bounds: Bounds,
-    pub(super) applied: LogPosition,
+    pub(super) applied: Option<LogPosition>,
     /// The hash of everything that was applied and answered, each entry over the one before.
     pub(super) log_hash: u64,
     pub(super) clock: Clock,

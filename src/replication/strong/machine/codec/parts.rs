@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{bad, entries::take_name, invalid};
+use super::{bad, entries::take_name, invalid, put_option, take_option};
 use crate::{
     limits::SEQUENCE_MAX,
     replication::strong::machine::{
@@ -10,7 +10,7 @@ use crate::{
         item::Version,
         snapshot::{Head, Piece},
         state::LastIds,
-        Answer, Bounds, ClientId, Item, KeyspaceId, LeaseId, LogPosition, Place, Revision, Space, Until, VersionState,
+        Answer, Bounds, ClientId, Item, KeyspaceId, LeaseId, Place, Revision, Space, Until, VersionState,
     },
     storage::codec::{put_number, put_sized, Decoded, Fault, Reader, Stored},
     types::{Key, Value},
@@ -56,11 +56,11 @@ impl Stored for Bounds {
 }
 
 impl Stored for Head {
-    const BYTES_LEAST: usize = Bounds::BYTES_LEAST + LogPosition::BYTES_LEAST + 8 + 10;
+    const BYTES_LEAST: usize = Bounds::BYTES_LEAST + 1 + 8 + 10;
 
     fn put(&self, buf: &mut Vec<u8>) {
         self.bounds.put(buf);
-        self.applied.put(buf);
+        put_option(buf, self.applied.as_ref());
         buf.extend_from_slice(&self.log_hash.to_le_bytes());
         put_all(buf, &[self.clock.term, self.clock.shown_ms, self.clock.elapsed_ms]);
         put_all(buf, &[self.revision.0, self.compacted.0]);
@@ -70,7 +70,7 @@ impl Stored for Head {
 
     fn take(reader: &mut Reader<'_>) -> Decoded<Head> {
         let bounds = Bounds::take(reader)?;
-        let applied = LogPosition::take(reader)?;
+        let applied = take_option(reader, "head.applied")?;
         let log_hash = reader.take_u64("head.log_hash")?;
         let mut number = || reader.take_number("head.clock");
         let clock = Clock { term: number()?, shown_ms: number()?, elapsed_ms: number()? };

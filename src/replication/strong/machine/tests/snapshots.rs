@@ -146,16 +146,16 @@ fn golden_bytes() {
     let header = concat!(
         "6b76737472670d0a", // magic
         "01000000",         // version
-        "02000000",         // length of the body
-        "0104",             // term 1, index 4
-        "d6e2a3b7",         // check
+        "03000000",         // length of the body
+        "010104",           // applied: term 1, index 4
+        "8cb40955",         // check
     );
     assert_eq!(hex(&chunks[0]), header);
     let pieces = concat!(
-        "7f000000090000007ee02469", // length, pieces, check
+        "8000000009000000cc99c834", // length, pieces, check
         "01",                       // head: bounds
         "a08d0680808020c0cf24904e800480808020a08d06904e80088008",
-        "0104ca6b1e64759455e8",       // applied, hash of the log
+        "010104ca6b1e64759455e8",     // applied, hash of the log
         "01c0843d00",                 // clock
         "0100",                       // revision, compacted
         "0101000102",                 // last keyspace, lease, ticket, client, request
@@ -167,7 +167,7 @@ fn golden_bytes() {
         "07090201010100",             // its request 9: written at revision 1, one outcome
         "080140420f0000000000009403", // transaction 1: when, at 0, 404 bytes
         "090101016b",                 // its place: keyspace 1, data, "k"
-        "0a08c02cf835bc057d1b",       // the end: 8 pieces, hash
+        "0a081f29d81462081ae2",       // the end: 8 pieces, hash
     );
     assert_eq!(hex(&chunks[1]), pieces);
     assert_eq!(chunks.len(), 2);
