@@ -1,7 +1,7 @@
 //! Which places each transaction changed, from the compaction point on: the order of events. The values are in the chains of
 //! their keys.
 
-use std::sync::Arc;
+use std::{ops::Bound, sync::Arc};
 
 use imbl::OrdMap;
 
@@ -51,7 +51,7 @@ impl History {
 
     /// The transactions after `revision`, in order.
     pub(super) fn after(&self, revision: Revision) -> impl Iterator<Item = (Revision, &Past)> {
-        self.transactions.range(revision.next()..).map(|(revision, past)| (*revision, past))
+        self.transactions.range((Bound::Excluded(revision), Bound::Unbounded)).map(|(revision, past)| (*revision, past))
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (Revision, &Past)> {

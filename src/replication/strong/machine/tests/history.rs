@@ -87,6 +87,8 @@ fn wa_7_a_watch_from_the_future_is_told_nothing_older() {
     let mut log = four_revisions();
     let changes = log.changes(Space::Data, Revision(6)).unwrap();
     assert_eq!(changes, Changes { transactions: Vec::new(), until: Revision(6), more: false });
+    let last = Revision(u64::MAX);
+    assert_eq!(log.changes(Space::Data, last), Ok(Changes { transactions: Vec::new(), until: last, more: false }));
     for text in ["5", "6", "7"] {
         log.put("c", text);
     }
