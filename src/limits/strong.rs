@@ -68,3 +68,7 @@ pub const STRONG_CHUNK_BYTES_TARGET: usize = 256 * 1024;
 /// Bytes of a chunk that is read at all: the target, and the largest key with its value. Bounds what a damaged length can
 /// claim.
 pub const STRONG_CHUNK_BYTES_MAX: usize = STRONG_CHUNK_BYTES_TARGET + super::VALUE_BYTES_MAX + 64 * 1024;
+
+/// Bytes in the address of a member of a group: the longest name of a host (RFC 1035), a colon and a port fit in. Bounds what
+/// damaged bytes can claim.
+pub const MEMBER_ADDRESS_BYTES_MAX: usize = 512;

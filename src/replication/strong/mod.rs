@@ -5,12 +5,17 @@
 //!   reading there. `docs/strong.md` lists the entries, their answers and what they promise.
 //! * [`Snapshot`] is its state at one entry, taken in no time, written out while the machine goes on.
 //! * [`Restore`] makes a machine of the chunks of a snapshot.
+//! * [`LogStore`] keeps the log of a group in the one log of its node, for the consensus library.
 
+mod log_store;
 mod machine;
+mod types;
 
+pub use log_store::{Kept, LogStore};
 pub use machine::{
     Answer, Bounds, Change, Changes, ChangesQuery, Chunks, ClientId, Command, Entry, Guard, Item, ItemPage, KeyspaceId,
     Lease, LeaseId, Lifetime, LockName, LogPosition, Machine, Operation, OperationKind, Outcome, Place, ReadError,
     Refusal, Request, RequestId, Restore, Revision, SeenLease, Snapshot, Space, Transaction, TransactionChanges, Until,
     VersionState,
 };
+pub use types::{GroupTypes, LogEntry, LogId, Vote};

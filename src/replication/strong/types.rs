@@ -1,0 +1,27 @@
+//! What the consensus library is told of a group: its entries are those of the [`Machine`](super::Machine), its nodes are known
+//! by their ids ([`NodeId`](crate::types::NodeId)) and addresses.
+
+use std::io::Cursor;
+
+use super::{Answer, Entry};
+
+openraft::declare_raft_types!(
+    /// The types of a group.
+    pub GroupTypes:
+        D = Entry,
+        R = Vec<Answer>,
+        NodeId = u64,
+        Node = openraft::BasicNode,
+        Entry = openraft::Entry<GroupTypes>,
+        SnapshotData = Cursor<Vec<u8>>,
+        AsyncRuntime = openraft::TokioRuntime,
+);
+
+/// The term and index of an entry, and the leader of that term.
+pub type LogId = openraft::LogId<u64>;
+
+/// For whom a node votes, in which term.
+pub type Vote = openraft::Vote<u64>;
+
+/// An entry of the log of a group.
+pub type LogEntry = openraft::Entry<GroupTypes>;
