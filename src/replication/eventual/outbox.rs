@@ -1,7 +1,7 @@
 //! The recent own writes of one partition, for streaming to peers: a ring, bounded in bytes and writes, that shrinks to a
 //! few spare ones when every peer has the rest.
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, sync::Arc};
 
 use crate::{
     limits::{OUTBOX_BYTES_MAX, OUTBOX_SPARE_WRITES, OUTBOX_WRITES_MAX},
@@ -51,18 +51,43 @@ pub struct Outbox {
     writes: VecDeque<OutboxWrite>,
     bytes: usize,
     last: Sequence,
-    /// Peers have the writes up to here, or are not there. Set under a read lock, so that an acknowledgement does not
-    /// make readers and writers wait.
+    reached: Arc<Reached>,
+}
+
+/// How far the peers are with the writes of an outbox. Shared with whoever hears of it, so that an acknowledgement takes no
+/// lock: each would take the lock's memory away from the writers.
+#[derive(Debug)]
+pub struct Reached {
+    /// Peers have the writes up to here, or are not there.
     acknowledged: AtomicU64,
-    /// At least one peer has the writes up to here, or there is none. Set under a read lock.
+    /// At least one peer has the writes up to here, or there is none.
     safe: AtomicU64,
+}
+
+impl Default for Reached {
+    fn default() -> Reached {
+        Reached { acknowledged: AtomicU64::new(u64::MAX), safe: AtomicU64::new(u64::MAX) }
+    }
+}
+
+impl Reached {
+    /// Every peer has the writes up to `sequence`; [`Sequence::MAX`]: there is none.
+    pub fn acknowledge(&self, sequence: Sequence) {
+        if self.acknowledged.load(Ordering::Relaxed) != sequence.0 {
+            self.acknowledged.store(sequence.0, Ordering::Relaxed);
+        }
+    }
+
+    /// A peer has the writes up to `sequence`; [`Sequence::MAX`]: there is no peer to wait for. True when that is news.
+    pub fn set_safe(&self, sequence: Sequence) -> bool {
+        self.safe.load(Ordering::Relaxed) != sequence.0 && self.safe.swap(sequence.0, Ordering::Release) != sequence.0
+    }
 }
 
 impl Outbox {
     /// An empty outbox that holds this much.
     pub fn new(bounds: OutboxBounds) -> Outbox {
-        let (acknowledged, safe) = (AtomicU64::new(u64::MAX), AtomicU64::new(u64::MAX));
-        Outbox { bounds, acknowledged, safe, ..Outbox::default() }
+        Outbox { bounds, ..Outbox::default() }
     }
 
     /// Goes on after `last`, with none of the writes up to there.
@@ -96,24 +121,19 @@ impl Outbox {
         self.trim(2);
     }
 
-    /// Every peer has the writes up to `sequence`; [`Sequence::MAX`]: there is none.
-    pub fn acknowledge(&self, sequence: Sequence) {
-        self.acknowledged.store(sequence.0, Ordering::Relaxed);
+    /// How far the peers are.
+    pub fn reached(&self) -> &Arc<Reached> {
+        &self.reached
     }
 
     /// Up to where own writes survive this node: a peer has them. [`Sequence::MAX`]: there is no peer to wait for.
     pub fn safe(&self) -> Sequence {
-        Sequence(self.safe.load(Ordering::Relaxed))
-    }
-
-    /// A peer has the writes up to `sequence`. True when that is news.
-    pub fn set_safe(&self, sequence: Sequence) -> bool {
-        self.safe.swap(sequence.0, Ordering::Relaxed) != sequence.0
+        Sequence(self.reached.safe.load(Ordering::Acquire))
     }
 
     /// Drops at most `writes_max` of the writes that no peer needs, but for the spare ones.
     pub fn trim(&mut self, writes_max: usize) {
-        let acknowledged = self.acknowledged.load(Ordering::Relaxed);
+        let acknowledged = self.reached.acknowledged.load(Ordering::Relaxed);
         let spare = self.bounds.spare_writes;
         for _ in 0..writes_max {
             if self.writes.len() <= spare || self.first().0 > acknowledged {
@@ -136,7 +156,8 @@ impl Outbox {
 
     /// Whether [`Outbox::trim`] would drop anything.
     pub fn has_excess(&self) -> bool {
-        self.writes.len() > self.bounds.spare_writes && self.first().0 <= self.acknowledged.load(Ordering::Relaxed)
+        self.writes.len() > self.bounds.spare_writes
+            && self.first().0 <= self.reached.acknowledged.load(Ordering::Relaxed)
     }
 
     fn drop_first(&mut self) {
@@ -180,12 +201,12 @@ mod tests {
     #[test]
     fn what_a_peer_lacks_stays_up_to_the_bound() {
         let mut outbox = Outbox::new(BOUNDS);
-        outbox.acknowledge(Sequence::ZERO);
+        outbox.reached().acknowledge(Sequence::ZERO);
         push(&mut outbox, 90);
         assert_eq!(outbox.first(), Sequence(1));
         push(&mut outbox, 20);
         assert_eq!(outbox.first(), Sequence(11));
-        outbox.acknowledge(Sequence(60));
+        outbox.reached().acknowledge(Sequence(60));
         assert!(outbox.has_excess());
         outbox.trim(1000);
         assert_eq!(outbox.first(), Sequence(61), "what is not acknowledged stays");
@@ -196,9 +217,9 @@ mod tests {
     #[test]
     fn a_ring_that_was_long_gives_its_memory_back() {
         let mut outbox = Outbox::new(BOUNDS);
-        outbox.acknowledge(Sequence::ZERO);
+        outbox.reached().acknowledge(Sequence::ZERO);
         push(&mut outbox, 100);
-        outbox.acknowledge(Sequence::MAX);
+        outbox.reached().acknowledge(Sequence::MAX);
         push(&mut outbox, 200);
         assert_eq!(outbox.writes.len(), 4);
         assert!(outbox.writes.capacity() <= 32, "{}", outbox.writes.capacity());

@@ -90,7 +90,8 @@ impl Push {
     pub(super) fn acknowledge(&mut self, keyspace: &Eventual, at: (PartitionId, Sequence)) -> Option<Vec<Stretch>> {
         let (partition, sequence) = at;
         let stream = self.streams.get_mut(partition.index())?;
-        if sequence > keyspace.outbox(partition, |outbox| outbox.last()) {
+        // What was sent was written: for that no lock has to be taken from the writers.
+        if sequence > stream.sent && sequence > keyspace.outbox(partition, |outbox| outbox.last()) {
             return None;
         }
         let is_back = sequence < stream.acknowledged;

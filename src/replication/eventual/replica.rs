@@ -40,6 +40,7 @@ use rand::{rngs::StdRng, Rng, SeedableRng};
 use super::{
     durable::Lows,
     lag::Lag,
+    outbox::Reached,
     peers::Peers,
     pull::{Pulls, Request, Source},
     reissue::Reissues,
@@ -171,6 +172,8 @@ pub(super) struct Replica {
     /// By node, then by partition: the first own write that it may get by push, because it was met when others may have
     /// relied on this node having told of all that came before (see [`super::stability`]).
     begins_at: BTreeMap<NodeId, Vec<Sequence>>,
+    /// By partition: how far the peers are with the own writes.
+    reached: Vec<Arc<Reached>>,
     counters: Counters,
     ticked: Duration,
     /// When a peer was lost last, or when this node was started with peers.
@@ -194,6 +197,10 @@ impl Replica {
             me,
             cluster: config.cluster,
             bounds: config.bounds,
+            reached: keyspace
+                .partition_ids()
+                .map(|id| keyspace.outbox(id, |outbox| outbox.reached().clone()))
+                .collect(),
             keyspace,
             rng,
             sessions: BTreeMap::new(),

@@ -159,15 +159,14 @@ impl Replica {
         let linked = self.links().map(|(_, link)| link.push.position(partition));
         let least = linked.chain(self.retention.positions(partition)).min();
         let most = self.links().map(|(_, link)| link.push.position(partition)).max();
-        let is_moved = self.keyspace.outbox(partition, |outbox| {
-            outbox.acknowledge(least.unwrap_or(Sequence::MAX));
-            match most {
-                Some(most) => outbox.set_safe(most),
-                // Whoever was here a moment ago may be back at once, and be the one that goes on without us.
-                None if self.is_newly_alone() => false,
-                None => outbox.set_safe(Sequence::MAX),
-            }
-        });
+        let Some(reached) = self.reached.get(partition.index()) else { return };
+        reached.acknowledge(least.unwrap_or(Sequence::MAX));
+        let is_moved = match most {
+            Some(most) => reached.set_safe(most),
+            // Whoever was here a moment ago may be back at once, and be the one that goes on without us.
+            None if self.is_newly_alone() => false,
+            None => reached.set_safe(Sequence::MAX),
+        };
         if is_moved {
             self.keyspace.listeners().wake();
         }

@@ -8,11 +8,11 @@ fn own_writes_are_needed_at_a_peer_before_they_are_shown() {
     let request = WatchRequest { filter: WatchFilter::All, start: WatchStart::Now };
     let mut reader = Reader::new(keyspace, request, bounds());
     let partition = partition_of(&key(1));
-    keyspace.outbox(partition, |outbox| outbox.set_safe(Sequence::ZERO));
+    keyspace.outbox(partition, |outbox| outbox.reached().set_safe(Sequence::ZERO));
     write(keyspace, 1, Some(1));
     let Read::Page { needs, .. } = reader.read(keyspace, false).unwrap() else { panic!("there is an event") };
     assert_eq!(needs, BTreeMap::from([(partition, Sequence(1))]));
-    keyspace.outbox(partition, |outbox| outbox.set_safe(Sequence::MAX));
+    keyspace.outbox(partition, |outbox| outbox.reached().set_safe(Sequence::MAX));
     write(keyspace, 1, Some(2));
     let Read::Page { needs, .. } = reader.read(keyspace, false).unwrap() else { panic!("there is an event") };
     assert!(needs.is_empty(), "alone there is nobody to wait for");
@@ -80,7 +80,7 @@ async fn an_event_waits_for_a_peer_but_not_for_ever_and_not_twice() {
     let mut watcher = Watcher::with_bounds(Arc::clone(&keyspace), request, bounds()).unwrap();
     watcher.next().await.unwrap();
     let partition = partition_of(&key(1));
-    keyspace.outbox(partition, |outbox| outbox.set_safe(Sequence::ZERO));
+    keyspace.outbox(partition, |outbox| outbox.reached().set_safe(Sequence::ZERO));
     write(&keyspace, 1, Some(0));
     let began = Instant::now();
     assert_eq!(watcher.next().await.unwrap().events.len(), 1);
