@@ -62,14 +62,13 @@ def main() -> int:
     parser.add_argument("--writers", type=int, default=64)
     parser.add_argument("--keys", type=int, default=1_000_000, help="to recover")
     parser.add_argument("--folder", type=Path, default=ROOT / "target", help="on the disk that is measured")
-    parser.add_argument("--binary", help="of benches/durable, built already")
+    parser.add_argument("--binary", type=Path, help="of benches/durable, built already")
     parser.add_argument("--only", nargs="*", choices=["writes", "recovery"], default=["writes", "recovery"])
     asked = parser.parse_args()
     asked.folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="bench-durable-", dir=str(asked.folder)) as folder:
-        chosen = Chosen(
-            asked.binary or _built(), Path(folder).resolve(), asked.rounds, asked.seconds, asked.writers, asked.keys
-        )
+        binary = str(asked.binary.resolve()) if asked.binary else _built()
+        chosen = Chosen(binary, Path(folder).resolve(), asked.rounds, asked.seconds, asked.writers, asked.keys)
         lines = [f"raw fdatasync before: {_raw_sync(chosen)}", ""]
         for name in asked.only:
             lines += [*{"writes": _writes, "recovery": _recovery}[name](chosen), ""]
