@@ -90,8 +90,9 @@ bench-paired: ## in-process get and put against another build: BASE=path/to/kvst
 	target/venvs/paired-new/bin/pip install --quiet --disable-pip-version-check $(WHEEL_DIR)/release/*.whl
 	target/venvs/paired-new/bin/python bench/paired.py target/venvs/paired-base/bin/python target/venvs/paired-new/bin/python
 
-bench-store: ## the store alone, its records, its log and snapshots on disk, and the layouts it was chosen from
+bench-store: ## the store and the strong state machine alone, records, its log and snapshots on disk, and the layouts it was chosen from
 	cargo bench --bench store
+	cargo bench --bench machine
 	cargo bench --bench records
 	cargo bench --bench log
 	cargo bench --bench snapshot
