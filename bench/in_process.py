@@ -52,8 +52,8 @@ def rates(rounds: int = 5) -> Dict[str, float]:
     """Calls a second on such a node, without anything to compare with, the median of some rounds: gets, puts, and puts
     counted until both peers have acknowledged the last of them.
 
-    Not the best of them: of three nodes on two cores, that is the round in which the writer had a core to itself because
-    the peers got none, and it was shortest where replication was slowest.
+    Not the best of them: with three nodes on two cores, that is the round in which the writer had a core to itself
+    because the peers got none, and it was best where replication was slowest.
     """
     with _node_with_peers() as node:
         keys = [f"bench:{number:08}" for number in range(KEYS)]
