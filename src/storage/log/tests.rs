@@ -202,6 +202,28 @@ async fn an_interval_syncs_once_for_all_that_was_written_in_it() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_sync_is_told_to_all_who_wait_since_earlier_commits() {
+    let durability = Durability::Interval(Duration::from_secs(3600));
+    let log = Arc::new(open(&SimDisk::new(1), &LogOptions { durability, ..LogOptions::default() }).unwrap());
+    let mut waiting = tokio::task::JoinSet::new();
+    let wait = |position: Position| {
+        let log = log.clone();
+        async move { log.synced(position).await }
+    };
+    for serial in 0..5 {
+        let position = append(&log, serial);
+        waiting.spawn(wait(position));
+        tokio::time::advance(Duration::from_millis(10)).await;
+        assert_eq!(serials(&log).len() as u64, serial + 1, "written by a commit of its own");
+        waiting.spawn(wait(position));
+    }
+    assert_eq!(log.synced_before(), Position(0));
+    log.flush().await.unwrap();
+    let outcomes = tokio::time::timeout(Duration::from_secs(1), waiting.join_all()).await;
+    assert_eq!(outcomes.expect("nobody was forgotten"), vec![Ok(()); 10]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn in_memory_mode_nothing_is_synced_before_the_close() {
     let disk = SimDisk::new(1);
     let log = open(&disk, &LogOptions { durability: Durability::Memory, ..LogOptions::default() }).unwrap();
