@@ -6,7 +6,13 @@ use std::{env, error::Error, fs, path::PathBuf};
 
 use prost::Message;
 
-const FILES: [&str; 3] = ["kvstore/v1/kv.proto", "kvstore/v1/peer.proto", "kvstore/v1/admin.proto"];
+const FILES: [&str; 5] = [
+    "kvstore/v1/kv.proto",
+    "kvstore/v1/strong.proto",
+    "kvstore/v1/peer.proto",
+    "kvstore/v1/group.proto",
+    "kvstore/v1/admin.proto",
+];
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=proto");

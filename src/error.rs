@@ -113,6 +113,10 @@ error_codes! {
     UnknownMember => "UNKNOWN_MEMBER", InvalidArgument;
     /// A message that cannot be decoded; the text names the field.
     MalformedMessage => "MALFORMED_MESSAGE", InvalidArgument;
+    /// An increment of what is no integer.
+    NotAnInteger => "NOT_AN_INTEGER", InvalidArgument;
+    /// An increment beyond 64 bits.
+    Overflow => "OVERFLOW", InvalidArgument;
     /// The node has reached its bound on memory.
     MemoryLimit => "MEMORY_LIMIT", InvalidArgument;
     /// This keyspace does not promise what was asked for.
@@ -121,6 +125,20 @@ error_codes! {
     Conflict => "CONFLICT", Conflict;
     /// A member that is up is not removed without force.
     MemberUp => "MEMBER_UP", Conflict;
+    /// The key is there already.
+    KeyExists => "KEY_EXISTS", Conflict;
+    /// The key has another version than the call expected, or is not there.
+    VersionConflict => "VERSION_CONFLICT", Conflict;
+    /// There is a keyspace of that name.
+    KeyspaceExists => "KEYSPACE_EXISTS", Conflict;
+    /// Another has the lock.
+    LockHeld => "LOCK_HELD", Conflict;
+    /// The lock is not, or no longer, held by the caller.
+    LockLost => "LOCK_LOST", Conflict;
+    /// The lease was never granted, or has ended.
+    LeaseLost => "LEASE_LOST", Conflict;
+    /// The answer to this request is forgotten, or the client is: it may have been applied before.
+    RequestForgotten => "REQUEST_FORGOTTEN", Conflict;
     /// A watch cannot go on from there: a delete after that position is forgotten.
     Compacted => "COMPACTED", Conflict;
     /// The port is taken.
@@ -131,6 +149,8 @@ error_codes! {
     DataDirInUse => "DATA_DIR_IN_USE", Unavailable;
     /// Stored data have a format that only a later version of this software knows.
     FormatTooNew => "FORMAT_TOO_NEW", Unsupported;
+    /// The group has no leader that a majority follows, or none that this node can reach.
+    NoLeader => "NO_LEADER", Unavailable;
     /// No node answered.
     Unreachable => "UNREACHABLE", Unavailable;
     /// The connection broke while a call was under way.

@@ -5,12 +5,15 @@
 //!   reading there. `docs/strong.md` lists the entries, their answers and what they promise.
 //! * [`Snapshot`] is its state at one entry, taken in no time, written out while the machine goes on.
 //! * [`Restore`] makes a machine of the chunks of a snapshot.
+//! * [`Call`] is what a client may ask, [`Reply`] the answer.
 //! * [`LogStore`] keeps the log of a group in the one log of its node, for the consensus library.
 
+mod call;
 mod log_store;
 mod machine;
 mod types;
 
+pub use call::{Call, Freshness, KeyspaceFacts, Read, ReadAnswer, ReadCall, ReadKind, ReadReply, Reply, Submission};
 pub use log_store::{Kept, LogStore};
 pub use machine::{
     Answer, Bounds, Change, Changes, ChangesQuery, Chunks, ClientId, Command, Entry, Guard, Item, ItemPage, KeyspaceId,

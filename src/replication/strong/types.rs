@@ -1,8 +1,6 @@
 //! What the consensus library is told of a group: its entries are those of the [`Machine`](super::Machine), its nodes are known
 //! by their ids ([`NodeId`](crate::types::NodeId)) and addresses.
 
-use std::io::Cursor;
-
 use super::{Answer, Entry};
 
 openraft::declare_raft_types!(
@@ -13,7 +11,7 @@ openraft::declare_raft_types!(
         NodeId = u64,
         Node = openraft::BasicNode,
         Entry = openraft::Entry<GroupTypes>,
-        SnapshotData = Cursor<Vec<u8>>,
+        SnapshotData = Vec<u8>,
         AsyncRuntime = openraft::TokioRuntime,
 );
 

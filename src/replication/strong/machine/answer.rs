@@ -171,18 +171,16 @@ impl Refusal {
 
     fn code(self) -> ErrorCode {
         match self {
-            Refusal::Guard { .. }
-            | Refusal::UnknownLease { .. }
-            | Refusal::LockHeld { .. }
-            | Refusal::NotHolder { .. }
-            | Refusal::FormerLeader { .. }
-            | Refusal::KeyspaceExists { .. }
-            | Refusal::UnknownClient { .. }
-            | Refusal::AnswerForgotten { .. } => ErrorCode::Conflict,
-            Refusal::NotAnInteger { .. }
-            | Refusal::Overflow { .. }
-            | Refusal::BadName
-            | Refusal::FutureRevision { .. } => ErrorCode::InvalidArgument,
+            Refusal::Guard { .. } => ErrorCode::VersionConflict,
+            Refusal::FormerLeader { .. } => ErrorCode::Conflict,
+            Refusal::UnknownLease { .. } => ErrorCode::LeaseLost,
+            Refusal::LockHeld { .. } => ErrorCode::LockHeld,
+            Refusal::NotHolder { .. } => ErrorCode::LockLost,
+            Refusal::KeyspaceExists { .. } => ErrorCode::KeyspaceExists,
+            Refusal::UnknownClient { .. } | Refusal::AnswerForgotten { .. } => ErrorCode::RequestForgotten,
+            Refusal::NotAnInteger { .. } => ErrorCode::NotAnInteger,
+            Refusal::Overflow { .. } => ErrorCode::Overflow,
+            Refusal::BadName | Refusal::FutureRevision { .. } => ErrorCode::InvalidArgument,
             Refusal::LeaseFull { .. } | Refusal::Full => ErrorCode::Overloaded,
             Refusal::BadTtl => ErrorCode::BadTtl,
             Refusal::UnknownKeyspace { .. } => ErrorCode::UnknownKeyspace,

@@ -1,7 +1,5 @@
 //! The suite that the library's authors wrote for every store, and the machine that it needs beside the log.
 
-use std::io::Cursor;
-
 use openraft::{
     storage::{RaftStateMachine, Snapshot, SnapshotMeta},
     testing::{StoreBuilder, Suite},
@@ -25,7 +23,7 @@ struct SuiteMachine {
 impl SuiteMachine {
     fn current(&self) -> Option<Snapshot<GroupTypes>> {
         let (meta, bytes) = self.snapshot.clone()?;
-        Some(Snapshot { meta, snapshot: Box::new(Cursor::new(bytes)) })
+        Some(Snapshot { meta, snapshot: Box::new(bytes) })
     }
 }
 
@@ -80,19 +78,15 @@ impl RaftStateMachine<GroupTypes> for Arc<tokio::sync::Mutex<SuiteMachine>> {
         self.clone()
     }
 
-    async fn begin_receiving_snapshot(&mut self) -> Stored<Box<Cursor<Vec<u8>>>> {
-        Ok(Box::new(Cursor::new(Vec::new())))
+    async fn begin_receiving_snapshot(&mut self) -> Stored<Box<Vec<u8>>> {
+        Ok(Box::default())
     }
 
-    async fn install_snapshot(
-        &mut self,
-        meta: &SnapshotMeta<u64, BasicNode>,
-        snapshot: Box<Cursor<Vec<u8>>>,
-    ) -> Stored<()> {
+    async fn install_snapshot(&mut self, meta: &SnapshotMeta<u64, BasicNode>, snapshot: Box<Vec<u8>>) -> Stored<()> {
         let mut inner = self.lock().await;
         inner.applied = meta.last_log_id;
         inner.members = meta.last_membership.clone();
-        inner.snapshot = Some((meta.clone(), snapshot.into_inner()));
+        inner.snapshot = Some((meta.clone(), *snapshot));
         Ok(())
     }
 
