@@ -85,8 +85,15 @@ fn check_sizes(transaction: &Transaction) -> Result<()> {
     Ok(())
 }
 
-/// Bytes of the keys and values of a transaction.
-pub(super) fn bytes_of_transaction(transaction: &Transaction) -> usize {
+/// About how many bytes a call keeps in memory: those of the keys and values of a transaction.
+pub fn bytes_of_call(call: &Call) -> usize {
+    match call {
+        Call::Submit(Submission { command: Command::Transact(transaction), .. }) => bytes_of_transaction(transaction),
+        Call::Submit(_) | Call::Read(_) | Call::AwaitLock { .. } | Call::Lease(_) | Call::Keyspaces => 0,
+    }
+}
+
+fn bytes_of_transaction(transaction: &Transaction) -> usize {
     let guard = |guard: &Guard| match guard {
         Guard::Version { key, .. } | Guard::Absent { key } | Guard::Present { key } => key.len(),
         Guard::Holds { lock, .. } => lock.len(),

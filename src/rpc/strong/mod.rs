@@ -19,7 +19,7 @@ mod transactions;
 
 use std::time::Duration;
 
-pub use check::check_call;
+pub use check::{bytes_of_call, check_call};
 pub use client::StrongRpc;
 pub(super) use service::StrongService;
 
