@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use super::{Error, ErrorCode, Result};
+
 /// Operations and conditions of a transaction together. More keep every replica, and all that waits behind it in the log,
 /// busy for longer (10,000: about 50 ms); fewer make callers split what belongs together.
 pub const TRANSACTION_OPERATIONS_MAX: usize = 10_000;
@@ -75,82 +77,72 @@ pub const STRONG_CHUNK_BYTES_MAX: usize = STRONG_CHUNK_BYTES_TARGET + super::VAL
 /// damaged bytes can claim.
 pub const MEMBER_ADDRESS_BYTES_MAX: usize = 512;
 
-/// Bytes of entries in one message to a follower, at most this and one more entry. Larger ones delay the heartbeats behind
-/// them, smaller ones cost a message each.
-pub const GROUP_APPEND_BYTES_TARGET: usize = 1024 * 1024;
+/// What a message about a strong keyspace may weigh on the wire: a full transaction plus the framing of its guards and
+/// operations (under 64 bytes each).
+pub const STRONG_MESSAGE_BYTES_MAX: usize = TRANSACTION_BYTES_MAX + TRANSACTION_OPERATIONS_MAX * 64;
 
-/// What a message between the members of a group may weigh: the target and the greatest entry.
-pub const GROUP_MESSAGE_BYTES_MAX: usize = GROUP_APPEND_BYTES_TARGET + super::LOG_ENTRY_BYTES_MAX + 64 * 1024;
+/// Reads of one call. More keep the state locked for longer; fewer make callers ask twice for what belongs together.
+pub const STRONG_READS_MAX: usize = 4096;
 
-/// Requests that share one entry of the log. More make that entry slow, fewer cost a sync and a round each.
-pub const GROUP_BATCH_REQUESTS_MAX: usize = 1024;
+/// An answer to reads ends with the read that brings it to this weight on the wire, so that it always fits into a message:
+/// at most this and one more page.
+pub const STRONG_ANSWER_BYTES_TARGET: usize = 1024 * 1024;
 
-/// Bytes of requests that share one entry, at most this and one more request.
-pub const GROUP_BATCH_BYTES_TARGET: usize = 512 * 1024;
+/// How long one call waits for a lock. Below [`super::REQUEST_TIMEOUT`], so that the answer says that the time is over;
+/// shorter costs another call for each waiter that waits longer.
+pub const LOCK_WAIT_MAX: Duration = Duration::from_secs(20);
 
-/// Batches of requests that a node has under way at a time. One leaves the disk idle while the network works; many make small
-/// batches.
-pub const GROUP_BATCHES_MAX: usize = 2;
+/// Requests with an id that a client has under way; further ones wait for a place within their deadline. Fewer than
+/// [`CLIENT_ANSWERS_MAX`], so that a retry finds its answer.
+pub const STRONG_UNDER_WAY_MAX: usize = 256;
 
-/// Requests that wait to be put into a batch; more are refused as OVERLOADED.
-pub const GROUP_REQUESTS_WAITING_MAX: usize = 16 * 1024;
+/// Calls about strong keyspaces that a client has taken in and not answered; more are refused, so that a program that never
+/// waits for answers learns it before its memory is full.
+pub const STRONG_CALLS_MAX: usize = 16 * 1024;
 
-/// How often a leader lets its followers know that it is there. Shorter costs messages of idle groups, longer delays
-/// elections. A follower has this long to take in what it was sent.
-pub const GROUP_HEARTBEAT: Duration = Duration::from_millis(100);
+/// Bytes of the transactions among those calls. See [`STRONG_CALLS_MAX`].
+pub const STRONG_CALLS_BYTES_MAX: usize = 256 * 1024 * 1024;
 
-/// How long a follower waits beyond the lease of its leader before it stands for election: drawn from between these. The
-/// lease is the longer of the two, so a leader that dies is followed by another about a second later.
-pub const GROUP_ELECTION_LEAST: Duration = Duration::from_millis(200);
-/// See [`GROUP_ELECTION_LEAST`].
-pub const GROUP_ELECTION_MOST: Duration = Duration::from_millis(600);
+/// Waits for locks that a client has under way at a node; further ones wait for a place. Each occupies a stream of the
+/// connection for long ([`super::STREAMS_PER_CONNECTION_MAX`]), and keep-alives must not wait for one.
+pub const STRONG_LOCK_WAITS_MAX: usize = 64;
 
-/// How long the answer to a message to another member may take, snapshots left out.
-pub const GROUP_CALL_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long a client gives the first try of a call before it asks another node; each further try gets twice as long. Longer,
+/// and a node that is stuck costs the whole deadline; shorter, and a slow connection carries everything twice.
+pub const STRONG_TRY_FIRST: Duration = Duration::from_secs(2);
 
-/// How long a piece of a snapshot may take to be taken in, and its end to be put on disk.
-pub const GROUP_SNAPSHOT_TIMEOUT: Duration = Duration::from_secs(60);
+/// How much longer than it was given a try may take, before the client takes its node for silent.
+pub const STRONG_TRY_GRACE: Duration = Duration::from_millis(50);
 
-/// Entries of the log after which a snapshot is taken, and those that stay for followers that are a little behind.
-pub const GROUP_SNAPSHOT_ENTRIES: u64 = 10_000;
-/// See [`GROUP_SNAPSHOT_ENTRIES`].
-pub const GROUP_ENTRIES_KEPT: u64 = 1_000;
+/// Leases of which a client remembers when they were granted, until they are kept alive. Beyond it the oldest are
+/// forgotten, and the deadline of such a lease is known after its first keep-alive only.
+pub const STRONG_GRANTS_MAX: usize = 1024;
 
-/// Bytes of entries in memory after which a snapshot is taken, however few they are.
-pub const GROUP_LOG_BYTES_TARGET: usize = 64 * 1024 * 1024;
+/// Checks the size of a transaction: its guards and operations together, and the bytes of their keys and values.
+///
+/// # Errors
+/// `BATCH_TOO_LARGE`.
+pub fn check_transaction(operations: usize, bytes: usize) -> Result<()> {
+    if operations > TRANSACTION_OPERATIONS_MAX {
+        let text =
+            format!("transaction: {operations} guards and operations, the limit is {TRANSACTION_OPERATIONS_MAX}");
+        return Err(Error::new(ErrorCode::BatchTooLarge, text));
+    }
+    if bytes > TRANSACTION_BYTES_MAX {
+        let text = format!("transaction: {bytes} bytes of keys and values, the limit is {TRANSACTION_BYTES_MAX}");
+        return Err(Error::new(ErrorCode::BatchTooLarge, text));
+    }
+    Ok(())
+}
 
-/// The pause before a snapshot that could not be written is tried again: the disk may have room then.
-pub const GROUP_SNAPSHOT_RETRY: Duration = Duration::from_secs(1);
-
-/// How often a member looks after its group: who is to be promoted or removed, what is due.
-pub const GROUP_LOOK: Duration = Duration::from_millis(50);
-
-/// The pause between two attempts to find or found the group, and as much again at random.
-pub const GROUP_FOUNDING_PAUSE: Duration = Duration::from_millis(100);
-
-/// Voters of a group. Each more makes every write wait for more, and seven survive the loss of three; further members
-/// follow without a vote.
-pub const GROUP_VOTERS_MAX: usize = 7;
-
-/// Entries that a new member may be behind and still get a vote.
-pub const GROUP_PROMOTION_LAG_MAX: u64 = 100;
-
-/// Addresses that a node which looks for its group remembers. Bounds what strangers can make it ask.
-pub const GROUP_ACQUAINTANCES_MAX: usize = 256;
-
-/// How long a wait for a lock goes on before the caller is told to ask again.
-pub const GROUP_LOCK_WAIT_MAX: Duration = Duration::from_secs(20);
-
-/// Bytes of keys and values in the answer to reads, at most this and one item more. The rest has to be asked for.
-pub const GROUP_READ_BYTES_TARGET: usize = 2 * 1024 * 1024;
-
-/// Reads that wait for the same round of the leader.
-pub const GROUP_READS_WAITING_MAX: usize = 64 * 1024;
-
-/// A leader that hears from no majority for this many election timeouts falls silent, so that it does not keep others from
-/// electing another; then for that many, before it tries again for a moment (openraft#2080).
-pub const GROUP_QUORUM_LOST_TIMEOUTS: u32 = 3;
-/// See [`GROUP_QUORUM_LOST_TIMEOUTS`].
-pub const GROUP_SILENCE_TIMEOUTS: u32 = 20;
-/// See [`GROUP_QUORUM_LOST_TIMEOUTS`].
-pub const GROUP_SILENCE_TRIES: Duration = Duration::from_millis(200);
+/// Checks the name of a strong keyspace: 1 to [`KEYSPACE_NAME_BYTES_MAX`] bytes.
+///
+/// # Errors
+/// `INVALID_ARGUMENT`.
+pub fn check_keyspace_name(name: &str) -> Result<()> {
+    if name.is_empty() || name.len() > KEYSPACE_NAME_BYTES_MAX {
+        let text = format!("keyspace: {} bytes, must be 1 to {KEYSPACE_NAME_BYTES_MAX}", name.len());
+        return Err(Error::new(ErrorCode::InvalidArgument, text));
+    }
+    Ok(())
+}

@@ -20,7 +20,10 @@ use crate::{
         eventual::{Eventual, PeerStream, Reach, Replication, ReplicationConfig},
         strong::{Group, GroupConfig},
     },
-    rpc::{gather_conflicts, Accepting, GroupCourier, Host, Loading, Removing, RpcDialer, Sending, Server, Unfit},
+    rpc::{
+        gather_conflicts, Accepting, GroupCourier, Host, Loading, Removing, RpcDialer, Sending, Server, StrongBackend,
+        Unfit,
+    },
     storage::log::Position,
     types::{Address, ConflictQuery, Conflicts, Health, LostWrite, MemberStatus, NodeId, NodeStatus},
     VERSION,
@@ -217,6 +220,10 @@ impl Host for Inside {
 
     fn cluster(&self) -> &str {
         &self.cluster
+    }
+
+    fn strong(&self) -> Option<Arc<dyn StrongBackend>> {
+        Some(Arc::new(self.group.clone()))
     }
 
     fn group(&self) -> Option<&Group> {
