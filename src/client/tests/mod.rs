@@ -20,7 +20,10 @@ use tokio::{io::AsyncReadExt, runtime::Runtime, sync::mpsc};
 use super::*;
 use crate::{
     env::{Listener, SimulatedNetwork, SystemClock, TcpTransport, Transport},
-    replication::eventual::{Eventual, PeerStream, Reach, Reaching},
+    replication::{
+        eventual::{Eventual, PeerStream, Reach, Reaching},
+        strong::Group,
+    },
     rpc::{spawn_mute, Accepting, FakeGroup, Host, Removing, Sending, Server, Unfit},
     types::{Command, CommandKind, Dot, Key, MemberState, NodeId, PartitionId, Value},
 };
@@ -42,6 +45,14 @@ impl Host for Data {
 
     fn strong(&self) -> Option<Arc<dyn StrongBackend>> {
         self.1.clone()
+    }
+
+    fn cluster(&self) -> &str {
+        "default"
+    }
+
+    fn group(&self) -> Option<&Group> {
+        None
     }
 
     fn reach(&self) -> &dyn Reach {

@@ -152,6 +152,10 @@ impl FakeGroup {
         reply
     }
 
+    fn has_lease(&self, lease: LeaseId) -> bool {
+        self.state.lock().machine.lease(lease).is_some()
+    }
+
     async fn wait_for_lock(&self, keyspace: &str, lock: &Key, lease: LeaseId, deadline: Instant) -> Result<Reply> {
         loop {
             let applied = self.applied.notified();
@@ -164,8 +168,8 @@ impl FakeGroup {
                 Some(item) if item.until == Until::Lease(lease) => {
                     return Ok(Reply::Lock(Some(item.created)));
                 }
-                Some(_) => {}
-                None => return Err(Refusal::NotHolder { token: Revision::ZERO }.into()),
+                Some(_) | None if self.has_lease(lease) => {}
+                Some(_) | None => return Err(Refusal::NotHolder { token: Revision::ZERO }.into()),
             }
             if tokio::time::timeout_at(deadline, applied).await.is_err() {
                 return Ok(Reply::Lock(None));

@@ -23,7 +23,10 @@ use crate::{
     env::{Listener, SimulatedClock, SimulatedNetwork, TcpTransport, Transport},
     error::{Error, ErrorCode, Result as OurResult},
     limits::{MEMBERS_MAX, MESSAGE_BYTES_MAX},
-    replication::eventual::{Eventual, PeerStream, Reach, Reaching},
+    replication::{
+        eventual::{Eventual, PeerStream, Reach, Reaching},
+        strong::Group,
+    },
     types::{
         Address, Dot, Health, LogState, MemberState, MemberStatus, NodeId, NodeStatus, PartitionId, PeerState,
         PeerStatus, ReplicationLag, StorageStatus,
@@ -59,6 +62,14 @@ impl Host for FakeHost {
 
     fn strong(&self) -> Option<Arc<dyn StrongBackend>> {
         Some(self.group.clone()?)
+    }
+
+    fn cluster(&self) -> &str {
+        "default"
+    }
+
+    fn group(&self) -> Option<&Group> {
+        None
     }
 
     fn reach(&self) -> &dyn Reach {

@@ -2,7 +2,9 @@
 
 use super::*;
 use crate::{
-    limits::{LOCK_WAIT_MAX, REQUEST_TIMEOUT, STRONG_MESSAGE_BYTES_MAX, TRANSACTION_OPERATIONS_MAX, VALUE_BYTES_MAX},
+    limits::{
+        GROUP_LOCK_WAIT_MAX, REQUEST_TIMEOUT, STRONG_MESSAGE_BYTES_MAX, TRANSACTION_OPERATIONS_MAX, VALUE_BYTES_MAX,
+    },
     replication::strong::{
         Answer, Call, ClientId, Command, Freshness, Guard, KeyspaceFacts, KeyspaceId, Lease, LeaseId, Lifetime,
         LockName, Operation, OperationKind, Outcome, Read, ReadAnswer, ReadCall, ReadKind, Reply, RequestId, Revision,
@@ -250,7 +252,7 @@ async fn a_node_that_leaves_refuses_calls_and_keeps_nobody_waiting_for_a_lock() 
     let (first, second) = (far.lease(60_000).await, far.lease(60_000).await);
     far.done(acquire("l", first)).await;
     far.done(acquire("l", second)).await;
-    let wait_ms = LOCK_WAIT_MAX.as_millis() as u64;
+    let wait_ms = GROUP_LOCK_WAIT_MAX.as_millis() as u64;
     let wait = Call::AwaitLock { keyspace: "jobs".into(), lock: key("l"), lease: second, wait_ms };
     let rpc = far.rpc.clone();
     let waiting = tokio::spawn(async move { rpc.call(&wait, REQUEST_TIMEOUT).await });

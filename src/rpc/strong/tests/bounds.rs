@@ -136,7 +136,7 @@ fn a_bad_field_of_a_read_or_question_is_named() {
         lease: 1,
         wait_ms,
     };
-    let most_ms = LOCK_WAIT_MAX.as_millis() as u32;
+    let most_ms = GROUP_LOCK_WAIT_MAX.as_millis() as u32;
     assert_refused(decode_await_lock(wait(b"", 1)), KeyEmpty, "lock");
     assert_refused(decode_await_lock(wait(b"l", most_ms + 1)), InvalidArgument, "wait_ms");
     assert!(decode_await_lock(wait(b"l", most_ms)).is_ok());

@@ -16,7 +16,7 @@ use super::{
     *,
 };
 use crate::{
-    limits::{LOCK_WAIT_MAX, PAGE_BYTES_TARGET, PAGE_KEYS_MAX, TTL_MS_MAX},
+    limits::{GROUP_LOCK_WAIT_MAX, PAGE_BYTES_TARGET, PAGE_KEYS_MAX, TTL_MS_MAX},
     replication::strong::*,
     types::{KeyRange, PageRequest},
 };
@@ -258,7 +258,7 @@ proptest! {
 
     #[test]
     fn questions_and_their_answers_come_back_as_they_went_in(
-        keyspace in name(), lock in key(), lease in lease(), wait_ms in 0..=LOCK_WAIT_MAX.as_millis() as u64,
+        keyspace in name(), lock in key(), lease in lease(), wait_ms in 0..=GROUP_LOCK_WAIT_MAX.as_millis() as u64,
         token: Option<u64>, times: [u64; 3], names in prop::collection::vec((name(), any::<u64>()), 0..5),
     ) {
         let request = carried(encode_await_lock(&keyspace, &lock, lease, wait_ms));
