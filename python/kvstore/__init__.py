@@ -39,6 +39,8 @@ from kvstore.offline import (
     verify_snapshot,
 )
 from kvstore.status import (
+    GroupMember,
+    GroupStatus,
     MemberStatus,
     NodeStatus,
     PartitionDigest,
@@ -73,6 +75,8 @@ __all__ = [
     "Entry",
     "Event",
     "ForkedError",
+    "GroupMember",
+    "GroupStatus",
     "InternalError",
     "InvalidArgumentError",
     "KVError",
