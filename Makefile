@@ -12,7 +12,7 @@ SEEDS ?= 500
 SMOKE_SEEDS ?= 24
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-rust test-python test-concurrency test-sim sim sim-mutants churn chaos kills kills-mutant verify fix bench bench-paired bench-store bench-memory bench-durable wheel clean
+.PHONY: help demo test test-rust test-python test-concurrency test-sim sim sim-mutants churn chaos kills kills-mutant verify fix bench bench-paired bench-store bench-memory bench-durable bench-strong wheel clean
 
 help:            ## list the targets
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 20
@@ -100,6 +100,9 @@ bench-store: ## the store and the strong state machine alone, records, its log a
 
 bench-memory: ## memory an entry beside a redis-server of this machine
 	$(PYTHON) bench/memory.py
+
+bench-strong: ## strong keyspaces beside the etcd of this machine: puts, gets, failover
+	$(PYTHON) bench/strong.py --markdown target/strong.md
 
 bench-durable: ## synced puts and recovery beside the redis-server and etcd of this machine, as tables
 	$(PYTHON) bench/durable.py --markdown target/durable.md
