@@ -43,6 +43,7 @@ sim-mutants: ## known mistakes, each of which the tests of what is on disk or th
 
 test-python: $(VENV)/.maturin ## one wheel, the pytest suite on each Python
 	rm -rf $(WHEEL_DIR)/dev
+	cargo build --quiet --example check
 	$(BIN)/maturin build --profile dev --out $(WHEEL_DIR)/dev
 	scripts/test-python $(WHEEL_DIR)/dev $(PYTHONS)
 
