@@ -208,6 +208,15 @@ fn the_log_tells_what_became_of_unknown_writes() {
 }
 
 #[test]
+fn the_example_of_the_format_is_linearizable() {
+    let page = include_str!("../support/linear/lines.rs");
+    let lines: Vec<&str> = page.lines().filter_map(|line| line.strip_prefix("//! ")).collect();
+    let example: Vec<&str> = lines.into_iter().filter(|line| line.starts_with('{')).collect();
+    assert_eq!(example.len(), 4, "{example:?}");
+    assert_good(&example.join("\n"));
+}
+
+#[test]
 fn a_bad_line_is_named() {
     let good = r#"{"op":"get","key":"k","value":null,"call":0,"return":1,"outcome":"ok"}"#;
     let cases = [

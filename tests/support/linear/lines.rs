@@ -26,7 +26,7 @@
 //!
 //! ```json
 //! {"client":3,"op":"put","key":"k","value":17,"call":123,"return":456,"outcome":"ok","version":9}
-//! {"client":1,"op":"cas","key":"k","expected":9,"value":18,"call":130,"return":470,"outcome":"conflict","found":8}
+//! {"client":1,"op":"cas","key":"k","expected":8,"value":18,"call":130,"return":470,"outcome":"conflict","found":9}
 //! {"client":2,"op":"incr","key":"n","by":1,"call":140,"return":null,"outcome":"unknown","request":"2-7"}
 //! {"applied":"2-7","revision":10}
 //! ```
