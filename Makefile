@@ -26,7 +26,7 @@ demo: $(VENV)/.maturin ## build, install, run three nodes on real input; ends in
 test: test-rust test-concurrency test-sim test-python ## all tests, on every Python of PYTHONS that is here
 
 test-rust: ## unit, property and protocol tests, and the rules of the house
-	cargo test --lib --test tidy --test shutdown
+	cargo test --lib --test tidy --test shutdown --test linear
 
 test-concurrency: ## the store under every schedule that shuttle tries
 	cargo test --features shuttle --test concurrency
@@ -43,6 +43,7 @@ sim-mutants: ## known mistakes, each of which the tests of what is on disk or th
 
 test-python: $(VENV)/.maturin ## one wheel, the pytest suite on each Python
 	rm -rf $(WHEEL_DIR)/dev
+	cargo build --quiet --example check
 	$(BIN)/maturin build --profile dev --out $(WHEEL_DIR)/dev
 	scripts/test-python $(WHEEL_DIR)/dev $(PYTHONS)
 
