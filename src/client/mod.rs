@@ -4,7 +4,7 @@
 //! calls that come together travel together, each answer finds its call by id. `calls` is the state machine that
 //! keeps the promises about outcomes, `pipeline` the task that drives it over a connection, `endpoints` decides
 //! which node is tried next, and `session` keeps reads from going back when it is another one. A [`Watch`] has a connection
-//! and a task of its own.
+//! and a task of its own. [`StrongClient`] is the way to strong keyspaces.
 //!
 //! | what happens | a read | a write |
 //! | --- | --- | --- |
@@ -26,9 +26,16 @@ pub mod load;
 mod pipeline;
 mod session;
 mod shared;
+mod strong;
 mod watch;
 
-use std::{collections::BTreeMap, future::Future, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    future::Future,
+    path::PathBuf,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use tokio::sync::oneshot;
 
@@ -44,6 +51,7 @@ use crate::{
 use call::Slot;
 use download::download;
 use shared::Shared;
+pub use strong::{KeptLease, StrongBackend, StrongClient, StrongCompletion, StrongTicket};
 pub use watch::{Wake, Watch};
 
 /// What a client is made with.
@@ -74,6 +82,8 @@ pub struct Client {
 struct Handle {
     shared: Arc<Shared>,
     runtime: tokio::runtime::Handle,
+    /// Its session with strong keyspaces, from the first use on.
+    strong: OnceLock<Arc<strong::Session>>,
 }
 
 impl Drop for Handle {
@@ -93,7 +103,8 @@ impl Client {
             let text = format!("targets: {count} addresses, must be 1 to {}", limits::MEMBERS_MAX);
             return Err(Error::new(ErrorCode::BadSetting, text));
         }
-        Ok(Client { handle: Arc::new(Handle { shared: Arc::new(Shared::new(env, config.targets)), runtime }) })
+        let shared = Arc::new(Shared::new(env, config.targets));
+        Ok(Client { handle: Arc::new(Handle { shared, runtime, strong: OnceLock::new() }) })
     }
 
     /// Sends operations together; `done` gets the outcome once, at the latest when the timeout has passed. `None`: no

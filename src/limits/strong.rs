@@ -1,6 +1,10 @@
 //! The bounds of strong keyspaces. Those that its `Bounds` hold are part of the replicated state: every
 //! replica of a group has to reach them at the same entry.
 
+use std::time::Duration;
+
+use super::{Error, ErrorCode, Result};
+
 /// Operations and conditions of a transaction together. More keep every replica, and all that waits behind it in the log,
 /// busy for longer (10,000: about 50 ms); fewer make callers split what belongs together.
 pub const TRANSACTION_OPERATIONS_MAX: usize = 10_000;
@@ -72,3 +76,73 @@ pub const STRONG_CHUNK_BYTES_MAX: usize = STRONG_CHUNK_BYTES_TARGET + super::VAL
 /// Bytes in the address of a member of a group: the longest name of a host (RFC 1035), a colon and a port fit in. Bounds what
 /// damaged bytes can claim.
 pub const MEMBER_ADDRESS_BYTES_MAX: usize = 512;
+
+/// What a message about a strong keyspace may weigh on the wire: a full transaction plus the framing of its guards and
+/// operations (under 64 bytes each).
+pub const STRONG_MESSAGE_BYTES_MAX: usize = TRANSACTION_BYTES_MAX + TRANSACTION_OPERATIONS_MAX * 64;
+
+/// Reads of one call. More keep the state locked for longer; fewer make callers ask twice for what belongs together.
+pub const STRONG_READS_MAX: usize = 4096;
+
+/// An answer to reads ends with the read that brings it to this weight on the wire, so that it always fits into a message:
+/// at most this and one more page.
+pub const STRONG_ANSWER_BYTES_TARGET: usize = 1024 * 1024;
+
+/// How long one call waits for a lock. Below [`super::REQUEST_TIMEOUT`], so that the answer says that the time is over;
+/// shorter costs another call for each waiter that waits longer.
+pub const LOCK_WAIT_MAX: Duration = Duration::from_secs(20);
+
+/// Requests with an id that a client has under way; further ones wait for a place within their deadline. Fewer than
+/// [`CLIENT_ANSWERS_MAX`], so that a retry finds its answer.
+pub const STRONG_UNDER_WAY_MAX: usize = 256;
+
+/// Calls about strong keyspaces that a client has taken in and not answered; more are refused, so that a program that never
+/// waits for answers learns it before its memory is full.
+pub const STRONG_CALLS_MAX: usize = 16 * 1024;
+
+/// Bytes of the transactions among those calls. See [`STRONG_CALLS_MAX`].
+pub const STRONG_CALLS_BYTES_MAX: usize = 256 * 1024 * 1024;
+
+/// Waits for locks that a client has under way at a node; further ones wait for a place. Each occupies a stream of the
+/// connection for long ([`super::STREAMS_PER_CONNECTION_MAX`]), and keep-alives must not wait for one.
+pub const STRONG_LOCK_WAITS_MAX: usize = 64;
+
+/// How long a client gives the first try of a call before it asks another node; each further try gets twice as long. Longer,
+/// and a node that is stuck costs the whole deadline; shorter, and a slow connection carries everything twice.
+pub const STRONG_TRY_FIRST: Duration = Duration::from_secs(2);
+
+/// How much longer than it was given a try may take, before the client takes its node for silent.
+pub const STRONG_TRY_GRACE: Duration = Duration::from_millis(50);
+
+/// Leases of which a client remembers when they were granted, until they are kept alive. Beyond it the oldest are
+/// forgotten, and the deadline of such a lease is known after its first keep-alive only.
+pub const STRONG_GRANTS_MAX: usize = 1024;
+
+/// Checks the size of a transaction: its guards and operations together, and the bytes of their keys and values.
+///
+/// # Errors
+/// `BATCH_TOO_LARGE`.
+pub fn check_transaction(operations: usize, bytes: usize) -> Result<()> {
+    if operations > TRANSACTION_OPERATIONS_MAX {
+        let text =
+            format!("transaction: {operations} guards and operations, the limit is {TRANSACTION_OPERATIONS_MAX}");
+        return Err(Error::new(ErrorCode::BatchTooLarge, text));
+    }
+    if bytes > TRANSACTION_BYTES_MAX {
+        let text = format!("transaction: {bytes} bytes of keys and values, the limit is {TRANSACTION_BYTES_MAX}");
+        return Err(Error::new(ErrorCode::BatchTooLarge, text));
+    }
+    Ok(())
+}
+
+/// Checks the name of a strong keyspace: 1 to [`KEYSPACE_NAME_BYTES_MAX`] bytes.
+///
+/// # Errors
+/// `INVALID_ARGUMENT`.
+pub fn check_keyspace_name(name: &str) -> Result<()> {
+    if name.is_empty() || name.len() > KEYSPACE_NAME_BYTES_MAX {
+        let text = format!("keyspace: {} bytes, must be 1 to {KEYSPACE_NAME_BYTES_MAX}", name.len());
+        return Err(Error::new(ErrorCode::InvalidArgument, text));
+    }
+    Ok(())
+}

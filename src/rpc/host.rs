@@ -5,6 +5,7 @@ use std::{future::Future, pin::Pin, sync::Arc};
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
+use super::strong::StrongBackend;
 use crate::{
     error::Result,
     replication::eventual::{Eventual, PeerStream, Reach},
@@ -27,6 +28,11 @@ pub type Unfit<'a> = Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
 pub trait Host: Send + Sync + 'static {
     /// The data.
     fn keyspace(&self) -> &Arc<Eventual>;
+
+    /// The strong keyspaces; `None`: the node has none.
+    fn strong(&self) -> Option<Arc<dyn StrongBackend>> {
+        None
+    }
 
     /// Whom it can get writes from.
     fn reach(&self) -> &dyn Reach;

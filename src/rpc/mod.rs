@@ -6,6 +6,7 @@
 //! * [`connect`] opens a [`Channel`] to a node, [`RpcDialer`] a stream to a peer, [`open_pipeline`] a stream of
 //!   operations, [`open_watch`] one of changes; [`UnaryClient`] makes single calls, [`node_status`], [`node_members`] and
 //!   [`remove_member`] ask what operators ask, [`open_snapshot`] fetches all that a node holds, [`all_conflicts`] gathers the lost writes of a cluster.
+//! * [`StrongBackend`] is who answers what clients ask of strong keyspaces, [`StrongRpc`] asks it from afar.
 //! * [`to_status`] and [`from_status`] carry an [`Error`](crate::Error) over a status and back.
 //!
 //! Not done here: TLS and authentication.
@@ -30,6 +31,7 @@ mod pipeline;
 mod server;
 mod snapshot;
 mod status;
+mod strong;
 mod watch;
 
 pub use admin_client::{node_members, node_status, open_snapshot, remove_member, SnapshotPieces};
@@ -41,6 +43,7 @@ pub use kv_client::{open_pipeline, open_watch, PipelineAnswers, UnaryClient, Wat
 pub use loading::Loading;
 pub use server::Server;
 pub use status::{from_status, to_status};
+pub use strong::{bytes_of_call, check_call, StrongBackend, StrongRpc};
 
 #[cfg(test)]
 pub(crate) use mute::spawn_mute;

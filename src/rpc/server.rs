@@ -23,11 +23,12 @@ use super::{
     kv_service::KvService,
     peer_service::PeerService,
     phase::{Phase, PhaseWatch},
+    strong::StrongService,
 };
 use crate::{
     env::Listener,
     limits,
-    wire::v1::{admin_server::AdminServer, kv_server::KvServer, peer_server::PeerServer},
+    wire::v1::{admin_server::AdminServer, kv_server::KvServer, peer_server::PeerServer, strong_server::StrongServer},
 };
 
 /// The name of the client API in `grpc.health.v1`; the empty name is the node as a whole.
@@ -122,13 +123,16 @@ fn routes(host: Arc<dyn Host>, health: HealthServer<impl Health>, phase: &PhaseW
     let peer = PeerServer::new(peer)
         .max_decoding_message_size(limits::PEER_MESSAGE_BYTES_MAX)
         .max_encoding_message_size(limits::PEER_MESSAGE_BYTES_MAX);
+    let strong = StrongServer::new(StrongService { backend: host.strong(), phase: phase.clone() })
+        .max_decoding_message_size(limits::STRONG_MESSAGE_BYTES_MAX)
+        .max_encoding_message_size(limits::STRONG_MESSAGE_BYTES_MAX);
     let admin = AdminServer::new(AdminService { host, phase: phase.clone() })
         .max_decoding_message_size(limits::MESSAGE_BYTES_MAX)
         .max_encoding_message_size(limits::MESSAGE_BYTES_MAX);
     let health = health
         .max_decoding_message_size(limits::MESSAGE_BYTES_MAX)
         .max_encoding_message_size(limits::MESSAGE_BYTES_MAX);
-    Routes::new(kv).add_service(peer).add_service(admin).add_service(health)
+    Routes::new(kv).add_service(strong).add_service(peer).add_service(admin).add_service(health)
 }
 
 #[allow(clippy::disallowed_methods, reason = "this is the one builder that the ban points to")]

@@ -75,6 +75,11 @@ pub fn from_status(status: &Status) -> Error {
     error
 }
 
+/// Whether our code of a node made this status: then it says itself whether a write may have been applied.
+pub(super) fn is_from_a_node(status: &Status) -> bool {
+    status.metadata().contains_key(KIND)
+}
+
 fn code_of_stranger(status: &Status) -> ErrorCode {
     // A status with a source was made on this side, out of a deadline of its own or an error of the connection.
     if let Some(source) = status.source() {

@@ -148,7 +148,11 @@ pub fn decode_batch_delete(request: v1::BatchDeleteRequest) -> Result<Vec<Operat
     request.keys.iter().enumerate().map(|(place, key)| delete(key).map_err(at("keys", place))).collect()
 }
 
-fn decode_range(range: Option<v1::Range>) -> Result<KeyRange> {
+/// A range of keys; absent: all.
+///
+/// # Errors
+/// `KEY_TOO_LONG` for a bound that no key reaches.
+pub fn decode_range(range: Option<v1::Range>) -> Result<KeyRange> {
     let v1::Range { prefix, start, end } = range.unwrap_or_default();
     check_bound("range.prefix", &prefix)?;
     start.as_ref().map_or(Ok(()), |start| check_bound("range.start", start))?;
@@ -246,7 +250,8 @@ pub fn encode_body(operation: &Operation) -> v1::operation::Operation {
     }
 }
 
-fn encode_range(range: &KeyRange) -> v1::Range {
+/// The message of a range.
+pub fn encode_range(range: &KeyRange) -> v1::Range {
     v1::Range {
         prefix: range.prefix.clone().into(),
         start: range.start.clone().map(Into::into),

@@ -1,0 +1,156 @@
+//! The bounds of a call, wherever it came from.
+
+use super::within;
+use crate::{
+    error::{Error, ErrorCode, Result},
+    limits::{
+        check_keyspace_name, check_transaction, check_ttl_ms, BATCH_BYTES_MAX, LOCK_WAIT_MAX, PAGE_KEYS_MAX,
+        RANGE_BOUND_BYTES_MAX, STRONG_READS_MAX,
+    },
+    replication::strong::{
+        Call, Command, Guard, Lifetime, Operation, OperationKind, ReadCall, ReadKind, Submission, Transaction,
+    },
+    types::KeyRange,
+};
+
+/// Checks a call against the limits.
+///
+/// # Errors
+/// `INVALID_ARGUMENT`, `BATCH_TOO_LARGE`, `BAD_TTL`, `KEY_TOO_LONG` for a bound of a range that no key reaches.
+pub fn check_call(call: &Call) -> Result<()> {
+    match call {
+        Call::Submit(submission) => check_submission(submission),
+        Call::Read(call) => check_reads(call),
+        Call::AwaitLock { keyspace, wait_ms, .. } => {
+            check_keyspace_name(keyspace)?;
+            let most_ms = LOCK_WAIT_MAX.as_millis();
+            if u128::from(*wait_ms) > most_ms {
+                return Err(invalid(format!("wait_ms: {wait_ms} ms, the limit is {most_ms} ms")));
+            }
+            Ok(())
+        }
+        Call::Lease(_) | Call::Keyspaces => Ok(()),
+    }
+}
+
+fn invalid(text: String) -> Error {
+    Error::new(ErrorCode::InvalidArgument, text)
+}
+
+fn check_submission(submission: &Submission) -> Result<()> {
+    let keyspace = &submission.keyspace;
+    match &submission.command {
+        Command::Transact(transaction) => {
+            check_keyspace_name(keyspace)?;
+            check_sizes(transaction)
+        }
+        Command::Acquire { .. } | Command::Release { .. } | Command::Proclaim { .. } | Command::DropKeyspace { .. } => {
+            check_keyspace_name(keyspace)
+        }
+        Command::CreateKeyspace { name } => {
+            if name != keyspace {
+                return Err(invalid("keyspace: is not the one that the command names".to_string()));
+            }
+            check_keyspace_name(keyspace)
+        }
+        Command::Grant { ttl_ms } => check_concerns_none(keyspace).and_then(|()| check_ttl_ms(*ttl_ms)),
+        Command::Register | Command::KeepAlive { .. } | Command::Revoke { .. } | Command::Compact { .. } => {
+            check_concerns_none(keyspace)
+        }
+        Command::Expire { .. } => Err(invalid("command: only a leader ends leases".to_string())),
+    }
+}
+
+fn check_concerns_none(keyspace: &str) -> Result<()> {
+    if !keyspace.is_empty() {
+        return Err(invalid("keyspace: must be empty, the command concerns none".to_string()));
+    }
+    Ok(())
+}
+
+fn check_sizes(transaction: &Transaction) -> Result<()> {
+    let count = transaction.guards.len() + transaction.operations.len();
+    check_transaction(count, bytes_of_transaction(transaction))?;
+    for (place, operation) in transaction.operations.iter().enumerate() {
+        let lifetime = match &operation.kind {
+            OperationKind::Put { lifetime, .. }
+            | OperationKind::Touch { lifetime }
+            | OperationKind::Increment { lifetime, .. } => *lifetime,
+            OperationKind::Delete => Lifetime::Forever,
+        };
+        if let Lifetime::Ttl(ttl_ms) = lifetime {
+            check_ttl_ms(ttl_ms).map_err(within(format_args!("operations[{place}]")))?;
+        }
+    }
+    Ok(())
+}
+
+/// About how many bytes a call keeps in memory: those of the keys and values of a transaction.
+pub fn bytes_of_call(call: &Call) -> usize {
+    match call {
+        Call::Submit(Submission { command: Command::Transact(transaction), .. }) => bytes_of_transaction(transaction),
+        Call::Submit(_) | Call::Read(_) | Call::AwaitLock { .. } | Call::Lease(_) | Call::Keyspaces => 0,
+    }
+}
+
+fn bytes_of_transaction(transaction: &Transaction) -> usize {
+    let guard = |guard: &Guard| match guard {
+        Guard::Version { key, .. } | Guard::Absent { key } | Guard::Present { key } => key.len(),
+        Guard::Holds { lock, .. } => lock.len(),
+    };
+    let operation = |operation: &Operation| match &operation.kind {
+        OperationKind::Put { value, .. } => operation.key.len() + value.len(),
+        OperationKind::Delete | OperationKind::Touch { .. } | OperationKind::Increment { .. } => operation.key.len(),
+    };
+    let guards: usize = transaction.guards.iter().map(guard).sum();
+    guards + transaction.operations.iter().map(operation).sum::<usize>()
+}
+
+fn check_reads(call: &ReadCall) -> Result<()> {
+    check_keyspace_name(&call.keyspace)?;
+    let count = call.reads.len();
+    if count > STRONG_READS_MAX {
+        let text = format!("reads: {count} reads, the limit is {STRONG_READS_MAX}");
+        return Err(Error::new(ErrorCode::BatchTooLarge, text));
+    }
+    let mut bytes = 0;
+    for (place, read) in call.reads.iter().enumerate() {
+        let name = format_args!("reads[{place}]");
+        bytes += match &read.kind {
+            ReadKind::Key { key, .. } => key.len(),
+            ReadKind::Page { page, .. } => {
+                check_page_size(page.keys_max).map_err(within(name))?;
+                check_range(&page.range).map_err(within(name))?
+            }
+            ReadKind::Count(range) => check_range(range).map_err(within(name))?,
+        };
+    }
+    if bytes > BATCH_BYTES_MAX {
+        let text = format!("reads: {bytes} bytes of keys, the limit is {BATCH_BYTES_MAX}");
+        return Err(Error::new(ErrorCode::BatchTooLarge, text));
+    }
+    Ok(())
+}
+
+fn check_page_size(keys_max: usize) -> Result<()> {
+    if keys_max == 0 || keys_max > PAGE_KEYS_MAX {
+        return Err(invalid(format!("limit: {keys_max} entries, must be 1 to {PAGE_KEYS_MAX}")));
+    }
+    Ok(())
+}
+
+/// The bytes of its bounds.
+fn check_range(range: &KeyRange) -> Result<usize> {
+    let bounds = [
+        ("range.prefix", range.prefix.len()),
+        ("range.start", range.start.as_ref().map_or(0, Vec::len)),
+        ("range.end", range.end.as_ref().map_or(0, Vec::len)),
+    ];
+    for (name, length) in bounds {
+        if length > RANGE_BOUND_BYTES_MAX {
+            let text = format!("{name}: {length} bytes, the limit is {RANGE_BOUND_BYTES_MAX}");
+            return Err(Error::new(ErrorCode::KeyTooLong, text));
+        }
+    }
+    Ok(bounds.iter().map(|(_, length)| length).sum())
+}

@@ -1,0 +1,88 @@
+//! Calls from the caller's side.
+
+use std::time::Duration;
+
+use tonic::{Request, Response, Status};
+
+use super::{
+    answers::decode_submitted,
+    questions::{decode_keyspaces, decode_lease, decode_lock, encode_await_lock},
+    reads::{decode_read_answers, encode_reads},
+    submissions::encode_submission,
+    v1::{self, strong_client::StrongClient},
+};
+use crate::{
+    error::{Error, ErrorCode, Result},
+    limits::STRONG_MESSAGE_BYTES_MAX,
+    replication::strong::{Call, Reply},
+    rpc::{
+        channel::Channel,
+        status::{from_status, is_from_a_node},
+    },
+};
+
+/// Calls over a connection; clones share it.
+#[derive(Clone)]
+pub struct StrongRpc(StrongClient<Channel>);
+
+impl StrongRpc {
+    /// Calls over `channel`.
+    pub fn new(channel: Channel) -> StrongRpc {
+        let client = StrongClient::new(channel)
+            .max_decoding_message_size(STRONG_MESSAGE_BYTES_MAX)
+            .max_encoding_message_size(STRONG_MESSAGE_BYTES_MAX);
+        StrongRpc(client)
+    }
+
+    /// One try. The node is told how much time there is.
+    ///
+    /// # Errors
+    /// `CONNECTION_LOST`, `DEADLINE_EXCEEDED`, `MALFORMED_MESSAGE`, or what the node answered. A change may have happened when
+    /// the error says so.
+    pub async fn call(&self, call: &Call, timeout: Duration) -> Result<Reply> {
+        let mut client = self.0.clone();
+        match call {
+            Call::Submit(submission) => {
+                let answer = client.submit(request(encode_submission(submission)?, timeout)).await;
+                let answer = answer.map_err(|status| lost(&status)).map(Response::into_inner)?;
+                // Whatever it says, the node has answered, so the change may have happened.
+                decode_submitted(&submission.command, answer).map_err(Error::maybe_applied)
+            }
+            Call::Read(call) => {
+                decode_read_answers(call, answered(client.read(request(encode_reads(call), timeout)).await)?)
+            }
+            Call::AwaitLock { keyspace, lock, lease, wait_ms } => {
+                let asked = encode_await_lock(keyspace, lock, *lease, *wait_ms);
+                Ok(decode_lock(answered(client.await_lock(request(asked, timeout)).await)?))
+            }
+            Call::Lease(lease) => {
+                let asked = v1::GetLeaseRequest { lease: lease.0 };
+                Ok(decode_lease(answered(client.get_lease(request(asked, timeout)).await)?))
+            }
+            Call::Keyspaces => {
+                decode_keyspaces(answered(client.keyspaces(request(v1::KeyspacesRequest {}, timeout)).await)?)
+            }
+        }
+    }
+}
+
+fn request<T>(message: T, timeout: Duration) -> Request<T> {
+    let mut request = Request::new(message);
+    request.set_timeout(timeout);
+    request
+}
+
+fn answered<T>(response: Result<Response<T>, Status>) -> Result<T> {
+    Ok(response.map_err(|status| from_status(&status))?.into_inner())
+}
+
+/// The error of a change. What no node said says nothing about what a node did.
+fn lost(status: &Status) -> Error {
+    let error = from_status(status);
+    // These are said before anybody looks at the request: too much at once, no such service.
+    let is_untouched = matches!(error.code(), ErrorCode::Overloaded | ErrorCode::Unsupported);
+    if is_from_a_node(status) || is_untouched {
+        return error;
+    }
+    error.maybe_applied()
+}

@@ -1,0 +1,72 @@
+//! Strong keyspaces on the wire: what a client may ask of a group, as messages and out of them, and who serves and who
+//! makes the calls.
+//!
+//! * [`StrongBackend`] is whatever answers a [`Call`] in one try: a group, a node far away, a fake.
+//! * `StrongService` serves a backend, [`StrongRpc`] calls one over a [`Channel`](super::Channel).
+//! * The conversions go both ways; decoding checks every bound and names the bad field. An answer is decoded beside its
+//!   call, because it does not repeat what was asked. What a message does not carry reads as nothing: a lease has
+//!   generation 0, a keyspace that was made has id 0, and the deadlines of items count from the moment of the answer.
+//! * [`check_call`] checks a call that did not come over the wire.
+
+mod answers;
+mod check;
+mod client;
+mod questions;
+mod reads;
+mod service;
+mod submissions;
+mod transactions;
+
+use std::time::Duration;
+
+pub use check::{bytes_of_call, check_call};
+pub use client::StrongRpc;
+pub(super) use service::StrongService;
+
+use crate::{
+    env::BoxFuture,
+    error::{Error, ErrorCode, Result},
+    replication::strong::{Call, Reply},
+    types::{Key, Value},
+    wire::{v1, ConvertError},
+};
+
+/// Answers the calls of clients.
+pub trait StrongBackend: Send + Sync + 'static {
+    /// One try, which takes about as long as it is given at most. An error says whether a change may have happened all the
+    /// same.
+    fn call(&self, call: Call, timeout: Duration) -> BoxFuture<'_, Result<Reply>>;
+}
+
+/// A message that breaks a rule of the protocol.
+fn bad(field: &'static str, why: impl Into<String>) -> Error {
+    ConvertError { field, why: why.into() }.into()
+}
+
+/// A field that must be there, and of a kind that this version knows.
+fn required<T>(field: &'static str, value: Option<T>) -> Result<T> {
+    value.ok_or_else(|| bad(field, "is absent or of a kind this version does not know"))
+}
+
+/// An answer that does not answer what was asked.
+fn other_answer<T>() -> Result<T> {
+    Err(bad("answer", "is not the answer to what was asked"))
+}
+
+/// A bug of whoever answers a call: the reply is to another one.
+fn other_reply<T>(reply: &Reply) -> Result<T> {
+    Err(Error::new(ErrorCode::Internal, format!("a call was answered by something else: {reply:?}")))
+}
+
+/// Says in which field an error is.
+fn within(field: impl std::fmt::Display) -> impl Fn(Error) -> Error {
+    move |error| Error::new(error.code(), format!("{field}.{}", error.message()))
+}
+
+fn key(field: &'static str, bytes: &[u8]) -> Result<Key> {
+    Key::new(bytes).map_err(within(field))
+}
+
+fn value(field: &'static str, bytes: &[u8]) -> Result<Value> {
+    Value::new(bytes).map_err(within(field))
+}

@@ -1,0 +1,140 @@
+//! The calls of clients, one by one: decode, ask the backend, encode.
+
+use std::{pin::Pin, sync::Arc, time::Duration};
+
+use tokio_stream::Stream;
+use tonic::{metadata::MetadataMap, Request, Response, Status};
+
+use super::{
+    answers::encode_submitted,
+    questions::{decode_await_lock, encode_keyspaces, encode_lease, encode_lock},
+    reads::{decode_reads, encode_read_answers},
+    submissions::decode_submission,
+    v1::{self, strong_server::Strong},
+    StrongBackend,
+};
+use crate::{
+    error::{Error, ErrorCode, Result},
+    limits::REQUEST_TIMEOUT,
+    replication::strong::{Call, LeaseId, Reply},
+    rpc::phase::{Phase, PhaseWatch},
+};
+
+type Answered<T> = Result<Response<T>, Status>;
+
+pub(in crate::rpc) struct StrongService {
+    /// `None`: the node has no strong keyspaces.
+    pub(in crate::rpc) backend: Option<Arc<dyn StrongBackend>>,
+    pub(in crate::rpc) phase: PhaseWatch,
+}
+
+impl StrongService {
+    async fn call(&self, call: Call, metadata: &MetadataMap) -> Result<Reply> {
+        self.phase.check_serving()?;
+        let none = || Error::new(ErrorCode::Unsupported, "this node has no strong keyspaces");
+        self.backend.as_ref().ok_or_else(none)?.call(call, patience(metadata)).await
+    }
+}
+
+/// How long the caller waits, as gRPC tells it.
+fn patience(metadata: &MetadataMap) -> Duration {
+    let told = metadata.get("grpc-timeout").and_then(|value| value.to_str().ok()).and_then(parse_timeout);
+    told.map_or(REQUEST_TIMEOUT, |told| told.min(REQUEST_TIMEOUT))
+}
+
+/// Up to 8 digits and a unit, as the gRPC specification has it ("Requests", Timeout).
+fn parse_timeout(text: &str) -> Option<Duration> {
+    let digits = text.len().checked_sub(1).filter(|&digits| digits <= 8 && text.is_char_boundary(digits))?;
+    let (number, unit) = text.split_at(digits);
+    let number: u64 = number.parse().ok()?;
+    match unit {
+        "H" => Some(Duration::from_secs(number * 3600)),
+        "M" => Some(Duration::from_secs(number * 60)),
+        "S" => Some(Duration::from_secs(number)),
+        "m" => Some(Duration::from_millis(number)),
+        "u" => Some(Duration::from_micros(number)),
+        "n" => Some(Duration::from_nanos(number)),
+        _ => None,
+    }
+}
+
+#[tonic::async_trait]
+impl Strong for StrongService {
+    type WatchChangesStream = Pin<Box<dyn Stream<Item = Result<v1::ChangesPage, Status>> + Send>>;
+
+    async fn submit(&self, request: Request<v1::SubmitRequest>) -> Answered<v1::SubmitResponse> {
+        let (metadata, _, message) = request.into_parts();
+        let reply = self.call(decode_submission(message)?, &metadata).await?;
+        Ok(Response::new(encode_submitted(reply)?))
+    }
+
+    async fn read(&self, request: Request<v1::ReadRequest>) -> Answered<v1::ReadResponse> {
+        let (metadata, _, message) = request.into_parts();
+        let reply = self.call(decode_reads(message)?, &metadata).await?;
+        Ok(Response::new(encode_read_answers(reply)?))
+    }
+
+    async fn await_lock(&self, request: Request<v1::AwaitLockRequest>) -> Answered<v1::AwaitLockResponse> {
+        let (metadata, _, message) = request.into_parts();
+        let call = decode_await_lock(message)?;
+        // Nobody is kept waiting by a node that leaves: another one answers as well.
+        let reply = tokio::select! {
+            biased;
+            reply = self.call(call, &metadata) => reply?,
+            () = self.phase.clone().reached(Phase::Leaving) => self.phase.check_serving().map(|()| Reply::Lock(None))?,
+        };
+        Ok(Response::new(encode_lock(reply)?))
+    }
+
+    async fn get_lease(&self, request: Request<v1::GetLeaseRequest>) -> Answered<v1::GetLeaseResponse> {
+        let (metadata, _, message) = request.into_parts();
+        let reply = self.call(Call::Lease(LeaseId(message.lease)), &metadata).await?;
+        Ok(Response::new(encode_lease(reply)?))
+    }
+
+    async fn keyspaces(&self, request: Request<v1::KeyspacesRequest>) -> Answered<v1::KeyspacesResponse> {
+        let reply = self.call(Call::Keyspaces, request.metadata()).await?;
+        Ok(Response::new(encode_keyspaces(reply)?))
+    }
+
+    async fn watch_changes(&self, _: Request<v1::WatchChangesRequest>) -> Answered<Self::WatchChangesStream> {
+        let text = "strong keyspaces cannot be watched in this version";
+        Err(Error::new(ErrorCode::Unsupported, text).into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_timeout_is_read_as_grpc_writes_it() {
+        let cases = [
+            ("1H", Some(Duration::from_secs(3600))),
+            ("2M", Some(Duration::from_secs(120))),
+            ("3S", Some(Duration::from_secs(3))),
+            ("99999999m", Some(Duration::from_millis(99_999_999))),
+            ("5u", Some(Duration::from_micros(5))),
+            ("6n", Some(Duration::from_nanos(6))),
+            ("999999999S", None),
+            ("S", None),
+            ("", None),
+            ("7", None),
+            ("-1S", None),
+            ("1\u{e9}", None),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(parse_timeout(text), expected, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_caller_cannot_make_a_node_wait_longer_than_its_own_limit() {
+        let mut metadata = MetadataMap::new();
+        assert_eq!(patience(&metadata), REQUEST_TIMEOUT);
+        metadata.insert("grpc-timeout", "1H".parse().unwrap());
+        assert_eq!(patience(&metadata), REQUEST_TIMEOUT);
+        metadata.insert("grpc-timeout", "250m".parse().unwrap());
+        assert_eq!(patience(&metadata), Duration::from_millis(250));
+    }
+}
