@@ -2,9 +2,33 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, Optional, Tuple
+from typing import Literal, NamedTuple, Optional, Tuple
 
-__all__ = ["MemberStatus", "NodeStatus", "PartitionDigest", "PeerStatus", "ReplicationLag", "StorageStatus"]
+Consistency = Literal["eventual", "strong"]
+
+__all__ = [
+    "KeyspaceInfo",
+    "MemberStatus",
+    "NodeStatus",
+    "PartitionDigest",
+    "PeerStatus",
+    "ReplicationLag",
+    "StorageStatus",
+]
+
+
+class KeyspaceInfo(NamedTuple):
+    """A keyspace.
+
+    `keys` and `bytes` are approximate in an eventual one, as the contacted node sees it; `bytes` is None in a strong
+    one, where nobody counts them. `conflicts` are writes that the contacted node had acknowledged and that were lost.
+    """
+
+    name: str
+    consistency: Consistency
+    keys: int
+    bytes: Optional[int]
+    conflicts: int
 
 
 class PeerStatus(NamedTuple):

@@ -29,6 +29,7 @@ use crate::{
     error::{Error, ErrorCode, Result},
     limits::{BLOCKING_THREADS_MAX, RUNTIME_GRACE},
     replication::eventual::{draw_id, Eventual},
+    rpc::StrongBackend,
     types::{Address, ConflictQuery, Conflicts, MemberStatus, NodeId, NodeStatus},
 };
 
@@ -196,6 +197,14 @@ impl Node {
     /// `NOT_RUNNING`.
     pub fn keyspace(&self) -> Result<Arc<Eventual>> {
         Ok(self.running()?.keyspace().clone())
+    }
+
+    /// The strong keyspaces, for callers in this process; `None`: it has none.
+    ///
+    /// # Errors
+    /// `NOT_RUNNING`.
+    pub fn strong(&self) -> Result<Option<Arc<dyn StrongBackend>>> {
+        Ok(self.running()?.strong())
     }
 
     /// The runtime it runs on, for what follows its data. Ends with the node.

@@ -17,7 +17,7 @@ use crate::{
     error::Result,
     limits::CLOSE_GRACE,
     replication::eventual::{Eventual, PeerStream, Reach, Replication, ReplicationConfig},
-    rpc::{gather_conflicts, Accepting, Host, Loading, Removing, RpcDialer, Sending, Server, Unfit},
+    rpc::{gather_conflicts, Accepting, Host, Loading, Removing, RpcDialer, Sending, Server, StrongBackend, Unfit},
     storage::log::Position,
     types::{Address, ConflictQuery, Conflicts, Health, LostWrite, MemberStatus, NodeId, NodeStatus},
     VERSION,
@@ -133,6 +133,11 @@ impl Running {
     /// The data.
     pub fn keyspace(&self) -> &Arc<Eventual> {
         &self.inside.keyspace
+    }
+
+    /// The strong keyspaces; `None`: it has none.
+    pub fn strong(&self) -> Option<Arc<dyn StrongBackend>> {
+        self.inside.strong()
     }
 
     /// Where it runs.
