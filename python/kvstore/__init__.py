@@ -52,6 +52,7 @@ from kvstore.offline import (
 )
 from kvstore.status import (
     KeyspaceInfo,
+    LeaseInfo,
     MemberStatus,
     NodeStatus,
     PartitionDigest,
@@ -101,6 +102,7 @@ __all__ = [
     "KeyNotFoundError",
     "KeyspaceInfo",
     "Lease",
+    "LeaseInfo",
     "LimitError",
     "Lock",
     "LockLostError",

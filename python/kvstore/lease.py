@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, Optional, Tuple, cast
 
 from kvstore._core import StrongRequests
 from kvstore.errors import InvalidArgumentError, LockLostError
+from kvstore.status import LeaseInfo
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -54,9 +55,10 @@ class Lease:
     @property
     def ttl(self) -> float:
         """Seconds for which it certainly lasts; 0 when it has ended, or may have."""
-        if self._is_revoked:
+        if self._is_revoked or (self._kept is not None and not self._kept.alive):
             return 0.0
-        return max(0.0, self._ends - time.monotonic()) if self._kept is None else self._kept.remaining
+        left = max(0.0, self._ends - time.monotonic())
+        return left if self._kept is None else max(left, self._kept.remaining)
 
     @property
     def alive(self) -> bool:
@@ -92,6 +94,24 @@ class Lease:
             self._kept.stop()
         self._store._run(StrongRequests.revoke(self._id))  # noqa: SLF001
         self._is_revoked = True
+
+    def info(self) -> LeaseInfo:
+        """What the store says of it.
+
+        Raises:
+            LockLostError: It has ended.
+        """
+        found = self._store._run(StrongRequests.lease(self.id))  # noqa: SLF001
+        remaining, ttl, places = cast("Tuple[float, float, int]", found)
+        return LeaseInfo(self.id, ttl, remaining, places)
+
+    def _find(self, lease_id: int) -> None:
+        sent = time.monotonic()
+        found = self._store._run(StrongRequests.lease(lease_id))  # noqa: SLF001
+        remaining, ttl, _ = cast("Tuple[float, float, int]", found)
+        self._id, self._ends = lease_id, sent + remaining
+        if self._keeps_alive:
+            self._kept = self._store._keep(lease_id, ttl)  # noqa: SLF001
 
     def _begin(self) -> None:
         # Counted from before it was asked for: the store counts from later on.

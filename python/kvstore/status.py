@@ -8,6 +8,7 @@ Consistency = Literal["eventual", "strong"]
 
 __all__ = [
     "KeyspaceInfo",
+    "LeaseInfo",
     "MemberStatus",
     "NodeStatus",
     "PartitionDigest",
@@ -29,6 +30,15 @@ class KeyspaceInfo(NamedTuple):
     keys: int
     bytes: Optional[int]
     conflicts: int
+
+
+class LeaseInfo(NamedTuple):
+    """A lease: granted for `ttl` seconds, of which `remaining` are left, and `places` keys and locks hang on it."""
+
+    id: int
+    ttl: float
+    remaining: float
+    places: int
 
 
 class PeerStatus(NamedTuple):

@@ -205,9 +205,24 @@ class Store(Calls[V]):
             keep_alive: Give signs of life, from native threads, for as long as the object is there.
         """
         self._strong("lease")
-        lease = Lease(self, ttl, keep_alive=keep_alive)
-        lease._begin()  # noqa: SLF001
-        return lease  # the asyncio twin has nothing in between
+        granted = Lease(self, ttl, keep_alive=keep_alive)
+        granted._begin()  # noqa: SLF001
+        return granted
+
+    def find_lease(self, lease_id: int, *, keep_alive: bool = False) -> Lease:
+        """[strong] A lease that was granted before, also by another program.
+
+        Args:
+            lease_id: Its `id`.
+            keep_alive: As for lease().
+
+        Raises:
+            LockLostError: It has ended, or never was.
+        """
+        self._strong("find_lease")
+        lease = Lease(self, 0, keep_alive=keep_alive)
+        lease._find(lease_id)  # noqa: SLF001
+        return lease
 
     def lock(self, name: str, *, ttl: Seconds = 10, timeout: Timeout = None) -> Lock:
         """[strong] A fair lock; nothing is asked for before acquire() or `with`.

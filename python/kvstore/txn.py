@@ -37,6 +37,12 @@ class Txn(Generic[V]):
         name = key_bytes(key)
         if name in self._writes:
             return cast("Optional[V]", self._writes[name].read(None, self._codec))
+        entry = self.entry(key)
+        return None if entry is None else entry.value
+
+    def entry(self, key: Key) -> Optional[Entry[V]]:
+        """The entry of the snapshot, or None, whatever this transaction writes."""
+        name = key_bytes(key)
         if name not in self._reads:
             request = self._requests.snapshot([name], self._revision, self._codec)
             # Once a moment is chosen, any node that has it will do.
@@ -44,8 +50,7 @@ class Txn(Generic[V]):
             found = self._store._run(request, DEFAULT, read)  # noqa: SLF001
             self._revision, entries = cast("Tuple[int, List[Optional[Entry[V]]]]", found)
             self._reads[name] = entries[0]
-        entry = self._reads[name]
-        return None if entry is None else entry.value
+        return self._reads[name]
 
     def put(self, key: Key, value: V, *, ttl: Optional[Seconds] = None) -> None:
         """Store it when the transaction is committed.

@@ -206,8 +206,23 @@ class AsyncStore(AsyncCalls[V]):
             keep_alive: Give signs of life, from native threads, for as long as the object is there.
         """
         self._strong("lease")
-        lease = AsyncLease(self, ttl, keep_alive=keep_alive)
-        return lease  # the asyncio twin has nothing in between
+        granted = AsyncLease(self, ttl, keep_alive=keep_alive)
+        return granted
+
+    async def find_lease(self, lease_id: int, *, keep_alive: bool = False) -> AsyncLease:
+        """[strong] A lease that was granted before, also by another program.
+
+        Args:
+            lease_id: Its `id`.
+            keep_alive: As for lease().
+
+        Raises:
+            LockLostError: It has ended, or never was.
+        """
+        self._strong("find_lease")
+        lease = AsyncLease(self, 0, keep_alive=keep_alive)
+        await lease._find(lease_id)  # noqa: SLF001
+        return lease
 
     def lock(self, name: str, *, ttl: Seconds = 10, timeout: Timeout = None) -> AsyncLock:
         """[strong] A fair lock; nothing is asked for before acquire() or `with`.

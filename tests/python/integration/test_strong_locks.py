@@ -44,6 +44,26 @@ def test_what_hangs_on_a_lease_ends_with_it(strong: Any) -> None:
         strong.put("a", 1, lease=lease, ttl=1)
 
 
+def test_a_lease_is_found_by_its_id(strong: Any) -> None:
+    with strong.lease(30, keep_alive=False) as lease:
+        strong.put("a", 1, lease=lease)
+        found = strong.find_lease(lease.id)
+        assert (found.id, found.alive) == (lease.id, True)
+        info = found.info()
+        assert (info.id, info.ttl, info.places) == (lease.id, 30, 1)
+        assert 20 < info.remaining <= 30
+        kept = strong.find_lease(lease.id, keep_alive=True)
+        assert kept.ttl > 20
+        strong.put("b", 1, lease=found)
+    assert strong.count() == 0
+    for call in (lambda: strong.find_lease(lease.id), found.info, found.refresh):
+        with pytest.raises(kvstore.LockLostError) as caught:
+            call()
+        assert caught.value.code == "LEASE_LOST"
+    with pytest.raises(kvstore.LockLostError):
+        kept.revoke()
+
+
 def test_a_lease_that_is_not_kept_alive_ends_by_itself(strong: Any) -> None:
     lease = strong.lease(0.3, keep_alive=False)
     strong.put("a", 1, lease=lease)

@@ -61,6 +61,7 @@ def test_a_transaction_sees_one_moment_and_its_own_writes(strong: Any) -> None:
         assert txn.get("a") == {"new": before}
         txn.delete("b")
         assert txn.get("b") is None
+        assert txn.entry("b").value == before
         return before
 
     assert strong.transact(step) == 2

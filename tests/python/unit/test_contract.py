@@ -28,6 +28,7 @@ STORE = {
     "batch": "(*, atomic=False)",
     "transact": "(fn, *, attempts=16)",
     "lease": "(ttl, *, keep_alive=True)",
+    "find_lease": "(lease_id, *, keep_alive=False)",
     "lock": "(name, *, ttl=10, timeout=None)",
     "election": "(name, *, ttl=10)",
     "keyspace": "(name)",
