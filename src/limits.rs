@@ -2,6 +2,7 @@
 //! call fails with an error that names it, and nothing is changed.
 
 mod client;
+mod group;
 mod log;
 mod members;
 mod records;
@@ -16,6 +17,7 @@ pub use watch::*;
 
 use crate::error::{Error, ErrorCode, Result};
 pub use client::*;
+pub use group::*;
 pub use log::*;
 pub use members::*;
 pub use records::*;

@@ -83,7 +83,7 @@ async fn opened(dir: &Path) -> Result<Opened, Failure> {
         has_peers: false,
         bounds: defaults.disk,
     };
-    Ok(open(&config, &env, &make).await?)
+    Ok(open(&config, &env, &make, &|_, _| Ok(Box::new(|| None))).await?)
 }
 
 /// Ends the log in order.

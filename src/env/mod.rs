@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 pub use clock::{Clock, SimulatedClock, SystemClock};
 pub use disk::{Disk, DiskFile, DiskLock, DiskWorker, OpenMode, RealDisk, SimDisk, SimFault};
-pub use rng::{Rng, SeededRng, SystemRng};
+pub use rng::{ambient_u64, seed_ambient, Rng, SeededRng, SystemRng};
 pub use transport::{BoxFuture, Connection, Listener, SimulatedNetwork, TcpTransport, Transport};
 
 /// The doors of one node.

@@ -7,8 +7,11 @@ use parking_lot::Mutex;
 use crate::{
     config::{Durability, NodeConfig},
     env::Env,
-    error::Result,
-    replication::eventual::{draw_id, open, Eventual, Keeper, OpenConfig, Opened},
+    error::{Error, ErrorCode, Result},
+    replication::{
+        eventual::{draw_id, open, Eventual, Keeper, OpenConfig, Opened, Retain},
+        strong::GroupStore,
+    },
     storage::{
         data_dir::DataDir,
         log::{self, Log},
@@ -22,6 +25,8 @@ pub(super) struct Data {
     /// Who belonged to the cluster when it stopped.
     pub(super) membership: Membership,
     pub(super) durable: Option<Durable>,
+    /// Of the strong group.
+    pub(super) group: GroupStore,
 }
 
 /// What is open on disk.
@@ -44,22 +49,45 @@ impl Data {
         };
         let Some(dir) = &config.data_dir else {
             let id = id.map_or_else(|| draw_id(env), Ok)?;
-            return Ok(Data { keyspace: Arc::new(make(id)), membership: Membership::default(), durable: None });
+            let group = GroupStore::in_memory(id);
+            return Ok(Data { keyspace: Arc::new(make(id)), membership: Membership::default(), durable: None, group });
         };
-        let config = OpenConfig {
+        let group = Mutex::new(None);
+        let beside = |log: &Arc<Log>, dir: &DataDir| open_group(config.durability, env, (log, dir), &group);
+        let open_config = OpenConfig {
             dir: dir.clone(),
             cluster: config.cluster.clone(),
             durability: config.durability,
             has_peers: !config.peers.is_empty(),
             bounds: config.disk,
         };
-        let Opened { keyspace, keeper, membership, damage, dir } = open(&config, env, &make).await?;
+        let Opened { keyspace, keeper, membership, damage, dir } = open(&open_config, env, &make, &beside).await?;
+        let missing = || Error::new(ErrorCode::Internal, "the store of the strong group was not opened");
         Ok(Data {
             keyspace,
             membership,
             durable: Some(Durable { durability: config.durability, keeper, damage, dir: Mutex::new(Some(dir)) }),
+            group: group.into_inner().ok_or_else(missing)?,
         })
     }
+}
+
+/// Opens what a node keeps of the strong group. Where its log is not synced, nothing: a vote could be given twice. Such a node
+/// is somebody new in the group at each start.
+fn open_group(
+    durability: Durability,
+    env: &Env,
+    (log, dir): (&Arc<Log>, &DataDir),
+    opened: &Mutex<Option<GroupStore>>,
+) -> Result<Retain> {
+    if durability == Durability::Memory {
+        *opened.lock() = Some(GroupStore::in_memory(draw_id(env)?));
+        return Ok(Box::new(|| None));
+    }
+    let store = GroupStore::open(dir.node(), dir.cluster(), log.clone(), dir.group_dir(), env)?;
+    let low = store.low();
+    *opened.lock() = Some(store);
+    Ok(Box::new(low))
 }
 
 impl Durable {

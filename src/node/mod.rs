@@ -199,12 +199,12 @@ impl Node {
         Ok(self.running()?.keyspace().clone())
     }
 
-    /// The strong keyspaces, for callers in this process; `None`: it has none.
+    /// The strong keyspaces, for callers in this process.
     ///
     /// # Errors
     /// `NOT_RUNNING`.
-    pub fn strong(&self) -> Result<Option<Arc<dyn StrongBackend>>> {
-        Ok(self.running()?.strong())
+    pub fn strong(&self) -> Result<Arc<dyn StrongBackend>> {
+        Ok(Arc::new(self.running()?.group().clone()))
     }
 
     /// The runtime it runs on, for what follows its data. Ends with the node.

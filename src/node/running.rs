@@ -16,8 +16,14 @@ use crate::{
     env::{Env, Listener},
     error::Result,
     limits::CLOSE_GRACE,
-    replication::eventual::{Eventual, PeerStream, Reach, Replication, ReplicationConfig},
-    rpc::{gather_conflicts, Accepting, Host, Loading, Removing, RpcDialer, Sending, Server, StrongBackend, Unfit},
+    replication::{
+        eventual::{Eventual, PeerStream, Reach, Replication, ReplicationConfig},
+        strong::{Group, GroupConfig},
+    },
+    rpc::{
+        gather_conflicts, Accepting, GroupCourier, Host, Loading, Removing, RpcDialer, Sending, Server, StrongBackend,
+        Unfit,
+    },
     storage::log::Position,
     types::{Address, ConflictQuery, Conflicts, Health, LostWrite, MemberStatus, NodeId, NodeStatus},
     VERSION,
@@ -45,6 +51,7 @@ struct Inside {
     durable: Option<Durable>,
     snapshots: Snapshots,
     replication: Replication,
+    group: Group,
 }
 
 impl Running {
@@ -63,7 +70,7 @@ impl Running {
             Some(address) => address.clone(),
             None => Address::new(&config.host, port)?,
         };
-        let (listener, Data { keyspace, membership, durable }) = read(config, env, id, listener).await?;
+        let (listener, Data { keyspace, membership, durable, group }) = read(config, env, id, listener).await?;
         let id = keyspace.me();
         let replication = Replication::spawn(
             ReplicationConfig {
@@ -76,6 +83,13 @@ impl Running {
             Arc::new(RpcDialer::new(env.transport.clone())),
             env.clone(),
         );
+        let group = Group::spawn(
+            group,
+            GroupConfig { address: address.clone(), peers: config.peers.clone() },
+            Arc::new(GroupCourier::new(env.transport.clone(), config.cluster.clone())),
+            env.clone(),
+        );
+        let group = group.await?;
         let (cluster, started) = (config.cluster.clone(), env.clock.monotonic());
         tracing::info!(node = %id, %address, %cluster, "node started");
         let (env, runtime) = (env.clone(), tokio::runtime::Handle::current());
@@ -92,6 +106,7 @@ impl Running {
             durable,
             snapshots,
             replication,
+            group,
         });
         let server = Server::spawn(listener, inside.clone()).await;
         Ok(Running { inside, server: Mutex::new(Some(server)) })
@@ -103,7 +118,8 @@ impl Running {
         let Some(server) = self.server.lock().take() else { return true };
         // A write that were acknowledged after the hand-over would be lost.
         server.leave().await;
-        let handed_over = self.inside.replication.shutdown(patience).await;
+        let (handed_over, _left_group) =
+            tokio::join!(self.inside.replication.shutdown(patience), self.inside.group.shutdown(patience));
         // A client that does not answer the goodbye is no reason to call the stop cut short: nothing of it is lost.
         let _in_order = server.shutdown(CLOSE_GRACE.min(patience)).await;
         let is_written = match &self.inside.durable {
@@ -135,9 +151,9 @@ impl Running {
         &self.inside.keyspace
     }
 
-    /// The strong keyspaces; `None`: it has none.
-    pub fn strong(&self) -> Option<Arc<dyn StrongBackend>> {
-        self.inside.strong()
+    /// Its part of the strong group.
+    pub fn group(&self) -> &Group {
+        &self.inside.group
     }
 
     /// Where it runs.
@@ -200,6 +216,18 @@ impl Host for Inside {
 
     fn reach(&self) -> &dyn Reach {
         &self.replication
+    }
+
+    fn cluster(&self) -> &str {
+        &self.cluster
+    }
+
+    fn strong(&self) -> Option<Arc<dyn StrongBackend>> {
+        Some(Arc::new(self.group.clone()))
+    }
+
+    fn group(&self) -> Option<&Group> {
+        Some(&self.group)
     }
 
     fn status(&self, digests: bool) -> NodeStatus {

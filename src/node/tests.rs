@@ -1,6 +1,7 @@
 //! Whole nodes over a simulated network; over TCP where the port itself matters.
 
 mod snapshots;
+mod strong;
 mod watch;
 
 use super::*;

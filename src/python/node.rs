@@ -64,7 +64,7 @@ impl PyNode {
     fn strong(&self) -> Result<StrongClient> {
         self.keyspace()?;
         let strong = self.strong.get().and_then(ProcessBound::get).cloned();
-        strong.ok_or_else(|| Error::new(ErrorCode::Unsupported, "this node has no strong keyspaces"))
+        strong.ok_or_else(|| Error::new(ErrorCode::Internal, "a running node has no session"))
     }
 
     fn closed(&self) -> Error {
@@ -240,11 +240,8 @@ impl PyNode {
         py.detach(|| node.start())?;
         let keyspace = node.keyspace()?;
         self.keyspace.get_or_init(|| ProcessBound::new(keyspace));
-        if let Some(group) = node.strong()? {
-            let runtime = node.runtime()?;
-            let session = || ProcessBound::new(StrongClient::of_backend(group, runtime, Env::system()));
-            self.strong.get_or_init(session);
-        }
+        let (group, runtime) = (node.strong()?, node.runtime()?);
+        self.strong.get_or_init(|| ProcessBound::new(StrongClient::of_backend(group, runtime, Env::system())));
         self.open_in.store(runtime::generation(), Ordering::Release);
         Ok(())
     }

@@ -8,7 +8,10 @@ use tokio::sync::mpsc;
 use super::strong::StrongBackend;
 use crate::{
     error::Result,
-    replication::eventual::{Eventual, PeerStream, Reach},
+    replication::{
+        eventual::{Eventual, PeerStream, Reach},
+        strong::Group,
+    },
     types::{MemberStatus, NodeId, NodeStatus},
 };
 
@@ -36,6 +39,12 @@ pub trait Host: Send + Sync + 'static {
 
     /// Whom it can get writes from.
     fn reach(&self) -> &dyn Reach;
+
+    /// The name of its cluster.
+    fn cluster(&self) -> &str;
+
+    /// Its part of the strong group; `None`: it takes no part.
+    fn group(&self) -> Option<&Group>;
 
     /// How the node is, without I/O. `digests` reads every record.
     fn status(&self, digests: bool) -> NodeStatus;

@@ -3,7 +3,7 @@
 //! * [`Server`] is the one hardened server; it serves a [`Host`]: the client API, the stream between peers, what
 //!   operators ask, and `grpc.health.v1`.
 //! * [`Loading`] is what a node's port says before the node is there.
-//! * [`connect`] opens a [`Channel`] to a node, [`RpcDialer`] a stream to a peer, [`open_pipeline`] a stream of
+//! * [`connect`] opens a [`Channel`] to a node, [`RpcDialer`] a stream to a peer, [`GroupCourier`] carries messages of the strong group, [`open_pipeline`] a stream of
 //!   operations, [`open_watch`] one of changes; [`UnaryClient`] makes single calls, [`node_status`], [`node_members`] and
 //!   [`remove_member`] ask what operators ask, [`open_snapshot`] fetches all that a node holds, [`all_conflicts`] gathers the lost writes of a cluster.
 //! * [`StrongBackend`] is who answers what clients ask of strong keyspaces, [`StrongRpc`] asks it from afar.
@@ -17,7 +17,9 @@ mod catch_up;
 mod channel;
 mod conflicts;
 mod connection;
+mod courier;
 mod dialer;
+mod group_service;
 mod host;
 mod kv_client;
 mod kv_service;
@@ -37,6 +39,7 @@ mod watch;
 pub use admin_client::{node_members, node_status, open_snapshot, remove_member, SnapshotPieces};
 pub use channel::{connect, Channel};
 pub use conflicts::{all_conflicts, gather_conflicts, node_conflicts};
+pub use courier::GroupCourier;
 pub use dialer::RpcDialer;
 pub use host::{Accepting, Host, Removing, Sending, Unfit};
 pub use kv_client::{open_pipeline, open_watch, PipelineAnswers, UnaryClient, WatchAnswers};

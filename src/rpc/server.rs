@@ -19,6 +19,7 @@ use tonic_health::{
 use super::{
     admin_service::AdminService,
     connection::GuardedConnection,
+    group_service::GroupService,
     host::Host,
     kv_service::KvService,
     peer_service::PeerService,
@@ -28,7 +29,10 @@ use super::{
 use crate::{
     env::Listener,
     limits,
-    wire::v1::{admin_server::AdminServer, kv_server::KvServer, peer_server::PeerServer, strong_server::StrongServer},
+    wire::v1::{
+        admin_server::AdminServer, group_server::GroupServer, kv_server::KvServer, peer_server::PeerServer,
+        strong_server::StrongServer,
+    },
 };
 
 /// The name of the client API in `grpc.health.v1`; the empty name is the node as a whole.
@@ -123,6 +127,9 @@ fn routes(host: Arc<dyn Host>, health: HealthServer<impl Health>, phase: &PhaseW
     let peer = PeerServer::new(peer)
         .max_decoding_message_size(limits::PEER_MESSAGE_BYTES_MAX)
         .max_encoding_message_size(limits::PEER_MESSAGE_BYTES_MAX);
+    let group = GroupServer::new(GroupService { host: host.clone(), phase: phase.clone() })
+        .max_decoding_message_size(limits::GROUP_MESSAGE_BYTES_MAX)
+        .max_encoding_message_size(limits::GROUP_MESSAGE_BYTES_MAX);
     let strong = StrongServer::new(StrongService { backend: host.strong(), phase: phase.clone() })
         .max_decoding_message_size(limits::STRONG_MESSAGE_BYTES_MAX)
         .max_encoding_message_size(limits::STRONG_MESSAGE_BYTES_MAX);
@@ -132,7 +139,8 @@ fn routes(host: Arc<dyn Host>, health: HealthServer<impl Health>, phase: &PhaseW
     let health = health
         .max_decoding_message_size(limits::MESSAGE_BYTES_MAX)
         .max_encoding_message_size(limits::MESSAGE_BYTES_MAX);
-    Routes::new(kv).add_service(strong).add_service(peer).add_service(admin).add_service(health)
+    let routes = Routes::new(kv).add_service(strong).add_service(peer);
+    routes.add_service(group).add_service(admin).add_service(health)
 }
 
 #[allow(clippy::disallowed_methods, reason = "this is the one builder that the ban points to")]

@@ -5,6 +5,7 @@
 //! identity     who the node is: written once, before anything else
 //! log/         the log
 //! snapshots/   snapshots
+//! group/       snapshots of the strong group
 //! ```
 //!
 //! - **One node at a time.** The lock is the system's: it is free when its holder is dead, however it died.
@@ -42,6 +43,7 @@ const LOCK: &str = "LOCK";
 const IDENTITY: &str = "identity";
 const LOG: &str = "log";
 const SNAPSHOTS: &str = "snapshots";
+const GROUP: &str = "group";
 
 /// The data directory of a running node: locked until this is dropped.
 pub struct DataDir {
@@ -98,7 +100,7 @@ impl DataDir {
             }
         };
         check_cluster(path, &identity, cluster)?;
-        for name in [LOG, SNAPSHOTS] {
+        for name in [LOG, SNAPSHOTS, GROUP] {
             disk.create_dir_all(&path.join(name)).map_err(failed)?;
         }
         Ok(DataDir { disk, path: path.into(), identity, is_new, _lock: lock })
@@ -142,6 +144,11 @@ impl DataDir {
     /// Where its snapshots are.
     pub fn snapshots_dir(&self) -> PathBuf {
         self.path.join(SNAPSHOTS)
+    }
+
+    /// Where the snapshots of its strong group are.
+    pub fn group_dir(&self) -> PathBuf {
+        self.path.join(GROUP)
     }
 
     /// The disk that it is on.

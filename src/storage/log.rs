@@ -241,6 +241,11 @@ impl Log {
         self.synced(Position(last)).await
     }
 
+    /// Has everything that was appended before synced soon, whatever the durability, and does not wait for it.
+    pub fn hasten(&self) {
+        self.shared.wish_sync();
+    }
+
     /// Waits on this thread until the entry is synced.
     ///
     /// # Errors

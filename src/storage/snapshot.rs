@@ -25,7 +25,9 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
-pub use directory::{file_name, list, newest_valid, passing_name, remove_leftovers, remove_older, Listed, Search};
+pub use directory::{
+    file_name, list, newest_valid, passing_name, remove_all, remove_leftovers, remove_older, Listed, Search,
+};
 pub use format::{Block, Header, Totals, BLOCK_KIND_FOOTER, SNAPSHOT_FORMAT_VERSION};
 pub use reader::{verify, Damage, Report, SnapshotReader};
 pub use records::{records_in, RecordBlocks};

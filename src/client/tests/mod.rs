@@ -20,7 +20,10 @@ use tokio::{io::AsyncReadExt, runtime::Runtime, sync::mpsc};
 use super::*;
 use crate::{
     env::{Listener, SimulatedNetwork, SystemClock, TcpTransport, Transport},
-    replication::eventual::{Eventual, PeerStream, Reach, Reaching},
+    replication::{
+        eventual::{Eventual, PeerStream, Reach, Reaching},
+        strong::Group,
+    },
     rpc::{spawn_mute, Accepting, Host, Removing, Sending, Server, Unfit},
     types::{Command, CommandKind, Dot, Key, MemberState, NodeId, PartitionId, Value},
 };
@@ -38,6 +41,14 @@ impl Reach for Data {
 impl Host for Data {
     fn keyspace(&self) -> &Arc<Eventual> {
         &self.0
+    }
+
+    fn cluster(&self) -> &str {
+        "default"
+    }
+
+    fn group(&self) -> Option<&Group> {
+        None
     }
 
     fn reach(&self) -> &dyn Reach {

@@ -26,5 +26,5 @@ pub(super) use gate::{opened, Gate};
 pub use keeper::{write_snapshot, CheckpointStatus, Keeper};
 pub use ledger::Ledger;
 pub(super) use lows::Lows;
-pub use open::{draw_id, open, OpenConfig, Opened};
+pub use open::{draw_id, open, Beside, OpenConfig, Opened, Retain};
 pub use restore::restore_snapshot;

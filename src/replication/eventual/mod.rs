@@ -40,7 +40,8 @@ mod watch;
 pub use cover::{catch_up, cover, lost_error, Reach, Reaching};
 pub use driver::{Replication, ReplicationConfig, ReplicationStatus};
 pub use durable::{
-    draw_id, open, restore_snapshot, write_snapshot, CheckpointStatus, Keeper, Ledger, OpenConfig, Opened,
+    draw_id, open, restore_snapshot, write_snapshot, Beside, CheckpointStatus, Keeper, Ledger, OpenConfig, Opened,
+    Retain,
 };
 pub use feed::FeedBounds;
 pub use hlc::Hlc;

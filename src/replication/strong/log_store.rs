@@ -14,17 +14,12 @@
 //! make snapshots. The space of old records on disk is given back by the owner of the log, who must keep all from
 //! [`LogStore::low`] on.
 
-mod record;
+mod kept;
+pub(super) mod record;
 #[cfg(test)]
 mod tests;
 
-use std::{
-    collections::{BTreeMap, VecDeque},
-    fmt::Debug,
-    io,
-    ops::RangeBounds,
-    sync::Arc,
-};
+use std::{fmt::Debug, io, ops::RangeBounds, sync::Arc};
 
 use openraft::{
     storage::{LogFlushed, RaftLogStorage},
@@ -32,104 +27,39 @@ use openraft::{
 };
 use parking_lot::Mutex;
 
-use self::record::{decode, Facts, Record};
+pub use self::kept::Kept;
+use self::{
+    kept::KeptEntry,
+    record::{Facts, Record},
+};
 use super::types::{GroupTypes, LogEntry, LogId, Vote};
 use crate::{
     error::{Error, ErrorCode, Result},
-    limits::LOG_ENTRY_BYTES_MAX,
-    storage::log::{Durability, Entry as LogRecord, Log, Position},
+    limits::{GROUP_APPEND_BYTES_TARGET, LOG_ENTRY_BYTES_MAX},
+    storage::log::{Durability, Log, Position},
 };
 
 /// The log of one group. Clones are the same log.
 #[derive(Clone)]
 pub struct LogStore {
-    log: Arc<Log>,
-    stream: u32,
+    home: Home,
     /// Guards what is kept and, while records are appended, their order.
     kept: Arc<Mutex<Kept>>,
 }
 
-/// What the records of a group say, as they are read one after the other.
-#[derive(Debug, Default)]
-pub struct Kept {
-    /// By index, without a gap, each with the position of its record.
-    entries: BTreeMap<u64, (Position, LogEntry)>,
-    facts: Facts,
-    /// Where the first record is that is needed, by the position of the record of facts since which the ones before it are
-    /// not. That record may be lost in a crash until it is synced, and with it what it says of the others.
-    lows: VecDeque<(Position, Position)>,
-    /// The first record that was seen.
-    begin: Option<Position>,
-    /// The first entry after a hole. When old records were given back, those that are left of them may begin anywhere, and
-    /// what they say of older entries is past; a later record of facts has to say so.
-    hole_before: Option<u64>,
+/// Where the records are.
+#[derive(Clone)]
+enum Home {
+    /// In a stream of the log of the node.
+    Disk { log: Arc<Log>, stream: u32 },
+    /// Nowhere: the member is gone with its process, and its id with it.
+    Memory,
 }
+
+/// No member has this id.
+const NO_MEMBER: u64 = 0;
 
 type Stored<T> = std::result::Result<T, StorageError<u64>>;
-
-impl Kept {
-    /// Takes note of a record of the group's stream, the next one in the order of the log.
-    ///
-    /// # Errors
-    /// `CORRUPT`: it is no such record. `FORMAT_TOO_NEW`: it is one of a later version.
-    pub fn observe(&mut self, record: &LogRecord) -> Result<()> {
-        self.apply(record.position, decode(record.kind, &record.payload)?);
-        Ok(())
-    }
-
-    fn apply(&mut self, position: Position, record: Record) {
-        self.begin.get_or_insert(position);
-        match record {
-            Record::Entry(entry) => {
-                if self.last().is_some_and(|last| last.index + 1 != entry.log_id.index) {
-                    self.entries.clear();
-                    self.hole_before = Some(entry.log_id.index);
-                }
-                self.entries.insert(entry.log_id.index, (position, entry));
-            }
-            Record::Truncated { since } => {
-                drop(self.entries.split_off(&since));
-                // What followed the hole is taken back, too.
-                self.hole_before = self.hole_before.filter(|next| *next < since);
-            }
-            Record::Facts(facts) => {
-                if let Some(purged) = facts.purged {
-                    self.entries = self.entries.split_off(&(purged.index + 1));
-                }
-                self.facts = facts;
-                let first = self.entries.first_key_value().map_or(position, |(_, (position, _))| *position);
-                self.lows.push_back((position, first));
-            }
-            Record::Committed(committed) => self.facts.committed = Some(committed),
-        }
-    }
-
-    /// The first record that is needed after any crash, when all before `synced` are synced.
-    fn low(&mut self, synced: Position) -> Option<Position> {
-        while self.lows.get(1).is_some_and(|(facts, _)| *facts < synced) {
-            self.lows.pop_front();
-        }
-        match self.lows.front() {
-            Some((facts, low)) if *facts < synced => Some(*low),
-            _ => self.begin,
-        }
-    }
-
-    fn last(&self) -> Option<LogId> {
-        self.entries.last_key_value().map(|(_, (_, entry))| entry.log_id).or(self.facts.purged)
-    }
-
-    /// Checks that nothing is missing.
-    fn check(&self) -> Result<()> {
-        let first_needed = self.facts.purged.map_or(0, |purged| purged.index + 1);
-        match self.hole_before {
-            Some(next) if next > first_needed => {
-                Err(Error::new(ErrorCode::Corrupt, format!("log of a group: entries before {next} are missing")))
-            }
-            _ => Ok(()),
-        }
-    }
-}
 
 impl LogStore {
     /// Goes on from what the records in `stream` say.
@@ -142,7 +72,32 @@ impl LogStore {
             let text = "log of a group: strong keyspaces need a log that is synced";
             return Err(Error::new(ErrorCode::BadSetting, text));
         }
-        Ok(LogStore { log, stream, kept: Arc::new(Mutex::new(kept)) })
+        Ok(LogStore { home: Home::Disk { log, stream }, kept: Arc::new(Mutex::new(kept)) })
+    }
+
+    /// An empty log that ends with its process.
+    pub fn in_memory() -> LogStore {
+        LogStore { home: Home::Memory, kept: Arc::default() }
+    }
+
+    /// Makes it the log of this member. What another wrote, which this node was under a former id, is given up: nothing that a
+    /// former member voted or acknowledged may be said in the name of a new one. True: there was such a one.
+    ///
+    /// # Errors
+    /// Those of [`Log::append`].
+    pub fn begin(&self, member: u64) -> Result<bool> {
+        let mut kept = self.kept.lock();
+        let former = kept.facts.member;
+        if former != member {
+            self.write(&mut kept, Record::Begun { member })?;
+        }
+        Ok(former != member && former != NO_MEMBER)
+    }
+
+    /// How many entries are kept in memory, and their bytes.
+    pub fn size(&self) -> (usize, usize) {
+        let kept = self.kept.lock();
+        (kept.entries.len(), kept.bytes)
     }
 
     /// As [`LogStore::new`], reading all of the log first. Blocks on the disk.
@@ -162,14 +117,49 @@ impl LogStore {
 
     /// The first record of the log that is still needed, also after a crash right now; `None`: there are no records.
     pub fn low(&self) -> Option<Position> {
-        let synced = self.log.synced_before();
+        let synced = self.synced_before();
         self.kept.lock().low(synced)
+    }
+
+    /// All records before this one are as safe as they will ever be.
+    fn synced_before(&self) -> Position {
+        match &self.home {
+            Home::Disk { log, .. } => log.synced_before(),
+            Home::Memory => Position(u64::MAX),
+        }
+    }
+
+    /// Waits until a record is on disk.
+    async fn synced(&self, position: Position) -> Result<()> {
+        match &self.home {
+            Home::Disk { log, .. } if log.durability() == Durability::Sync => log.synced(position).await,
+            // Others do not wait for their disk; a vote has to.
+            Home::Disk { log, .. } => log.flush().await,
+            Home::Memory => Ok(()),
+        }
+    }
+
+    /// Calls back once a record is on disk, in the order of the records.
+    fn on_synced(&self, position: Position, callback: impl FnOnce(Result<()>) + Send + 'static) {
+        match &self.home {
+            Home::Disk { log, .. } => {
+                log.on_synced(position, callback);
+                if log.durability() != Durability::Sync {
+                    log.hasten();
+                }
+            }
+            Home::Memory => callback(Ok(())),
+        }
     }
 
     /// Writes a record and takes note of it.
     fn write(&self, kept: &mut Kept, record: Record) -> Result<Position> {
-        let position = self.log.append_with(self.stream, record.kind(), |buf| record.put(buf))?;
-        kept.apply(position, record);
+        let position = match &self.home {
+            Home::Disk { log, stream } => log.append_with(*stream, record.kind(), |buf| record.put(buf))?,
+            Home::Memory => Position::default(),
+        };
+        // Entries are written elsewhere, with their bytes.
+        kept.apply(position, 0, record);
         Ok(position)
     }
 
@@ -179,7 +169,7 @@ impl LogStore {
         let mut facts = kept.facts.clone();
         change(&mut facts);
         // So that there are never more of them than wait for the disk.
-        kept.low(self.log.synced_before());
+        kept.low(self.synced_before());
         self.write(&mut kept, Record::Facts(facts))
     }
 
@@ -207,8 +197,11 @@ impl LogStore {
         }
         let mut written = None;
         for (record, payload) in records {
-            let position = self.log.append(self.stream, record.kind(), &payload)?;
-            kept.apply(position, record);
+            let position = match &self.home {
+                Home::Disk { log, stream } => log.append(*stream, record.kind(), &payload)?,
+                Home::Memory => Position::default(),
+            };
+            kept.apply(position, payload.len(), record);
             written = Some(position);
         }
         Ok(written)
@@ -221,7 +214,20 @@ impl RaftLogReader<GroupTypes> for LogStore {
         RB: RangeBounds<u64> + Clone + Debug + OptionalSend,
     {
         let kept = self.kept.lock();
-        Ok(kept.entries.range(range).map(|(_, (_, entry))| entry.clone()).collect())
+        Ok(kept.entries.range(range).map(|(_, kept)| kept.entry.clone()).collect())
+    }
+
+    /// As many as fit into a message, but one at least.
+    async fn limited_get_log_entries(&mut self, start: u64, end: u64) -> Stored<Vec<LogEntry>> {
+        let kept = self.kept.lock();
+        let mut bytes = 0;
+        let fits = |kept: &&KeptEntry| {
+            let is_first = bytes == 0;
+            bytes += kept.bytes;
+            is_first || bytes <= GROUP_APPEND_BYTES_TARGET
+        };
+        let entries = kept.entries.range(start..end).map(|(_, kept)| kept).take_while(fits);
+        Ok(entries.map(|kept| kept.entry.clone()).collect())
     }
 }
 
@@ -239,7 +245,7 @@ impl RaftLogStorage<GroupTypes> for LogStore {
 
     async fn save_vote(&mut self, vote: &Vote) -> Stored<()> {
         let position = self.write_facts(|facts| facts.vote = Some(*vote)).map_err(vote_failed)?;
-        self.log.synced(position).await.map_err(vote_failed)
+        self.synced(position).await.map_err(vote_failed)
     }
 
     async fn read_vote(&mut self) -> Stored<Option<Vote>> {
@@ -264,11 +270,13 @@ impl RaftLogStorage<GroupTypes> for LogStore {
         I::IntoIter: OptionalSend,
     {
         let entries = entries.into_iter().collect();
-        self.log.room().await.map_err(logs_failed)?;
+        if let Home::Disk { log, .. } = &self.home {
+            log.room().await.map_err(logs_failed)?;
+        }
         match self.write_entries(entries).map_err(logs_failed)? {
             Some(last) => {
                 let done = |synced: Result<()>| callback.log_io_completed(synced.map_err(io::Error::other));
-                self.log.on_synced(last, done);
+                self.on_synced(last, done);
             }
             None => callback.log_io_completed(Ok(())),
         }

@@ -51,6 +51,17 @@ pub use reads::{Change, Changes, ChangesQuery, ItemPage, Lease, ReadError, Trans
 pub use restore::Restore;
 pub use snapshot::{Chunks, Snapshot};
 
+/// See [`Machine::time`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MachineTime {
+    /// Whose leader showed it.
+    pub term: u64,
+    /// By the clock of that leader: milliseconds since the Unix epoch.
+    pub shown_ms: u64,
+    /// What had passed under leaders then.
+    pub elapsed_ms: u64,
+}
+
 /// The state of a group. Whoever owns it feeds it the log.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Machine {
@@ -96,6 +107,18 @@ impl Machine {
     /// The state as of now. Takes no time, and does not change when the machine does.
     pub fn capture(&self) -> Snapshot {
         Snapshot::new(self.state.clone())
+    }
+
+    /// The machine of which this is the state.
+    pub fn resume(snapshot: Snapshot) -> Machine {
+        Machine { state: snapshot.into_state() }
+    }
+
+    /// What time it is for the machine: the term whose leader showed it, what that showed last, and
+    /// [`Machine::elapsed_ms`] then.
+    pub fn time(&self) -> MachineTime {
+        let clock = &self.state.clock;
+        MachineTime { term: clock.term, shown_ms: clock.shown_ms, elapsed_ms: clock.elapsed_ms }
     }
 
     /// The hash of the whole state, the same on every replica that has applied the same entries, by way of the log or of a

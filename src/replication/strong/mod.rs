@@ -9,16 +9,21 @@
 //! * [`LogStore`] keeps the log of a group in the one log of its node, for the consensus library.
 
 mod call;
+mod group;
 mod log_store;
 mod machine;
+mod runtime;
 mod types;
 
 pub use call::{Call, Freshness, KeyspaceFacts, Read, ReadAnswer, ReadCall, ReadKind, ReadReply, Reply, Submission};
+pub use group::{
+    Courier, Group, GroupConfig, GroupMember, GroupStatus, GroupStore, GroupWatch, GroupWatcher, Role, WatchPage,
+};
 pub use log_store::{Kept, LogStore};
 pub use machine::{
     Answer, Bounds, Change, Changes, ChangesQuery, Chunks, ClientId, Command, Entry, Guard, Item, ItemPage, KeyspaceId,
-    Lease, LeaseId, Lifetime, LockName, LogPosition, Machine, Operation, OperationKind, Outcome, Place, ReadError,
-    Refusal, Request, RequestId, Restore, Revision, SeenLease, Snapshot, Space, Transaction, TransactionChanges, Until,
-    VersionState,
+    Lease, LeaseId, Lifetime, LockName, LogPosition, Machine, MachineTime, Operation, OperationKind, Outcome, Place,
+    ReadError, Refusal, Request, RequestId, Restore, Revision, SeenLease, Snapshot, Space, Transaction,
+    TransactionChanges, Until, VersionState,
 };
 pub use types::{GroupTypes, LogEntry, LogId, Vote};

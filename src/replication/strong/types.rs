@@ -1,7 +1,7 @@
 //! What the consensus library is told of a group: its entries are those of the [`Machine`](super::Machine), its nodes are known
 //! by their ids ([`NodeId`](crate::types::NodeId)) and addresses.
 
-use super::{Answer, Entry};
+use super::{machine::Snapshot as Captured, runtime::GroupRuntime, Answer, Entry};
 
 openraft::declare_raft_types!(
     /// The types of a group.
@@ -11,8 +11,8 @@ openraft::declare_raft_types!(
         NodeId = u64,
         Node = openraft::BasicNode,
         Entry = openraft::Entry<GroupTypes>,
-        SnapshotData = Vec<u8>,
-        AsyncRuntime = openraft::TokioRuntime,
+        SnapshotData = Captured,
+        AsyncRuntime = GroupRuntime,
 );
 
 /// The term and index of an entry, and the leader of that term.
@@ -20,6 +20,12 @@ pub type LogId = openraft::LogId<u64>;
 
 /// For whom a node votes, in which term.
 pub type Vote = openraft::Vote<u64>;
+
+/// Who belongs to a group since which entry.
+pub(super) type Members = openraft::StoredMembership<u64, openraft::BasicNode>;
+
+/// What a snapshot is a snapshot of.
+pub(super) type SnapshotMeta = openraft::SnapshotMeta<u64, openraft::BasicNode>;
 
 /// An entry of the log of a group.
 pub type LogEntry = openraft::Entry<GroupTypes>;

@@ -26,7 +26,7 @@ pub(super) use service::StrongService;
 use crate::{
     env::BoxFuture,
     error::{Error, ErrorCode, Result},
-    replication::strong::{Call, Reply},
+    replication::strong::{Call, Group, Reply},
     types::{Key, Value},
     wire::{v1, ConvertError},
 };
@@ -36,6 +36,12 @@ pub trait StrongBackend: Send + Sync + 'static {
     /// One try, which takes about as long as it is given at most. An error says whether a change may have happened all the
     /// same.
     fn call(&self, call: Call, timeout: Duration) -> BoxFuture<'_, Result<Reply>>;
+}
+
+impl StrongBackend for Group {
+    fn call(&self, call: Call, timeout: Duration) -> BoxFuture<'_, Result<Reply>> {
+        Box::pin(Group::call(self, call, timeout))
+    }
 }
 
 /// A message that breaks a rule of the protocol.

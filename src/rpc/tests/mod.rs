@@ -22,7 +22,10 @@ use crate::{
     env::{Listener, SimulatedClock, SimulatedNetwork, TcpTransport, Transport},
     error::{Error, ErrorCode, Result as OurResult},
     limits::{MEMBERS_MAX, MESSAGE_BYTES_MAX},
-    replication::eventual::{Eventual, PeerStream, Reach, Reaching},
+    replication::{
+        eventual::{Eventual, PeerStream, Reach, Reaching},
+        strong::Group,
+    },
     types::{
         Address, Dot, Health, LogState, MemberState, MemberStatus, NodeId, NodeStatus, PartitionId, PeerState,
         PeerStatus, ReplicationLag, StorageStatus,
@@ -52,6 +55,14 @@ impl Reach for FakeHost {
 impl Host for FakeHost {
     fn keyspace(&self) -> &Arc<Eventual> {
         &self.keyspace
+    }
+
+    fn cluster(&self) -> &str {
+        "default"
+    }
+
+    fn group(&self) -> Option<&Group> {
+        None
     }
 
     fn reach(&self) -> &dyn Reach {

@@ -113,6 +113,17 @@ pub fn remove_older(disk: &dyn Disk, dir: &Path, keep: usize) -> Result<Option<u
     Ok(snapshots.last().map(|oldest| oldest.log_position))
 }
 
+/// Removes all snapshots.
+///
+/// # Errors
+/// `DISK_FAILED`: some may be removed.
+pub fn remove_all(disk: &dyn Disk, dir: &Path) -> Result<()> {
+    for Listed { path, .. } in list(disk, dir)? {
+        remove_if_there(disk, &path)?;
+    }
+    disk.sync_dir(dir).map_err(|error| disk_error("sync", dir, &error))
+}
+
 /// Removes what unfinished snapshots, and those that were being sent, left behind. Nobody may be writing one.
 ///
 /// # Errors

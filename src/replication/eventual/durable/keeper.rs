@@ -12,7 +12,7 @@ use tokio::{
     time::{self, MissedTickBehavior},
 };
 
-use super::{super::Eventual, checkpoint::write_blocks};
+use super::{super::Eventual, checkpoint::write_blocks, open::Retain};
 use crate::{
     env::{Clock, Disk, DiskWorker},
     error::{Error, ErrorCode, Result},
@@ -37,6 +37,8 @@ pub(super) struct KeeperConfig {
     pub(super) snapshot_bytes: u64,
     /// Bytes of the log after which a snapshot is written.
     pub(super) checkpoint_bytes: u64,
+    /// What others need of the log.
+    pub(super) retain: Retain,
 }
 
 /// What the keeper shows.
@@ -197,7 +199,9 @@ impl Work {
             (status.log_bytes, status.written_bytes) = (0, written_bytes);
         }
         if let Some(ledger) = self.config.keyspace.ledger() {
-            ledger.log().cut(Position(header.log_position))?;
+            let own = Position(header.log_position);
+            let others = (self.config.retain)();
+            ledger.log().cut(others.map_or(own, |others| others.min(own)))?;
         }
         remove_older(&*self.config.disk, &self.config.dir, 1)?;
         tracing::info!(bytes, position = header.log_position, "snapshot written");

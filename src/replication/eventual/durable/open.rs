@@ -38,6 +38,13 @@ pub struct OpenConfig {
     pub bounds: DiskBounds,
 }
 
+/// Opens what others keep in the same log, once the log and the identity of the node are settled. Asked again when the directory
+/// was found damaged and set aside.
+pub type Beside<'a> = dyn Fn(&Arc<Log>, &DataDir) -> Result<Retain> + Sync + 'a;
+
+/// The first entry of the log that others need; `None`: there is none.
+pub type Retain = Box<dyn Fn() -> Option<Position> + Send + Sync>;
+
 /// An open directory.
 pub struct Opened {
     /// Everything that was there, and a log for what comes.
@@ -70,16 +77,21 @@ struct Recovered {
 /// # Errors
 /// `DATA_DIR_IN_USE`, `WRONG_CLUSTER`; `MEMBER_REMOVED` when the cluster removed the node; `CORRUPT`, naming file and
 /// place, when something is damaged and there are no peers to fetch it from; those of the disk. Nothing is changed then.
-pub async fn open(config: &OpenConfig, env: &Env, make: &(dyn Fn(NodeId) -> Eventual + Sync)) -> Result<Opened> {
+pub async fn open(
+    config: &OpenConfig,
+    env: &Env,
+    make: &(dyn Fn(NodeId) -> Eventual + Sync),
+    beside: &Beside<'_>,
+) -> Result<Opened> {
     let mut damage = None;
-    let (dir, recovered) = match open_dir(config, env, make).await {
+    let (dir, recovered, retain) = match open_dir(config, env, make, beside).await {
         Err(error) if error.code() == ErrorCode::Corrupt && config.has_peers => {
             let identity = (draw_id(env)?, config.cluster.as_str());
             set_aside(&*env.disk, &config.dir, identity, env.clock.wall_ms())?;
             let text = format!("{error}; it was set aside, and a full copy comes from the peers");
             tracing::error!(damage = %text, "the data of this node are damaged");
             damage = Some(text);
-            open_dir(config, env, make).await?
+            open_dir(config, env, make, beside).await?
         }
         outcome => outcome?,
     };
@@ -105,6 +117,7 @@ pub async fn open(config: &OpenConfig, env: &Env, make: &(dyn Fn(NodeId) -> Even
         log_bytes,
         snapshot_bytes,
         checkpoint_bytes: config.bounds.checkpoint_bytes,
+        retain,
     })?;
     Ok(Opened { keyspace, keeper, membership, damage, dir })
 }
@@ -113,10 +126,18 @@ async fn open_dir(
     config: &OpenConfig,
     env: &Env,
     make: &(dyn Fn(NodeId) -> Eventual + Sync),
-) -> Result<(DataDir, Recovered)> {
+    beside: &Beside<'_>,
+) -> Result<(DataDir, Recovered, Retain)> {
     let mut dir = DataDir::open(env.disk.clone(), &config.dir, &config.cluster, || draw_id(env))?;
     let recovered = recover(config, env, &mut dir, make).await?;
-    Ok((dir, recovered))
+    match beside(&recovered.log, &dir) {
+        Ok(retain) => Ok((dir, recovered, retain)),
+        Err(error) => {
+            // Whoever opens the directory next must find nobody at work there.
+            recovered.log.abandon().await;
+            Err(error)
+        }
+    }
 }
 
 /// Reads everything. A node that may have lost writes which others have goes on under a new id, so that no dot is given

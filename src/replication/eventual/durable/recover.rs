@@ -12,7 +12,7 @@ use super::{
     super::{keyspace::StatePiece, Eventual},
     checkpoint::{read_block, BlockKind, StoredFacts, StoredHead},
     entry::{decode_own_writes, own_writes_partition, Entry, EntryKind},
-    ledger::{Facts, Run},
+    ledger::{Facts, Run, STREAM},
 };
 use crate::{
     env::Disk,
@@ -115,6 +115,9 @@ impl<'a> Recovery<'a> {
     /// # Errors
     /// `CORRUPT`.
     pub(super) fn take_entry(&mut self, entry: &log::Entry) -> Result<()> {
+        if entry.stream != STREAM {
+            return Ok(());
+        }
         let position = entry.position;
         self.entries += 1;
         self.bytes += entry.payload.len() as u64;

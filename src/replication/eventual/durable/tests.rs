@@ -58,7 +58,7 @@ impl Bench {
         };
         let clock = self.clock.clone();
         let make = move |id| Eventual::new(id, Arc::clone(&clock) as Arc<dyn Clock>);
-        open(&config, &self.env, &make).await
+        open(&config, &self.env, &make, &|_, _| Ok(Box::new(|| None))).await
     }
 
     /// The machine loses its power, and gets it back.

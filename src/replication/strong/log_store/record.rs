@@ -4,8 +4,9 @@
 //! | --- | --- | --- |
 //! | 1 | an entry | log id; 1 byte: 1 blank, 2 requests, 3 members; the requests or members |
 //! | 2 | entries are taken back | index of the first of them |
-//! | 3 | all facts: what is given up, the vote, what is committed | each 1 byte whether it is there, then it: log id; term, node, 1 byte whether granted; log id |
+//! | 3 | all facts: whose log it is, what is given up, the vote, what is committed | 8 bytes of node; then each 1 byte whether it is there, then it: log id; term, node, 1 byte whether granted; log id |
 //! | 4 | what is committed | log id |
+//! | 5 | the log of a member begins, and nothing before it counts | 8 bytes of node |
 //!
 //! A log id is term, 8 bytes of node, index. Members are a list of configurations, each a list of 8 bytes of node, and a list of
 //! nodes with sized addresses. A number of a kind is never used for another kind.
@@ -31,11 +32,14 @@ pub(super) enum Record {
     Truncated { since: u64 },
     Facts(Facts),
     Committed(LogId),
+    Begun { member: u64 },
 }
 
 /// What stands beside the entries.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Facts {
+    /// Whose log it is. 0: of nobody yet.
+    pub(super) member: u64,
     /// Entries up to this one are given up: a snapshot has what they say.
     pub(super) purged: Option<LogId>,
     pub(super) vote: Option<Vote>,
@@ -46,6 +50,7 @@ const ENTRY: u8 = 1;
 const TRUNCATED: u8 = 2;
 const FACTS: u8 = 3;
 const COMMITTED: u8 = 4;
+const BEGUN: u8 = 5;
 
 const BLANK: u8 = 1;
 const REQUESTS: u8 = 2;
@@ -58,6 +63,7 @@ impl Record {
             Record::Truncated { .. } => TRUNCATED,
             Record::Facts(_) => FACTS,
             Record::Committed(_) => COMMITTED,
+            Record::Begun { .. } => BEGUN,
         }
     }
 
@@ -65,12 +71,14 @@ impl Record {
         match self {
             Record::Entry(entry) => put_entry(buf, entry),
             Record::Truncated { since } => put_number(buf, *since),
-            Record::Facts(Facts { purged, vote, committed }) => {
+            Record::Facts(Facts { member, purged, vote, committed }) => {
+                put_node(buf, *member);
                 put_option(buf, purged.as_ref(), put_log_id);
                 put_option(buf, vote.as_ref(), put_vote);
                 put_option(buf, committed.as_ref(), put_log_id);
             }
             Record::Committed(committed) => put_log_id(buf, committed),
+            Record::Begun { member } => put_node(buf, *member),
         }
     }
 }
@@ -85,11 +93,13 @@ pub(super) fn decode(kind: u8, payload: &[u8]) -> Result<Record> {
         ENTRY => Record::Entry(take_entry(&mut reader)?),
         TRUNCATED => Record::Truncated { since: reader.take_number("truncated.since")? },
         FACTS => Record::Facts(Facts {
+            member: reader.take_u64("facts.member")?,
             purged: take_option(&mut reader, "facts.purged", take_log_id)?,
             vote: take_option(&mut reader, "facts.vote", take_vote)?,
             committed: take_option(&mut reader, "facts.committed", take_log_id)?,
         }),
         COMMITTED => Record::Committed(take_log_id(&mut reader)?),
+        BEGUN => Record::Begun { member: reader.take_u64("begun.member")? },
         other => {
             let text = format!("log of a group: records of kind {other} are of a later version");
             return Err(Error::new(ErrorCode::FormatTooNew, text));
@@ -99,14 +109,18 @@ pub(super) fn decode(kind: u8, payload: &[u8]) -> Result<Record> {
     Ok(record)
 }
 
-fn put_option<T>(buf: &mut Vec<u8>, value: Option<&T>, put: impl Fn(&mut Vec<u8>, &T)) {
+pub(in crate::replication::strong) fn put_option<T>(
+    buf: &mut Vec<u8>,
+    value: Option<&T>,
+    put: impl Fn(&mut Vec<u8>, &T),
+) {
     buf.push(value.is_some().into());
     if let Some(value) = value {
         put(buf, value);
     }
 }
 
-fn take_bool(reader: &mut Reader<'_>, field: &'static str) -> Decoded<bool> {
+pub(in crate::replication::strong) fn take_bool(reader: &mut Reader<'_>, field: &'static str) -> Decoded<bool> {
     match reader.take_u8(field)? {
         0 => Ok(false),
         1 => Ok(true),
@@ -114,7 +128,7 @@ fn take_bool(reader: &mut Reader<'_>, field: &'static str) -> Decoded<bool> {
     }
 }
 
-fn take_option<T>(
+pub(in crate::replication::strong) fn take_option<T>(
     reader: &mut Reader<'_>,
     field: &'static str,
     take: impl Fn(&mut Reader<'_>) -> Decoded<T>,
@@ -129,13 +143,13 @@ fn put_node(buf: &mut Vec<u8>, node: u64) {
     buf.extend_from_slice(&node.to_le_bytes());
 }
 
-fn put_log_id(buf: &mut Vec<u8>, log_id: &LogId) {
+pub(in crate::replication::strong) fn put_log_id(buf: &mut Vec<u8>, log_id: &LogId) {
     put_number(buf, log_id.leader_id.term);
     put_node(buf, log_id.leader_id.node_id);
     put_number(buf, log_id.index);
 }
 
-fn take_log_id(reader: &mut Reader<'_>) -> Decoded<LogId> {
+pub(in crate::replication::strong) fn take_log_id(reader: &mut Reader<'_>) -> Decoded<LogId> {
     let (term, node) = (reader.take_number("log_id.term")?, reader.take_u64("log_id.node")?);
     let index = reader.take_number("log_id.index")?;
     if index == u64::MAX {
@@ -144,18 +158,18 @@ fn take_log_id(reader: &mut Reader<'_>) -> Decoded<LogId> {
     Ok(LogId::new(CommittedLeaderId::new(term, node), index))
 }
 
-fn put_vote(buf: &mut Vec<u8>, vote: &Vote) {
+pub(in crate::replication::strong) fn put_vote(buf: &mut Vec<u8>, vote: &Vote) {
     put_number(buf, vote.leader_id.term);
     put_node(buf, vote.leader_id.node_id);
     buf.push(vote.committed.into());
 }
 
-fn take_vote(reader: &mut Reader<'_>) -> Decoded<Vote> {
+pub(in crate::replication::strong) fn take_vote(reader: &mut Reader<'_>) -> Decoded<Vote> {
     let leader_id = LeaderId::new(reader.take_number("vote.term")?, reader.take_u64("vote.node")?);
     Ok(Vote { leader_id, committed: take_bool(reader, "vote.committed")? })
 }
 
-fn put_entry(buf: &mut Vec<u8>, entry: &LogEntry) {
+pub(in crate::replication::strong) fn put_entry(buf: &mut Vec<u8>, entry: &LogEntry) {
     put_log_id(buf, &entry.log_id);
     match &entry.payload {
         EntryPayload::Blank => buf.push(BLANK),
@@ -170,7 +184,7 @@ fn put_entry(buf: &mut Vec<u8>, entry: &LogEntry) {
     }
 }
 
-fn take_entry(reader: &mut Reader<'_>) -> Decoded<LogEntry> {
+pub(in crate::replication::strong) fn take_entry(reader: &mut Reader<'_>) -> Decoded<LogEntry> {
     let log_id = take_log_id(reader)?;
     let payload = match reader.take_u8("entry.payload")? {
         BLANK => EntryPayload::Blank,
@@ -238,7 +252,7 @@ fn check_growing(field: &'static str, nodes: impl Iterator<Item = u64> + Clone) 
     }
 }
 
-fn put_members(buf: &mut Vec<u8>, members: &Membership<u64, BasicNode>) {
+pub(in crate::replication::strong) fn put_members(buf: &mut Vec<u8>, members: &Membership<u64, BasicNode>) {
     let configurations: Vec<Configuration> = members.get_joint_config().iter().cloned().map(Configuration).collect();
     put_list(buf, &configurations);
     let nodes: Vec<Node> = members.nodes().map(|(node, basic)| Node(*node, basic.addr.clone())).collect();
@@ -246,7 +260,7 @@ fn put_members(buf: &mut Vec<u8>, members: &Membership<u64, BasicNode>) {
 }
 
 /// A node that votes has an address, or the library would make one up.
-fn take_members(reader: &mut Reader<'_>) -> Decoded<Membership<u64, BasicNode>> {
+pub(in crate::replication::strong) fn take_members(reader: &mut Reader<'_>) -> Decoded<Membership<u64, BasicNode>> {
     let configurations: Vec<Configuration> = reader.take_list("members.configurations")?;
     let nodes: Vec<Node> = reader.take_list("members.nodes")?;
     check_growing("members.nodes", nodes.iter().map(|node| node.0))?;

@@ -1,9 +1,8 @@
 //! What a crash and a cut leave of a log, and what is refused.
 
 mod records;
-mod suite;
 
-use std::path::Path;
+use std::{collections::BTreeMap, path::Path};
 
 use openraft::{storage::RaftLogStorageExt, CommittedLeaderId, EntryPayload};
 use proptest::prelude::*;
@@ -14,7 +13,7 @@ use super::{
 };
 use crate::{
     env::{Env, SimDisk, SimulatedNetwork, SystemClock, SystemRng},
-    storage::log::LogOptions,
+    storage::log::{Entry as LogRecord, LogOptions},
     types::Value,
 };
 
@@ -47,6 +46,15 @@ fn entry(term: u64, index: u64) -> LogEntry {
     let command = Command::CreateKeyspace { name: format!("{term} {index}") };
     let requests = vec![Request { id: None, command }];
     LogEntry { log_id: log_id(term, index), payload: EntryPayload::Normal(Entry { time_ms: index, requests }) }
+}
+
+impl LogStore {
+    fn disk_log(&self) -> &Log {
+        match &self.home {
+            Home::Disk { log, .. } => log,
+            Home::Memory => panic!("it is on disk"),
+        }
+    }
 }
 
 /// One thing that is done to a log.
@@ -83,7 +91,7 @@ struct Said {
 impl Said {
     fn of(store: &LogStore) -> Said {
         let kept = store.kept.lock();
-        let entries = kept.entries.iter().map(|(index, (_, entry))| (*index, entry.clone())).collect();
+        let entries = kept.entries.iter().map(|(index, kept)| (*index, kept.entry.clone())).collect();
         Said { entries, facts: kept.facts.clone() }
     }
 
@@ -156,7 +164,7 @@ impl Twin {
                 self.record(|said| said.facts.committed = Some(upto));
                 store.save_committed(Some(upto)).await.unwrap();
             }
-            Step::Cut => store.log.cut(store.low().unwrap_or_default()).unwrap(),
+            Step::Cut => store.disk_log().cut(store.low().unwrap_or_default()).unwrap(),
             Step::Crash => {}
         }
     }
@@ -216,7 +224,7 @@ fn a_hole_and_an_entry_that_is_too_large_are_refused_before_anything_is_written(
     block_on(async {
         let store = open(&SimDisk::new(1));
         store.write_entries(vec![entry(1, 0), entry(1, 1)]).unwrap();
-        let before = store.log.next();
+        let before = store.disk_log().next();
         let error = store.write_entries(vec![entry(1, 2), entry(1, 4)]).unwrap_err();
         assert_eq!(error.code(), ErrorCode::Internal);
         let value = Value::new(&vec![0; crate::limits::VALUE_BYTES_MAX]).unwrap();
@@ -226,7 +234,7 @@ fn a_hole_and_an_entry_that_is_too_large_are_refused_before_anything_is_written(
         let large = LogEntry { payload: EntryPayload::Normal(Entry { time_ms: 0, requests }), ..entry(1, 3) };
         let error = store.write_entries(vec![entry(1, 2), large]).unwrap_err();
         assert_eq!(error.code(), ErrorCode::BatchTooLarge);
-        assert_eq!((store.log.next(), Said::of(&store).last()), (before, Some(log_id(1, 1))));
+        assert_eq!((store.disk_log().next(), Said::of(&store).last()), (before, Some(log_id(1, 1))));
     });
 }
 
@@ -241,11 +249,11 @@ fn a_cut_log_says_the_same() {
         }
         store.save_committed(Some(log_id(1, 199))).await.unwrap();
         store.purge(log_id(1, 190)).await.unwrap();
-        store.log.flush().await.unwrap();
-        let (before, first) = (Said::of(&store), store.log.first());
-        store.log.cut(store.low().unwrap()).unwrap();
-        assert!(store.log.first() > first, "there was something to cut");
-        store.log.abandon().await;
+        store.disk_log().flush().await.unwrap();
+        let (before, first) = (Said::of(&store), store.disk_log().first());
+        store.disk_log().cut(store.low().unwrap()).unwrap();
+        assert!(store.disk_log().first() > first, "there was something to cut");
+        store.disk_log().abandon().await;
         assert_eq!(Said::of(&open(&disk)), before);
     });
 }
@@ -271,7 +279,7 @@ fn entries_that_are_missing_are_noticed() {
     let with = |upto| entries(&[4, 6]).into_iter().chain([purged(upto)]).collect::<Vec<_>>();
     assert_eq!(said(with(4)).unwrap_err().code(), ErrorCode::Corrupt);
     assert_eq!(said(with(5)), Ok(Some(log_id(1, 6))), "what was missing is given up");
-    let kept = Kept::default().observe(&LogRecord { kind: 5, ..record(0, purged(1)) });
+    let kept = Kept::default().observe(&LogRecord { kind: 6, ..record(0, purged(1)) });
     assert_eq!(kept.unwrap_err().code(), ErrorCode::FormatTooNew);
 }
 

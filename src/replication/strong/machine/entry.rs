@@ -207,9 +207,51 @@ pub enum Lifetime {
     Lease(LeaseId),
 }
 
+impl Request {
+    /// Whether it does no harm to send it again when it may have been applied.
+    pub fn is_repeatable(&self) -> bool {
+        let is_harmless = matches!(
+            self.command,
+            Command::Register | Command::KeepAlive { .. } | Command::Expire { .. } | Command::Compact { .. }
+        );
+        self.id.is_some() || is_harmless
+    }
+
+    /// About how many bytes it has.
+    pub fn weight(&self) -> usize {
+        const REQUEST_BYTES: usize = 32;
+        const OPERATION_BYTES: usize = 16;
+        let more = match &self.command {
+            Command::Transact(transaction) => {
+                let (count, bytes) = transaction.size();
+                OPERATION_BYTES * count + bytes
+            }
+            Command::Acquire { lock, value, .. } | Command::Proclaim { lock, value, .. } => {
+                lock.name.len() + value.len()
+            }
+            Command::Expire { leases, .. } => OPERATION_BYTES * leases.len(),
+            Command::Release { lock, .. } => lock.name.len(),
+            Command::CreateKeyspace { name } => name.len(),
+            Command::Register
+            | Command::Grant { .. }
+            | Command::KeepAlive { .. }
+            | Command::Revoke { .. }
+            | Command::DropKeyspace { .. }
+            | Command::Compact { .. } => 0,
+        };
+        REQUEST_BYTES + more
+    }
+}
+
 impl Transaction {
     /// Whether it is within the bounds of a transaction.
     pub(super) fn is_within_bounds(&self) -> bool {
+        let (count, bytes) = self.size();
+        count <= TRANSACTION_OPERATIONS_MAX && bytes <= TRANSACTION_BYTES_MAX
+    }
+
+    /// Its guards and operations, and the bytes of their keys and values.
+    pub fn size(&self) -> (usize, usize) {
         let guard_bytes = |guard: &Guard| match guard {
             Guard::Version { key, .. } | Guard::Absent { key } | Guard::Present { key } => key.len(),
             Guard::Holds { lock, .. } => lock.len(),
@@ -222,7 +264,6 @@ impl Transaction {
         };
         let guards: usize = self.guards.iter().map(guard_bytes).sum();
         let operations: usize = self.operations.iter().map(operation_bytes).sum();
-        self.guards.len() + self.operations.len() <= TRANSACTION_OPERATIONS_MAX
-            && guards + operations <= TRANSACTION_BYTES_MAX
+        (self.guards.len() + self.operations.len(), guards + operations)
     }
 }

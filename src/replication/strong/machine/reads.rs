@@ -187,6 +187,29 @@ impl Machine {
         })
     }
 
+    /// How many keys were in a range at a revision. Of a whole keyspace as it is now it is known, else it is counted.
+    ///
+    /// # Errors
+    /// Those of [`ReadError`].
+    pub fn count_at(
+        &self,
+        keyspace: KeyspaceId,
+        space: Space,
+        range: &KeyRange,
+        revision: Revision,
+    ) -> Result<u64, ReadError> {
+        let found = self.keyspace(keyspace)?;
+        self.check_revision(revision)?;
+        if space == Space::Data && *range == KeyRange::default() && revision == self.revision() {
+            return Ok(found.live_keys);
+        }
+        let Some((lower, upper)) = range.bounds() else { return Ok(0) };
+        let bounds = (lower.as_ref().map(Vec::as_slice), upper.as_ref().map(Vec::as_slice));
+        let range = found.chains(space).range::<(Bound<&[u8]>, Bound<&[u8]>), [u8]>(bounds);
+        let is_live = |chain: &super::item::Chain| chain.at(revision).is_some_and(|at| at.state.live().is_some());
+        Ok(range.filter(|(_, chain)| is_live(chain)).count() as u64)
+    }
+
     /// What happened after a revision: whole transactions, in order, from the next one on. The revision may lie in the future.
     ///
     /// # Errors

@@ -102,6 +102,10 @@ impl Snapshot {
         Snapshot { state }
     }
 
+    pub(super) fn into_state(self) -> State {
+        self.state
+    }
+
     /// The last entry that is in it.
     pub fn applied(&self) -> Option<LogPosition> {
         self.state.applied

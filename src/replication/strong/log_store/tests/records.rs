@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use openraft::{BasicNode, Membership};
 
-use super::*;
+use super::{super::record::decode, *};
 
 fn members() -> impl Strategy<Value = Membership<u64, BasicNode>> {
     let configurations = prop::collection::vec(prop::collection::btree_set(any::<u64>(), 0..4), 0..3);
@@ -21,7 +21,7 @@ fn record() -> impl Strategy<Value = Record> {
     let id = move || id().prop_map(|(term, node, index)| LogId::new(CommittedLeaderId::new(term, node), index));
     let vote = (any::<u64>(), any::<u64>(), any::<bool>())
         .prop_map(|(term, node, committed)| Vote { committed, ..Vote::new(term, node) });
-    let facts = (prop::option::of(id()), prop::option::of(vote), prop::option::of(id()));
+    let facts = (any::<u64>(), prop::option::of(id()), prop::option::of(vote), prop::option::of(id()));
     let payload = prop_oneof![
         Just(EntryPayload::Blank),
         members().prop_map(EntryPayload::Membership),
@@ -30,7 +30,8 @@ fn record() -> impl Strategy<Value = Record> {
     prop_oneof![
         (id(), payload).prop_map(|(log_id, payload)| Record::Entry(LogEntry { log_id, payload })),
         any::<u64>().prop_map(|since| Record::Truncated { since }),
-        facts.prop_map(|(purged, vote, committed)| Record::Facts(Facts { purged, vote, committed })),
+        facts.prop_map(|(member, purged, vote, committed)| Record::Facts(Facts { member, purged, vote, committed })),
+        any::<u64>().prop_map(|member| Record::Begun { member }),
         id().prop_map(Record::Committed),
     ]
 }
@@ -52,7 +53,7 @@ proptest! {
     }
 
     #[test]
-    fn any_bytes_are_read_or_refused(kind in 0u8..6, bytes in prop::collection::vec(any::<u8>(), 0..60)) {
+    fn any_bytes_are_read_or_refused(kind in 0u8..7, bytes in prop::collection::vec(any::<u8>(), 0..60)) {
         if let Ok(record) = decode(kind, &bytes) {
             prop_assert_eq!(encoded(&record), bytes);
         }

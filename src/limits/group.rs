@@ -1,0 +1,83 @@
+//! The bounds of what the members of a strong group do among themselves.
+
+use std::time::Duration;
+
+/// Bytes of entries in one message to a follower, at most this and one more entry. Larger ones delay the heartbeats behind
+/// them, smaller ones cost a message each.
+pub const GROUP_APPEND_BYTES_TARGET: usize = 1024 * 1024;
+
+/// What a message between the members of a group may weigh: the target and the greatest entry.
+pub const GROUP_MESSAGE_BYTES_MAX: usize = GROUP_APPEND_BYTES_TARGET + super::LOG_ENTRY_BYTES_MAX + 64 * 1024;
+
+/// Requests that share one entry of the log. More make that entry slow, fewer cost a sync and a round each.
+pub const GROUP_BATCH_REQUESTS_MAX: usize = 1024;
+
+/// Bytes of requests that share one entry, at most this and one more request.
+pub const GROUP_BATCH_BYTES_TARGET: usize = 512 * 1024;
+
+/// Batches of requests that a node has under way at a time. One leaves the disk idle while the network works; many make small
+/// batches.
+pub const GROUP_BATCHES_MAX: usize = 2;
+
+/// Requests that wait to be put into a batch; more are refused as OVERLOADED.
+pub const GROUP_REQUESTS_WAITING_MAX: usize = 16 * 1024;
+
+/// How often a leader lets its followers know that it is there. Shorter costs messages of idle groups, longer delays
+/// elections. A follower has this long to take in what it was sent.
+pub const GROUP_HEARTBEAT: Duration = Duration::from_millis(100);
+
+/// How long a follower waits beyond the lease of its leader before it stands for election: drawn from between these. The
+/// lease is the longer of the two, so a leader that dies is followed by another about a second later.
+pub const GROUP_ELECTION_LEAST: Duration = Duration::from_millis(200);
+/// See [`GROUP_ELECTION_LEAST`].
+pub const GROUP_ELECTION_MOST: Duration = Duration::from_millis(600);
+
+/// How long the answer to a message to another member may take, snapshots left out.
+pub const GROUP_CALL_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How long a piece of a snapshot may take to be taken in, and its end to be put on disk.
+pub const GROUP_SNAPSHOT_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Entries of the log after which a snapshot is taken, and those that stay for followers that are a little behind.
+pub const GROUP_SNAPSHOT_ENTRIES: u64 = 10_000;
+/// See [`GROUP_SNAPSHOT_ENTRIES`].
+pub const GROUP_ENTRIES_KEPT: u64 = 1_000;
+
+/// Bytes of entries in memory after which a snapshot is taken, however few they are.
+pub const GROUP_LOG_BYTES_TARGET: usize = 64 * 1024 * 1024;
+
+/// The pause before a snapshot that could not be written is tried again: the disk may have room then.
+pub const GROUP_SNAPSHOT_RETRY: Duration = Duration::from_secs(1);
+
+/// How often a member looks after its group: who is to be promoted or removed, what is due.
+pub const GROUP_LOOK: Duration = Duration::from_millis(50);
+
+/// The pause between two attempts to find or found the group, and as much again at random.
+pub const GROUP_FOUNDING_PAUSE: Duration = Duration::from_millis(100);
+
+/// Voters of a group. Each more makes every write wait for more, and seven survive the loss of three; further members
+/// follow without a vote.
+pub const GROUP_VOTERS_MAX: usize = 7;
+
+/// Entries that a new member may be behind and still get a vote.
+pub const GROUP_PROMOTION_LAG_MAX: u64 = 100;
+
+/// Addresses that a node which looks for its group remembers. Bounds what strangers can make it ask.
+pub const GROUP_ACQUAINTANCES_MAX: usize = 256;
+
+/// How long a wait for a lock goes on before the caller is told to ask again.
+pub const GROUP_LOCK_WAIT_MAX: Duration = Duration::from_secs(20);
+
+/// Bytes of keys and values in the answer to reads, at most this and one item more. The rest has to be asked for.
+pub const GROUP_READ_BYTES_TARGET: usize = 2 * 1024 * 1024;
+
+/// Reads that wait for the same round of the leader.
+pub const GROUP_READS_WAITING_MAX: usize = 64 * 1024;
+
+/// A leader that hears from no majority for this many election timeouts falls silent, so that it does not keep others from
+/// electing another; then for that many, before it tries again for a moment (openraft#2080).
+pub const GROUP_QUORUM_LOST_TIMEOUTS: u32 = 3;
+/// See [`GROUP_QUORUM_LOST_TIMEOUTS`].
+pub const GROUP_SILENCE_TIMEOUTS: u32 = 20;
+/// See [`GROUP_QUORUM_LOST_TIMEOUTS`].
+pub const GROUP_SILENCE_TRIES: Duration = Duration::from_millis(200);

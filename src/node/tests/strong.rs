@@ -1,0 +1,137 @@
+//! The strong group of whole nodes: it forms, whoever knows whom; it takes writes and reads at every node; it survives its leader.
+
+use super::*;
+use crate::replication::strong::{
+    Answer, Call, Command as Change, Freshness, Guard, Lifetime, Operation, OperationKind, Read, ReadAnswer, ReadCall,
+    ReadKind, Reply, Role, Space, Submission, Transaction,
+};
+
+const KEYSPACE: &str = "shop";
+
+fn submit(keyspace: &str, command: Change) -> Call {
+    Call::Submit(Submission { id: None, keyspace: keyspace.to_string(), command })
+}
+
+fn ask(node: &Node, call: Call) -> crate::Result<Reply> {
+    node.ask("strong", DEADLINE, move |running| async move { running.group().call(call, DEADLINE).await })?
+}
+
+fn key(text: &str) -> Key {
+    Key::new(text.as_bytes()).unwrap()
+}
+
+fn put_call(name: &str, value: &str, guards: Vec<Guard>) -> Call {
+    let kind =
+        OperationKind::Put { value: Value::new(value.as_bytes()).unwrap(), flags: 0, lifetime: Lifetime::Forever };
+    let operations = vec![Operation { key: key(name), kind }];
+    submit(KEYSPACE, Change::Transact(Transaction { keyspace: Default::default(), guards, operations }))
+}
+
+fn strong_put(node: &Node, name: &str, value: &str) {
+    let reply = ask(node, put_call(name, value, Vec::new())).unwrap();
+    assert!(matches!(reply, Reply::Done(Answer::Written { revision: Some(_), .. })), "{reply:?}");
+}
+
+fn strong_get(node: &Node, name: &str, freshness: Freshness) -> Option<Vec<u8>> {
+    let read = Read { space: Space::Data, kind: ReadKind::Key { key: key(name), metadata_only: false } };
+    let call = ReadCall { keyspace: KEYSPACE.to_string(), freshness, at: None, reads: vec![read] };
+    let Reply::Read(reply) = ask(node, Call::Read(call)).unwrap() else { panic!("no answer to reads") };
+    match &reply.answers[..] {
+        [ReadAnswer::Key { item, .. }] => item.as_ref().map(|item| item.value.to_vec()),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn voters(node: &Node) -> usize {
+    node.running().unwrap().group().status().members.iter().filter(|member| member.votes).count()
+}
+
+fn leader<'a>(nodes: &[&'a Node]) -> Option<&'a Node> {
+    nodes.iter().find(|node| node.running().is_ok_and(|running| running.group().status().role == Role::Leader)).copied()
+}
+
+fn formed(nodes: &[&Node]) {
+    eventually("all nodes have a vote", || nodes.iter().all(|node| voters(node) == nodes.len()));
+}
+
+fn create(node: &Node) {
+    ask(node, submit(KEYSPACE, Change::CreateKeyspace { name: String::new() })).unwrap();
+}
+
+#[test]
+fn three_nodes_form_a_group_that_every_node_serves() {
+    let network = SimulatedNetwork::default();
+    let lists: [&[u16]; 3] = [&[2, 3], &[1, 3], &[1, 2]];
+    let nodes: Vec<Node> = (1u16..)
+        .zip(lists)
+        .map(|(port, peers)| started(config(port, peers), simulated_env(&network, port.into())))
+        .collect();
+    let all: Vec<&Node> = nodes.iter().collect();
+    formed(&all);
+    create(all[0]);
+    for (number, node) in all.iter().enumerate() {
+        strong_put(node, &format!("k{number}"), &format!("by {number}"));
+        for other in &all {
+            let found = strong_get(other, &format!("k{number}"), Freshness::Linearizable);
+            assert_eq!(found, Some(format!("by {number}").into_bytes()));
+        }
+    }
+    let refused = ask(all[1], put_call("k1", "again", vec![Guard::Absent { key: key("k1") }])).unwrap_err();
+    assert_eq!((refused.code(), refused.is_maybe_applied()), (ErrorCode::VersionConflict, false));
+    let unknown = ask(all[2], submit("nowhere", Change::DropKeyspace { keyspace: Default::default() })).unwrap_err();
+    assert_eq!(unknown.code(), ErrorCode::UnknownKeyspace);
+}
+
+#[test]
+fn a_group_goes_on_when_its_leader_stops_and_takes_it_back_as_somebody_new() {
+    let network = SimulatedNetwork::default();
+    let mut nodes: Vec<Node> = [(1, vec![]), (2, vec![1]), (3, vec![1, 2])]
+        .into_iter()
+        .map(|(port, peers)| started(config(port, &peers), simulated_env(&network, port.into())))
+        .collect();
+    formed(&nodes.iter().collect::<Vec<_>>());
+    create(&nodes[0]);
+    strong_put(&nodes[1], "k", "before");
+    let all: Vec<&Node> = nodes.iter().collect();
+    let leading = leader(&all).unwrap().id().unwrap();
+    let place = nodes.iter().position(|node| node.id() == Some(leading)).unwrap();
+    let old = nodes.remove(place);
+    let port = old.address().unwrap().port();
+    old.stop(DEADLINE).unwrap();
+    let rest: Vec<&Node> = nodes.iter().collect();
+    eventually("the one that left is no member any more", || voters(rest[0]) == 2);
+    assert_eq!(strong_get(rest[1], "k", Freshness::Linearizable), Some(b"before".to_vec()));
+    strong_put(rest[0], "k", "after");
+
+    let peers: Vec<u16> = rest.iter().map(|node| node.address().unwrap().port()).collect();
+    let new = started(config(port, &peers), simulated_env(&network, 77));
+    formed(&[rest[0], rest[1], &new]);
+    assert_eq!(strong_get(&new, "k", Freshness::Linearizable), Some(b"after".to_vec()));
+}
+
+#[test]
+fn without_a_majority_nothing_is_acknowledged_and_the_basis_goes_on() {
+    let network = SimulatedNetwork::default();
+    let nodes: Vec<Node> = [(1, vec![2]), (2, vec![1])]
+        .into_iter()
+        .map(|(port, peers)| started(config(port, &peers), simulated_env(&network, port.into())))
+        .collect();
+    formed(&[&nodes[0], &nodes[1]]);
+    create(&nodes[0]);
+    let mut nodes = nodes.into_iter();
+    let (stays, leaves) = (nodes.next().unwrap(), nodes.next().unwrap());
+    drop(leaves);
+    eventually("the other is gone", || network_is_gone(&stays));
+    let call = put_call("k", "v", Vec::new());
+    let outcome = stays.ask("strong", DEADLINE, move |running| async move {
+        running.group().call(call, Duration::from_millis(1500)).await
+    });
+    let error = outcome.unwrap().unwrap_err();
+    assert!(matches!(error.kind(), crate::error::ErrorKind::Timeout | crate::error::ErrorKind::Unavailable), "{error}");
+    put(&stays, "basis", "goes on");
+    assert!(stays.keyspace().unwrap().read(b"basis").is_some());
+}
+
+fn network_is_gone(node: &Node) -> bool {
+    node.members().unwrap().iter().filter(|member| member.connected).count() == 1
+}

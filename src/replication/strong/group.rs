@@ -1,0 +1,297 @@
+//! A member of the strong group: the consensus (`openraft`), the replica that it drives, and everything that a node does so that
+//! clients need not know who leads.
+//!
+//! Reading order: `core` is what the parts share. `serve` takes what clients ask; `proposals` brings writes into the log,
+//! `reads` says when a read is linearizable. `replica` applies the log. `founding` finds or founds the group, `steward` keeps
+//! its members, `duties` lets time pass. `network`, `message` and `receive` are how members talk; `silence` is when they
+//! do not.
+
+mod core;
+mod duties;
+mod founding;
+mod message;
+mod network;
+mod proposals;
+mod reads;
+mod receive;
+mod replica;
+mod serve;
+mod silence;
+mod snapshots;
+mod status;
+mod steward;
+mod watch;
+
+#[cfg(test)]
+mod tests;
+
+use std::{future::Future, path::PathBuf, sync::Arc, time::Duration};
+
+use openraft::{Config, Raft, SnapshotPolicy};
+use parking_lot::Mutex;
+use tokio::sync::watch as latest;
+
+use self::{
+    core::{Core, Elections, LeaderClock},
+    founding::Founding,
+    message::{Acquaintance, Message, Reply as MemberReply},
+    network::Network,
+    proposals::Proposals,
+    reads::Reads,
+    replica::Replica,
+    silence::Silence,
+    snapshots::{Place, Snapshots},
+};
+use super::{log_store::LogStore, Call, Reply};
+use crate::{
+    env::Env,
+    error::{Error, ErrorCode, Result},
+    limits::{
+        GROUP_CALL_TIMEOUT, GROUP_ELECTION_LEAST, GROUP_ELECTION_MOST, GROUP_ENTRIES_KEPT, GROUP_HEARTBEAT,
+        GROUP_SNAPSHOT_ENTRIES,
+    },
+    storage::log::{Log, Position},
+    types::{Address, NodeId},
+};
+
+pub use self::{
+    network::Courier,
+    status::{GroupMember, GroupStatus, Role},
+    watch::{GroupWatch, GroupWatcher, WatchPage},
+};
+
+/// The stream of a node's log that belongs to the strong group.
+const STREAM: u32 = 2;
+
+/// What a member keeps, opened.
+pub struct GroupStore {
+    member: NodeId,
+    is_durable: bool,
+    log: LogStore,
+    snapshots: Snapshots,
+}
+
+/// With what a member begins.
+pub struct GroupConfig {
+    /// By which others reach it.
+    pub address: Address,
+    /// Whom it asks for a group.
+    pub peers: Vec<Address>,
+}
+
+/// A member of a group. Clones are the same member.
+#[derive(Clone)]
+pub struct Group(Arc<Core>);
+
+impl GroupStore {
+    /// That of a member which lives in memory, under an id that was never used.
+    pub fn in_memory(member: NodeId) -> GroupStore {
+        let (log, snapshots) = (LogStore::in_memory(), Snapshots::in_memory());
+        GroupStore { member, is_durable: false, log, snapshots }
+    }
+
+    /// That of a node that keeps its data on disk: its log in a stream of the log of the node, its snapshots in `dir`. What a
+    /// former self of the node, under another id, has left there does not count. Blocks on the disk.
+    ///
+    /// # Errors
+    /// `CORRUPT`, `FORMAT_TOO_NEW`, `DISK_FAILED`.
+    pub fn open(member: NodeId, cluster: &str, log: Arc<Log>, dir: PathBuf, env: &Env) -> Result<GroupStore> {
+        let place = Place {
+            disk: env.disk.clone(),
+            clock: env.clock.clone(),
+            dir,
+            member: member.0,
+            cluster: cluster.to_string(),
+        };
+        let log = LogStore::open(log, STREAM)?;
+        if log.begin(member.0)? {
+            tracing::warn!(%member, "what this node had of the strong group under its former id does not count");
+        }
+        Ok(GroupStore { member, is_durable: true, log, snapshots: Snapshots::open(place)? })
+    }
+
+    /// The first record of the log of the node that the group still needs; `None`: there are none.
+    pub fn low(&self) -> impl Fn() -> Option<Position> + Send + Sync + 'static {
+        let log = self.log.clone();
+        move || log.low()
+    }
+}
+
+impl Group {
+    /// Begins, on the current tokio runtime: takes part in the group that it belongs to, or looks for one.
+    ///
+    /// # Errors
+    /// `INTERNAL` when the consensus does not start; `CORRUPT` when what is stored does not fit together.
+    pub async fn spawn(store: GroupStore, config: GroupConfig, courier: Arc<dyn Courier>, env: Env) -> Result<Group> {
+        let GroupStore { member, is_durable, log, snapshots } = store;
+        let me = Acquaintance { member: member.0, address: config.address.to_string() };
+        let replica = Replica::new(snapshots);
+        let silence = Arc::new(Silence::default());
+        let network = Network::new(courier, silence.clone(), env.rng.next_u64()? >> 1);
+        let raft = Raft::new(me.member, raft_config()?, network.clone(), log.clone(), replica.clone())
+            .await
+            .map_err(failed)?;
+        let has_group = raft.is_initialized().await.map_err(failed)?;
+        let (proposals, requests) = Proposals::new();
+        let (reads, readers) = Reads::new();
+        let founding = Founding::new(me.clone(), &config.peers, has_group);
+        let core = Arc::new(Core {
+            me,
+            is_durable,
+            env,
+            raft,
+            replica,
+            log,
+            network,
+            silence,
+            proposals,
+            reads,
+            founding,
+            incoming: Mutex::default(),
+            leader_clock: LeaderClock::default(),
+            elections: Elections::default(),
+            stopping: latest::Sender::new(false),
+        });
+        core.spawn_until_stopped(proposals::run(Arc::downgrade(&core), requests));
+        core.spawn_until_stopped(reads::run(Arc::downgrade(&core), readers));
+        core.spawn_until_stopped(duties::run(Arc::downgrade(&core)));
+        if !has_group {
+            core.spawn_until_stopped(founding::run(Arc::downgrade(&core)));
+        }
+        Ok(Group(core))
+    }
+
+    /// Its id.
+    pub fn member(&self) -> NodeId {
+        NodeId(self.0.me.member)
+    }
+
+    /// Does what a client asks, whoever leads.
+    ///
+    /// # Errors
+    /// A refusal of the machine; `NO_LEADER`, `DEADLINE_EXCEEDED`, `OVERLOADED`, `NOT_RUNNING`, `UNKNOWN_KEYSPACE`, `COMPACTED`.
+    /// Those of a write that may have been applied say so.
+    pub async fn call(&self, call: Call, timeout: Duration) -> Result<Reply> {
+        self.0.call(call, timeout).await
+    }
+
+    /// Begins to watch a keyspace.
+    ///
+    /// # Errors
+    /// `UNKNOWN_KEYSPACE`, `COMPACTED`, `NO_LEADER`, `NOT_RUNNING`.
+    pub async fn watch(&self, watch: GroupWatch, timeout: Duration) -> Result<GroupWatcher> {
+        GroupWatcher::new(self.0.clone(), watch, timeout).await
+    }
+
+    /// Answers a message of another member, for `to` (0: whoever is here).
+    ///
+    /// # Errors
+    /// `UNKNOWN_MEMBER` when it is for somebody else, `MALFORMED_MESSAGE`, `NOT_RUNNING` and what the message itself gave.
+    pub async fn receive(&self, to: u64, body: &[u8]) -> Result<Vec<u8>> {
+        if to != 0 && to != self.0.me.member {
+            let text = format!("the message is for member {to:x}, this is {:x}", self.0.me.member);
+            return Err(Error::new(ErrorCode::UnknownMember, text));
+        }
+        if *self.0.stopping.borrow() {
+            return Err(core::stopped());
+        }
+        let reply = self.0.receive(Message::decode(body)?).await?;
+        Ok(reply.encode())
+    }
+
+    /// Has another member lead, or for `None` whoever is best at it; the id of the new leader.
+    ///
+    /// # Errors
+    /// `UNKNOWN_MEMBER` when it has no vote; `NO_LEADER`; those of the way to the leader.
+    pub async fn move_leader(&self, to: Option<NodeId>) -> Result<NodeId> {
+        let before = self.0.leadership();
+        match self.0.move_leader_here(to.map_or(0, |to| to.0)).await? {
+            MemberReply::Done => {}
+            _ => return Err(self.0.no_leader()),
+        }
+        let changed = self.0.leadership_other_than(&before);
+        let _in_time = tokio::time::timeout(GROUP_CALL_TIMEOUT, changed).await;
+        let leader = self.0.leadership().leader.map(|leader| NodeId(leader.member));
+        leader.ok_or_else(|| self.0.no_leader())
+    }
+
+    /// Takes a member out of the group for good. One that is not in it is no error.
+    ///
+    /// # Errors
+    /// `CONFLICT` for the last voter and while another change is under way; `NO_LEADER`; those of the way to the leader.
+    pub async fn remove(&self, member: NodeId) -> Result<()> {
+        match self.0.dismiss(member.0).await? {
+            MemberReply::Done => Ok(()),
+            _ => Err(self.0.no_leader()),
+        }
+    }
+
+    /// Ends: hands the leadership over if it has it, leaves for good if it lives in memory, within `patience`. False when that
+    /// had to be cut short; the others get along without it all the same.
+    pub async fn shutdown(&self, patience: Duration) -> bool {
+        let farewell = tokio::time::timeout(patience, self.0.say_goodbye()).await;
+        self.0.stopping.send_replace(true);
+        if let Err(error) = self.0.raft.shutdown().await {
+            tracing::error!(%error, "the consensus broke off");
+        }
+        farewell.unwrap_or(false)
+    }
+}
+
+impl Core {
+    /// Runs beside the member, and not longer.
+    fn spawn_until_stopped(&self, work: impl Future<Output = ()> + Send + 'static) {
+        let mut stopping = self.stopping.subscribe();
+        tokio::spawn(async move {
+            tokio::select! {
+                () = work => {}
+                _ = stopping.wait_for(|stopping| *stopping) => {}
+            }
+        });
+    }
+
+    /// Leaves the others in good order. False when nobody is there to take over.
+    async fn say_goodbye(&self) -> bool {
+        let others = {
+            let metrics = self.raft.metrics();
+            let metrics = metrics.borrow();
+            let mut voters = metrics.membership_config.membership().voter_ids();
+            voters.any(|voter| voter != self.me.member)
+        };
+        if !self.is_member() || !others {
+            return true;
+        }
+        if self.leadership().is_mine && self.move_leader_here(0).await.is_err() {
+            return false;
+        }
+        if self.is_durable {
+            return true;
+        }
+        // It will never be back under this id.
+        while let Err(error) | Ok(Err(error)) = self.dismiss(self.me.member).await.map(|reply| match reply {
+            MemberReply::Done => Ok(()),
+            _ => Err(self.no_leader()),
+        }) {
+            tracing::debug!(%error, "this member could not leave the strong group yet");
+            tokio::time::sleep(GROUP_HEARTBEAT).await;
+        }
+        true
+    }
+}
+
+fn raft_config() -> Result<Arc<Config>> {
+    let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+    let config = Config {
+        heartbeat_interval: millis(GROUP_HEARTBEAT),
+        election_timeout_min: millis(GROUP_ELECTION_LEAST),
+        election_timeout_max: millis(GROUP_ELECTION_MOST),
+        snapshot_policy: SnapshotPolicy::LogsSinceLast(GROUP_SNAPSHOT_ENTRIES),
+        max_in_snapshot_log_to_keep: GROUP_ENTRIES_KEPT,
+        ..Config::default()
+    };
+    config.validate().map(Arc::new).map_err(failed)
+}
+
+fn failed(error: impl std::fmt::Display) -> Error {
+    Error::new(ErrorCode::Internal, format!("the consensus of the strong group: {error}"))
+}

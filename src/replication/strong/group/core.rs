@@ -1,0 +1,151 @@
+//! What the parts of a group share: the consensus itself, the replica, and who leads.
+
+use std::{sync::Arc, time::Duration};
+
+use openraft::{BasicNode, Raft, RaftMetrics, ServerState};
+use parking_lot::Mutex;
+use tokio::sync::watch;
+
+use super::{
+    founding::Founding, message::Acquaintance, network::Network, proposals::Proposals, reads::Reads, receive::Incoming,
+    replica::Replica, silence::Silence,
+};
+use crate::{
+    env::Env,
+    error::{Error, ErrorCode, Result},
+    replication::strong::{log_store::LogStore, types::GroupTypes},
+};
+
+/// A member of a group at work.
+pub(super) struct Core {
+    pub(super) me: Acquaintance,
+    /// It comes back as who it is; else it is gone when it stops.
+    pub(super) is_durable: bool,
+    pub(super) env: Env,
+    pub(super) raft: Raft<GroupTypes>,
+    pub(super) replica: Replica,
+    pub(super) log: LogStore,
+    pub(super) network: Network,
+    pub(super) silence: Arc<Silence>,
+    pub(super) proposals: Proposals,
+    pub(super) reads: Reads,
+    pub(super) founding: Founding,
+    /// The snapshot that is being received.
+    pub(super) incoming: Mutex<Option<Incoming>>,
+    pub(super) leader_clock: LeaderClock,
+    pub(super) elections: Elections,
+    /// True once the member is being stopped.
+    pub(super) stopping: watch::Sender<bool>,
+}
+
+/// Who leads, as this member sees it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Leadership {
+    pub(super) term: u64,
+    /// The leader and where it is; `None`: nobody that is known here.
+    pub(super) leader: Option<Acquaintance>,
+    /// It is this member.
+    pub(super) is_mine: bool,
+}
+
+impl Core {
+    /// The monotonic clock.
+    pub(super) fn now(&self) -> Duration {
+        self.env.clock.monotonic()
+    }
+
+    pub(super) fn leadership(&self) -> Leadership {
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow();
+        leadership(&metrics, &self.me)
+    }
+
+    /// Returns when somebody else leads than before, or nobody does.
+    pub(super) async fn leadership_other_than(&self, before: &Leadership) {
+        let mut metrics = self.raft.metrics();
+        let is_other = |now: &RaftMetrics<u64, BasicNode>| leadership(now, &self.me) != *before;
+        if metrics.wait_for(is_other).await.is_err() {
+            // The consensus has ended; whoever waits is ended by others.
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// Waits until the replica has applied an entry.
+    ///
+    /// # Errors
+    /// `NOT_RUNNING` when the member is stopped before.
+    pub(super) async fn applied(&self, index: Option<u64>) -> Result<()> {
+        let applied = self.replica.progress().wait_for(|progress| progress.index >= index).await.is_ok();
+        if applied {
+            return Ok(());
+        }
+        Err(stopped())
+    }
+
+    /// What stands in the way of a leader, for people.
+    pub(super) fn no_leader(&self) -> Error {
+        let text = match self.founding.why_not() {
+            Some(why) => format!("there is no strong group yet: {why}"),
+            None => "the strong group has no leader: fewer than a majority of its voters can talk to each other".into(),
+        };
+        Error::new(ErrorCode::NoLeader, text)
+    }
+}
+
+fn leadership(metrics: &RaftMetrics<u64, BasicNode>, me: &Acquaintance) -> Leadership {
+    let is_mine = metrics.state == ServerState::Leader;
+    let address = |member: u64| {
+        let node = metrics.membership_config.membership().get_node(&member)?;
+        Some(Acquaintance { member, address: node.addr.clone() })
+    };
+    // A member that lost its leadership a moment ago still names itself for a while.
+    let leader = metrics.current_leader.filter(|leader| is_mine || *leader != me.member);
+    Leadership { term: metrics.current_term, leader: leader.and_then(address), is_mine }
+}
+
+pub(super) fn stopped() -> Error {
+    Error::new(ErrorCode::NotRunning, "the member of the group is being stopped")
+}
+
+/// The clock that a leader shows in its entries: it goes on from the wall clock at its election and never jumps.
+#[derive(Default)]
+pub(super) struct LeaderClock(Mutex<Option<Shown>>);
+
+struct Shown {
+    term: u64,
+    wall_ms: u64,
+    since: Duration,
+}
+
+impl LeaderClock {
+    /// What the leader of this term shows now: milliseconds since the Unix epoch.
+    pub(super) fn show(&self, env: &Env, term: u64) -> u64 {
+        let mut shown = self.0.lock();
+        let now = env.clock.monotonic();
+        if shown.as_ref().is_none_or(|shown| shown.term != term) {
+            *shown = Some(Shown { term, wall_ms: env.clock.wall_ms(), since: now });
+        }
+        let Some(Shown { wall_ms, since, .. }) = &*shown else { return env.clock.wall_ms() };
+        wall_ms.saturating_add(u64::try_from((now - *since).as_millis()).unwrap_or(u64::MAX))
+    }
+}
+
+/// How often somebody was elected, as this member saw it.
+#[derive(Default)]
+pub(super) struct Elections(Mutex<(Option<(u64, u64)>, u64)>);
+
+impl Elections {
+    /// Takes note of who leads in which term.
+    pub(super) fn note(&self, leadership: &Leadership) {
+        let Some(leader) = &leadership.leader else { return };
+        let mut seen = self.0.lock();
+        let now = (leadership.term, leader.member);
+        if seen.0 != Some(now) {
+            *seen = (Some(now), seen.1 + 1);
+        }
+    }
+
+    pub(super) fn count(&self) -> u64 {
+        self.0.lock().1
+    }
+}

@@ -1,0 +1,100 @@
+//! What a leader owes its group (docs/strong.md, "Time"): that time passes, that leases end, that the log stays short; and what
+//! every member looks after.
+
+use std::{sync::Weak, time::Duration};
+
+use openraft::ServerState;
+use tokio::time::{self, MissedTickBehavior};
+
+use super::core::Core;
+use crate::{
+    limits::{GROUP_CALL_TIMEOUT, GROUP_LOG_BYTES_TARGET, GROUP_LOOK, LEASES_PER_EXPIRY_MAX},
+    replication::strong::{Command, MachineTime, Request, SeenLease},
+};
+
+/// What is to be proposed now.
+#[derive(Debug, PartialEq, Eq)]
+enum Due {
+    Nothing,
+    /// An entry without requests, so that time passes.
+    Time,
+    Leases(Vec<SeenLease>),
+}
+
+impl Core {
+    fn due(&self, term: u64) -> Due {
+        let machine = self.replica.machine();
+        let MachineTime { term: shown_in, shown_ms, elapsed_ms } = machine.time();
+        let Some(next_ms) = machine.next_deadline_ms() else { return Due::Nothing };
+        if shown_in != term {
+            // Nothing passes in this term before its leader has shown where its clock stands.
+            return Due::Time;
+        }
+        let now_ms = elapsed_ms.saturating_add(self.leader_clock.show(&self.env, term).saturating_sub(shown_ms));
+        let leases = machine.due_leases(now_ms, LEASES_PER_EXPIRY_MAX);
+        match leases.is_empty() {
+            false => Due::Leases(leases),
+            true if next_ms <= now_ms => Due::Time,
+            true => Due::Nothing,
+        }
+    }
+
+    /// Proposes what is due, and waits for a while until it is applied.
+    async fn see_to_time(&self) {
+        let leadership = self.leadership();
+        if !leadership.is_mine {
+            return;
+        }
+        let term = leadership.term;
+        let requests = match self.due(term) {
+            Due::Nothing => return,
+            Due::Time => Vec::new(),
+            Due::Leases(leases) => vec![Request { id: None, command: Command::Expire { term, leases } }],
+        };
+        // What is not applied in time is due again.
+        let _in_time = time::timeout(GROUP_CALL_TIMEOUT, self.append_own(requests)).await;
+    }
+
+    /// A log of few large entries is cut short like one of many small ones.
+    async fn see_to_log(&self) {
+        let (entries, bytes) = self.log.size();
+        if entries > 1 && bytes > GROUP_LOG_BYTES_TARGET {
+            if let Err(error) = self.raft.trigger().snapshot().await {
+                tracing::debug!(%error, "the group is being stopped");
+            }
+        }
+    }
+
+    fn see_to_silence(&self) {
+        let unheard = {
+            let metrics = self.raft.metrics();
+            let metrics = metrics.borrow();
+            let others = metrics.membership_config.membership().voter_ids().count() > 1;
+            let leads = metrics.state == ServerState::Leader && others;
+            leads.then(|| Duration::from_millis(metrics.millis_since_quorum_ack.unwrap_or_default()))
+        };
+        self.silence.note(self.now(), unheard);
+        self.elections.note(&self.leadership());
+    }
+}
+
+/// Looks after the group for as long as the member runs.
+pub(super) async fn run(core: Weak<Core>) {
+    let mut ticker = time::interval(GROUP_LOOK);
+    ticker.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut looks = 0u32;
+    loop {
+        ticker.tick().await;
+        let Some(core) = core.upgrade() else { return };
+        core.see_to_silence();
+        core.see_to_time().await;
+        looks = looks.wrapping_add(1);
+        if looks.is_multiple_of(LOOKS_BETWEEN_CHANGES) {
+            core.see_to_members().await;
+            core.see_to_log().await;
+        }
+    }
+}
+
+/// Members are looked after less often: each change of them is two entries of the log.
+const LOOKS_BETWEEN_CHANGES: u32 = 4;

@@ -1,0 +1,178 @@
+//! How the consensus library reaches the other members: its requests as messages over a [`Courier`].
+
+use std::{
+    future::Future,
+    sync::{
+        atomic::{AtomicU64, Ordering},
+        Arc,
+    },
+    time::Duration,
+};
+
+use openraft::{
+    error::{Fatal, NetworkError, RPCError, RaftError, ReplicationClosed, StreamingError, Unreachable},
+    network::{Backoff, RPCOption, RaftNetwork, RaftNetworkFactory},
+    raft::{AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, VoteRequest, VoteResponse},
+    BasicNode, OptionalSend, Snapshot,
+};
+
+use super::{
+    message::{Message, Reply},
+    silence::Silence,
+};
+use crate::{
+    env::BoxFuture,
+    error::{Error, ErrorCode, Result},
+    limits::{GROUP_CALL_TIMEOUT, GROUP_HEARTBEAT, GROUP_SNAPSHOT_TIMEOUT},
+    replication::strong::types::{GroupTypes, SnapshotMeta, Vote},
+    types::Address,
+};
+
+/// Carries messages between members.
+pub trait Courier: Send + Sync + 'static {
+    /// Hands `body` to whoever is at `address`, provided that it is `member` (0: whoever it is); its answer.
+    ///
+    /// # Errors
+    /// `UNREACHABLE` when nobody is there: the message did not arrive. Any other error leaves that open, but for those
+    /// that the receiver gave.
+    fn exchange(&self, address: Address, member: u64, body: Vec<u8>) -> BoxFuture<'_, Result<bytes::Bytes>>;
+}
+
+type Failed<E = RaftError<u64>> = RPCError<u64, BasicNode, E>;
+
+/// Makes links to members.
+#[derive(Clone)]
+pub(super) struct Network {
+    pub(super) courier: Arc<dyn Courier>,
+    pub(super) silence: Arc<Silence>,
+    /// Numbers the snapshots that are sent.
+    pub(super) transfers: Arc<AtomicU64>,
+}
+
+/// The way to one member.
+pub(super) struct Link {
+    network: Network,
+    member: u64,
+    address: String,
+}
+
+impl Network {
+    pub(super) fn new(courier: Arc<dyn Courier>, silence: Arc<Silence>, first_transfer: u64) -> Network {
+        Network { courier, silence, transfers: Arc::new(AtomicU64::new(first_transfer)) }
+    }
+
+    /// Asks a member, and waits no longer than this.
+    ///
+    /// # Errors
+    /// Those of [`Courier::exchange`]; `DEADLINE_EXCEEDED`; `MALFORMED_MESSAGE`.
+    pub(super) async fn ask(&self, to: (u64, &str), message: &Message, timeout: Duration) -> Result<Reply> {
+        let (member, address) = to;
+        let address = address.parse()?;
+        let exchange = self.courier.exchange(address, member, message.encode());
+        let answer = tokio::time::timeout(timeout, exchange).await;
+        Reply::decode(&answer.unwrap_or_else(|_| Err(Error::deadline("a member of the group", timeout)))?)
+    }
+}
+
+impl RaftNetworkFactory<GroupTypes> for Network {
+    type Network = Link;
+
+    async fn new_client(&mut self, target: u64, node: &BasicNode) -> Link {
+        Link { network: self.clone(), member: target, address: node.addr.clone() }
+    }
+}
+
+impl Link {
+    async fn ask(&self, message: &Message, timeout: Duration) -> Result<Reply> {
+        self.network.ask((self.member, &self.address), message, timeout).await
+    }
+
+    /// Sends a snapshot piece by piece; the vote of the member once it has installed it.
+    async fn send_snapshot(&self, vote: Vote, snapshot: Snapshot<GroupTypes>) -> Result<Vote> {
+        let transfer = self.network.transfers.fetch_add(1, Ordering::Relaxed);
+        let meta: SnapshotMeta = snapshot.meta;
+        self.hand_over(&Message::SnapshotBegin { transfer, vote, meta }, GROUP_CALL_TIMEOUT).await?;
+        for (number, chunk) in (0..).zip(snapshot.snapshot.chunks()) {
+            let message = Message::SnapshotChunk { transfer, number, chunk };
+            self.hand_over(&message, GROUP_SNAPSHOT_TIMEOUT).await?;
+        }
+        match self.ask(&Message::SnapshotEnd { transfer }, GROUP_SNAPSHOT_TIMEOUT).await? {
+            Reply::Snapshot(vote) => Ok(vote),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    async fn hand_over(&self, message: &Message, timeout: Duration) -> Result<()> {
+        match self.ask(message, timeout).await? {
+            Reply::Done => Ok(()),
+            other => Err(unexpected(&other)),
+        }
+    }
+}
+
+impl RaftNetwork<GroupTypes> for Link {
+    async fn append_entries(
+        &mut self,
+        request: AppendEntriesRequest<GroupTypes>,
+        option: RPCOption,
+    ) -> std::result::Result<AppendEntriesResponse<u64>, Failed> {
+        if self.network.silence.is_kept() {
+            return Err(failed(&Error::new(ErrorCode::NoLeader, "this leader hears from no majority and is silent")));
+        }
+        match self.ask(&Message::Append(request), option.hard_ttl()).await {
+            Ok(Reply::Append(response)) => Ok(response),
+            Ok(other) => Err(failed(&unexpected(&other))),
+            Err(error) => Err(failed(&error)),
+        }
+    }
+
+    async fn vote(
+        &mut self,
+        request: VoteRequest<u64>,
+        option: RPCOption,
+    ) -> std::result::Result<VoteResponse<u64>, Failed> {
+        match self.ask(&Message::Vote(request), option.hard_ttl()).await {
+            Ok(Reply::Vote(response)) => Ok(response),
+            Ok(other) => Err(failed(&unexpected(&other))),
+            Err(error) => Err(failed(&error)),
+        }
+    }
+
+    async fn full_snapshot(
+        &mut self,
+        vote: Vote,
+        snapshot: Snapshot<GroupTypes>,
+        cancel: impl Future<Output = ReplicationClosed> + OptionalSend + 'static,
+        _option: RPCOption,
+    ) -> std::result::Result<SnapshotResponse<u64>, StreamingError<GroupTypes, Fatal<u64>>> {
+        if self.network.silence.is_kept() {
+            let error = Error::new(ErrorCode::NoLeader, "this leader hears from no majority and is silent");
+            return Err(StreamingError::Unreachable(Unreachable::new(&error)));
+        }
+        let sent = tokio::select! {
+            closed = cancel => return Err(StreamingError::Closed(closed)),
+            sent = self.send_snapshot(vote, snapshot) => sent,
+        };
+        sent.map(SnapshotResponse::new).map_err(|error| StreamingError::Unreachable(Unreachable::new(&error)))
+    }
+
+    /// A member that is back is met within a heartbeat.
+    fn backoff(&self) -> Backoff {
+        Backoff::new(std::iter::repeat(GROUP_HEARTBEAT))
+    }
+}
+
+/// The library waits before it tries a member again that nobody reached, and tries others at once.
+fn failed(error: &Error) -> Failed {
+    match error.code() {
+        ErrorCode::DeadlineExceeded => RPCError::Network(NetworkError::new(error)),
+        _ => RPCError::Unreachable(Unreachable::new(error)),
+    }
+}
+
+pub(super) fn unexpected(reply: &Reply) -> Error {
+    Error::new(
+        ErrorCode::MalformedMessage,
+        format!("a member of the group gave an answer to something else: {reply:?}"),
+    )
+}

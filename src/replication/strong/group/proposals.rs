@@ -1,0 +1,279 @@
+//! From requests to answers: what arrives together shares an entry of the log, at the leader or on the way to it.
+//!
+//! A request that may have reached a log and whose answer is lost is sent again only if it has an id, by which the machine knows
+//! it. One that was surely not taken in is sent again in any case.
+
+use std::{
+    collections::VecDeque,
+    sync::{
+        atomic::{AtomicU8, Ordering},
+        Arc, Weak,
+    },
+    time::Duration,
+};
+
+use tokio::sync::{mpsc, oneshot, OwnedSemaphorePermit, Semaphore};
+
+use super::{
+    core::{stopped, Core, Leadership},
+    message::{Message, Reply},
+    network::unexpected,
+};
+use crate::{
+    error::{Error, ErrorCode, Result},
+    limits::{
+        GROUP_BATCHES_MAX, GROUP_BATCH_BYTES_TARGET, GROUP_BATCH_REQUESTS_MAX, GROUP_HEARTBEAT,
+        GROUP_REQUESTS_WAITING_MAX,
+    },
+    replication::strong::{Answer, Entry, Request},
+};
+
+/// Where requests wait.
+pub(super) struct Proposals(mpsc::Sender<Waiting>);
+
+/// A request that has no answer yet.
+pub(super) struct Waiting {
+    request: Request,
+    bytes: usize,
+    stage: Arc<Stage>,
+    /// An earlier try of it may have been taken in.
+    is_doubtful: bool,
+    done: oneshot::Sender<Result<Answer>>,
+}
+
+/// Whether a request has left this node, so that a caller which gives up knows what to say.
+#[derive(Default)]
+struct Stage(AtomicU8);
+
+impl Stage {
+    const HERE: u8 = 0;
+    const SENT: u8 = 1;
+    const GIVEN_UP: u8 = 2;
+
+    /// It is about to be sent. False: nobody waits for it any more.
+    fn send(&self) -> bool {
+        self.0.compare_exchange(Stage::HERE, Stage::SENT, Ordering::AcqRel, Ordering::Acquire) != Err(Stage::GIVEN_UP)
+    }
+
+    /// It was not taken in after all.
+    fn take_back(&self) {
+        self.0.store(Stage::HERE, Ordering::Release);
+    }
+
+    /// Nobody waits for it any more. True: it was never sent, and will not be.
+    fn give_up(&self) -> bool {
+        self.0.compare_exchange(Stage::HERE, Stage::GIVEN_UP, Ordering::AcqRel, Ordering::Acquire).is_ok()
+    }
+}
+
+/// Why a batch has no answers.
+enum Failed {
+    /// It was not taken in, and will not be.
+    NotTaken,
+    /// It may have been.
+    Unknown(Error),
+    /// It never will be: the requests themselves are at fault.
+    Refused(Error),
+}
+
+impl Proposals {
+    pub(super) fn new() -> (Proposals, mpsc::Receiver<Waiting>) {
+        let (sender, inbox) = mpsc::channel(GROUP_REQUESTS_WAITING_MAX);
+        (Proposals(sender), inbox)
+    }
+}
+
+impl Core {
+    /// Has a request applied by a majority; what the machine answered.
+    ///
+    /// # Errors
+    /// `NO_LEADER`: it was not sent in time, and will not be. `DEADLINE_EXCEEDED`, `CONNECTION_LOST`, `NOT_RUNNING` and others,
+    /// when they may have been applied. `OVERLOADED`.
+    pub(super) async fn propose(&self, request: Request, timeout: Duration) -> Result<Answer> {
+        let (done, answer) = oneshot::channel();
+        let stage = Arc::new(Stage::default());
+        let (bytes, is_doubtful) = (request.weight(), false);
+        let waiting = Waiting { request, bytes, stage: stage.clone(), is_doubtful, done };
+        self.proposals.0.try_send(waiting).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => {
+                let text = format!("{GROUP_REQUESTS_WAITING_MAX} requests wait for the group already");
+                Error::new(ErrorCode::Overloaded, text)
+            }
+            mpsc::error::TrySendError::Closed(_) => stopped(),
+        })?;
+        match tokio::time::timeout(timeout, answer).await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(_)) if stage.give_up() => Err(stopped()),
+            Ok(Err(_)) => Err(stopped().maybe_applied()),
+            Err(_) if stage.give_up() => Err(self.no_leader()),
+            Err(_) => Err(Error::deadline("the strong group", timeout).maybe_applied()),
+        }
+    }
+
+    /// Appends requests as one entry, if this member leads.
+    async fn append(&self, requests: Vec<Request>) -> Result<Vec<Answer>, Failed> {
+        let before = self.leadership();
+        if !before.is_mine || self.silence.is_paused() {
+            return Err(Failed::NotTaken);
+        }
+        let entry = Entry { time_ms: self.leader_clock.show(&self.env, before.term), requests };
+        let answer = self.raft.client_write_ff(entry).await.map_err(|_| Failed::NotTaken)?;
+        tokio::select! {
+            answer = answer => match answer {
+                Ok(Ok(response)) => Ok(response.data),
+                // Said also of what was appended and is gone from this member's log since.
+                Ok(Err(error)) => Err(Failed::Unknown(lost_leadership(&error.to_string()))),
+                Err(_) => Err(Failed::Unknown(stopped())),
+            },
+            () = self.leadership_other_than(&before) => {
+                Err(Failed::Unknown(lost_leadership("another leads")))
+            }
+        }
+    }
+
+    /// As [`Core::append`], for what the leader itself proposes and will propose again if need be.
+    pub(super) async fn append_own(&self, requests: Vec<Request>) {
+        if let Err(Failed::Unknown(error) | Failed::Refused(error)) = self.append(requests).await {
+            tracing::debug!(%error, "what a leader proposed may not be applied");
+        }
+    }
+
+    /// As [`Core::append`], for requests of another member.
+    ///
+    /// # Errors
+    /// Those of requests that may have been applied.
+    pub(super) async fn append_for_others(&self, requests: Vec<Request>) -> Result<Reply> {
+        match self.append(requests).await {
+            Ok(answers) => Ok(Reply::Answers(answers)),
+            Err(Failed::NotTaken) => Ok(Reply::NotLeader(self.leadership().leader)),
+            Err(Failed::Unknown(error)) => Err(error.maybe_applied()),
+            Err(Failed::Refused(error)) => Err(error),
+        }
+    }
+
+    async fn forward(&self, requests: Vec<Request>, to: &Leadership) -> Result<Vec<Answer>, Failed> {
+        let Some(leader) = &to.leader else { return Err(Failed::NotTaken) };
+        let message = Message::Propose { requests };
+        let asking = self.network.ask((leader.member, &leader.address), &message, FORWARD_TIMEOUT);
+        let answer = tokio::select! {
+            answer = asking => answer,
+            () = self.leadership_other_than(to) => Err(lost_leadership("another leads")),
+        };
+        match answer {
+            Ok(Reply::Answers(answers)) => Ok(answers),
+            Ok(Reply::NotLeader(_)) => Err(Failed::NotTaken),
+            Ok(other) => Err(Failed::Unknown(unexpected(&other))),
+            Err(error) if error.code() == ErrorCode::Unreachable => Err(Failed::NotTaken),
+            Err(error) if error.code() == ErrorCode::BatchTooLarge => Err(Failed::Refused(error)),
+            Err(error) => Err(Failed::Unknown(error)),
+        }
+    }
+
+    /// Sends a batch until each request has an answer or nobody waits for it any more.
+    async fn settle(&self, mut batch: Vec<Waiting>) {
+        loop {
+            batch.retain(|waiting| waiting.stage.send() && !waiting.done.is_closed());
+            if batch.is_empty() {
+                return;
+            }
+            let leadership = self.leadership();
+            let requests = batch.iter().map(|waiting| waiting.request.clone()).collect();
+            let outcome = match leadership.is_mine {
+                true => self.append(requests).await,
+                false => self.forward(requests, &leadership).await,
+            };
+            match outcome {
+                Ok(answers) => return answer(batch, answers),
+                Err(Failed::NotTaken) => {
+                    batch.iter().filter(|waiting| !waiting.is_doubtful).for_each(|waiting| waiting.stage.take_back());
+                }
+                Err(Failed::Unknown(error)) => batch = fail_those_without_id(batch, &error),
+                Err(Failed::Refused(error)) => {
+                    return batch.into_iter().for_each(|waiting| waiting.answer(Err(error.clone())));
+                }
+            }
+            // Until the next leader is known, or this one is in a better mood.
+            let patience = self.leadership_other_than(&leadership);
+            let _over = tokio::time::timeout(GROUP_HEARTBEAT, patience).await;
+        }
+    }
+}
+
+/// Longer than anybody waits; a leader that is gone is noticed by its silence.
+const FORWARD_TIMEOUT: Duration = Duration::from_secs(30);
+
+fn lost_leadership(why: &str) -> Error {
+    Error::new(ErrorCode::NoLeader, format!("the leader changed while the request was under way: {why}"))
+}
+
+impl Waiting {
+    fn answer(self, answer: Result<Answer>) {
+        // A caller that has given up wants no answer.
+        drop(self.done.send(answer));
+    }
+}
+
+fn answer(batch: Vec<Waiting>, answers: Vec<Answer>) {
+    let (count, expected) = (answers.len(), batch.len());
+    let mut answers = answers.into_iter();
+    for waiting in batch {
+        let missing = || {
+            let text = format!("the group gave {count} answers to {expected} requests");
+            Error::new(ErrorCode::Internal, text).maybe_applied()
+        };
+        let answer = answers.next().ok_or_else(missing);
+        waiting.answer(answer);
+    }
+}
+
+/// Gives those back that may be sent again.
+fn fail_those_without_id(batch: Vec<Waiting>, error: &Error) -> Vec<Waiting> {
+    let (mut again, failed): (Vec<_>, Vec<_>) = batch.into_iter().partition(|waiting| waiting.request.is_repeatable());
+    failed.into_iter().for_each(|waiting| waiting.answer(Err(error.clone().maybe_applied())));
+    again.iter_mut().for_each(|waiting| waiting.is_doubtful = true);
+    again
+}
+
+/// Forms batches for as long as the member runs.
+pub(super) async fn run(core: Weak<Core>, mut inbox: mpsc::Receiver<Waiting>) {
+    let places = Arc::new(Semaphore::new(GROUP_BATCHES_MAX));
+    let mut left = VecDeque::new();
+    loop {
+        let first = match left.pop_front() {
+            Some(first) => first,
+            None => match inbox.recv().await {
+                Some(first) => first,
+                None => return,
+            },
+        };
+        // What arrives meanwhile goes into the same batch.
+        let Ok(place) = places.clone().acquire_owned().await else { return };
+        let batch = gather(first, &mut left, &mut inbox);
+        let Some(core) = core.upgrade() else { return };
+        tokio::spawn(send(core, batch, place));
+    }
+}
+
+async fn send(core: Arc<Core>, batch: Vec<Waiting>, _place: OwnedSemaphorePermit) {
+    let mut stopping = core.stopping.subscribe();
+    tokio::select! {
+        () = core.settle(batch) => {}
+        // Those who wait see that their sender is gone.
+        _ = stopping.wait_for(|stopping| *stopping) => {}
+    }
+}
+
+fn gather(first: Waiting, left: &mut VecDeque<Waiting>, inbox: &mut mpsc::Receiver<Waiting>) -> Vec<Waiting> {
+    let mut bytes = first.bytes;
+    let mut batch = vec![first];
+    while batch.len() < GROUP_BATCH_REQUESTS_MAX {
+        let Some(next) = left.pop_front().or_else(|| inbox.try_recv().ok()) else { break };
+        if bytes + next.bytes > GROUP_BATCH_BYTES_TARGET {
+            left.push_front(next);
+            break;
+        }
+        bytes += next.bytes;
+        batch.push(next);
+    }
+    batch
+}

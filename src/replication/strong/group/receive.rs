@@ -1,0 +1,89 @@
+//! What other members ask of this one.
+
+use openraft::Snapshot;
+
+use super::{
+    core::{stopped, Core},
+    message::{Message, Reply},
+};
+use crate::{
+    error::{Error, ErrorCode, Result},
+    replication::strong::{
+        types::{SnapshotMeta, Vote},
+        Restore,
+    },
+};
+
+/// A snapshot that is being received.
+pub(super) struct Incoming {
+    transfer: u64,
+    vote: Vote,
+    meta: SnapshotMeta,
+    /// The chunk that comes next.
+    number: u64,
+    restore: Restore,
+}
+
+impl Core {
+    /// Does what another member asks.
+    ///
+    /// # Errors
+    /// `NOT_RUNNING`, `CORRUPT` and `CONFLICT` of snapshots, those of [`Core::append_for_others`] and of changes of the members.
+    pub(super) async fn receive(&self, message: Message) -> Result<Reply> {
+        match message {
+            Message::Append(request) => {
+                self.raft.append_entries(request).await.map(Reply::Append).map_err(|_| stopped())
+            }
+            Message::Vote(request) => self.raft.vote(request).await.map(Reply::Vote).map_err(|_| stopped()),
+            Message::SnapshotBegin { transfer, vote, meta } => {
+                let begun = Incoming { transfer, vote, meta, number: 0, restore: Restore::new() };
+                *self.incoming.lock() = Some(begun);
+                Ok(Reply::Done)
+            }
+            Message::SnapshotChunk { transfer, number, chunk } => self.take_chunk(transfer, number, &chunk),
+            Message::SnapshotEnd { transfer } => self.install(transfer).await,
+            Message::Propose { requests } => self.append_for_others(requests).await,
+            Message::ReadIndex => Ok(match self.confirm_leadership().await {
+                Some(log_id) => Reply::ReadIndex(log_id),
+                None => Reply::NotLeader(self.leadership().leader),
+            }),
+            Message::Ask { sender, known } => Ok(self.founding.asked(sender, known)),
+            Message::Join(joiner) => self.admit(joiner).await,
+            Message::Leave { member } => self.dismiss(member).await,
+            Message::Campaign => {
+                self.raft.trigger().elect().await.map_err(|_| stopped())?;
+                Ok(Reply::Done)
+            }
+            Message::MoveLeader { to } => self.move_leader_here(to).await,
+        }
+    }
+
+    fn take_chunk(&self, transfer: u64, number: u64, chunk: &[u8]) -> Result<Reply> {
+        let mut incoming = self.incoming.lock();
+        let Some(begun) = incoming.as_mut().filter(|begun| begun.transfer == transfer && begun.number == number) else {
+            return Err(not_begun());
+        };
+        if let Err(error) = begun.restore.push(chunk) {
+            *incoming = None;
+            return Err(error);
+        }
+        begun.number += 1;
+        Ok(Reply::Done)
+    }
+
+    async fn install(&self, transfer: u64) -> Result<Reply> {
+        let whole = self.incoming.lock().take_if(|begun| begun.transfer == transfer).ok_or_else(not_begun)?;
+        let machine = whole.restore.finish()?;
+        let position = whole.meta.last_log_id.map(|last| (last.leader_id.term, last.index));
+        if machine.applied().map(|applied| (applied.term, applied.index)) != position {
+            return Err(Error::new(ErrorCode::Corrupt, "snapshot of a group: it is of another entry than it says"));
+        }
+        let snapshot = Snapshot { meta: whole.meta, snapshot: Box::new(machine.capture()) };
+        let installed = self.raft.install_full_snapshot(whole.vote, snapshot).await;
+        installed.map(|response| Reply::Snapshot(response.vote)).map_err(|_| stopped())
+    }
+}
+
+fn not_begun() -> Error {
+    Error::new(ErrorCode::Conflict, "snapshot of a group: another one was begun meanwhile")
+}

@@ -1,0 +1,170 @@
+//! What clients ask: names become ids, reads wait until they are fresh enough, refusals become errors.
+
+use std::time::Duration;
+
+use super::core::{stopped, Core};
+use crate::{
+    error::{Error, ErrorCode, Result},
+    limits::{GROUP_LOCK_WAIT_MAX, GROUP_READ_BYTES_TARGET},
+    replication::strong::{
+        Answer, Call, Command, Freshness, Item, KeyspaceFacts, KeyspaceId, LeaseId, Machine, Read, ReadAnswer,
+        ReadCall, ReadKind, ReadReply, Refusal, Reply, Request, Revision, Space, Submission, Until,
+    },
+    types::Key,
+};
+
+impl Core {
+    /// Does what a client asks.
+    ///
+    /// # Errors
+    /// Those of [`Core::propose`] and [`Core::ready_to_read`]; a refusal of the machine; `UNKNOWN_KEYSPACE`, `COMPACTED`.
+    pub(super) async fn call(&self, call: Call, timeout: Duration) -> Result<Reply> {
+        match call {
+            Call::Submit(submission) => self.submit(submission, timeout).await,
+            Call::Read(call) => self.read(call, timeout).await.map(Reply::Read),
+            Call::AwaitLock { keyspace, lock, lease, wait_ms } => {
+                let wait = Duration::from_millis(wait_ms).min(GROUP_LOCK_WAIT_MAX).min(timeout);
+                self.await_lock((&keyspace, &lock, lease), wait, timeout).await.map(Reply::Lock)
+            }
+            Call::Lease(lease) => {
+                self.ready_to_read(Freshness::Linearizable, timeout).await?;
+                let found = self.replica.machine().lease(lease);
+                found.map(Reply::Lease).ok_or_else(|| Refusal::UnknownLease { lease }.into())
+            }
+            Call::Keyspaces => {
+                self.ready_to_read(Freshness::Linearizable, timeout).await?;
+                let machine = self.replica.machine();
+                let facts = |(_, name, keys): (KeyspaceId, &str, u64)| KeyspaceFacts { name: name.to_string(), keys };
+                let mut keyspaces: Vec<KeyspaceFacts> = machine.keyspaces().map(facts).collect();
+                keyspaces.sort_by(|one, other| one.name.cmp(&other.name));
+                Ok(Reply::Keyspaces(keyspaces))
+            }
+        }
+    }
+
+    async fn submit(&self, submission: Submission, timeout: Duration) -> Result<Reply> {
+        let Submission { id, keyspace, mut command } = submission;
+        let deadline = self.now() + timeout;
+        match &mut command {
+            Command::CreateKeyspace { name } => *name = keyspace,
+            Command::Transact(transaction) => transaction.keyspace = self.resolve(&keyspace, timeout).await?,
+            Command::Acquire { lock, .. } | Command::Release { lock, .. } | Command::Proclaim { lock, .. } => {
+                lock.keyspace = self.resolve(&keyspace, timeout).await?;
+            }
+            Command::DropKeyspace { keyspace: id } => *id = self.resolve(&keyspace, timeout).await?,
+            Command::Register
+            | Command::Grant { .. }
+            | Command::KeepAlive { .. }
+            | Command::Revoke { .. }
+            | Command::Compact { .. } => {}
+            Command::Expire { .. } => {
+                return Err(Error::new(ErrorCode::InvalidArgument, "expire: only a leader ends leases"));
+            }
+        }
+        let left = deadline.saturating_sub(self.now());
+        match self.propose(Request { id, command }, left).await? {
+            Answer::Refused(refusal) => Err(refusal.into()),
+            answer => Ok(Reply::Done(answer)),
+        }
+    }
+
+    /// The keyspace of a name. One that this member has not heard of may have been made a moment ago.
+    async fn resolve(&self, name: &str, timeout: Duration) -> Result<KeyspaceId> {
+        let known = self.replica.machine().keyspace_named(name);
+        if let Some(known) = known {
+            return Ok(known);
+        }
+        self.ready_to_read(Freshness::Linearizable, timeout).await?;
+        self.replica.machine().keyspace_named(name).ok_or_else(|| unknown_keyspace(name))
+    }
+
+    async fn read(&self, call: ReadCall, timeout: Duration) -> Result<ReadReply> {
+        self.ready_to_read(call.freshness, timeout).await?;
+        if call.freshness != Freshness::Linearizable {
+            self.resolve(&call.keyspace, timeout).await?;
+        }
+        // A copy, so that long reads keep nobody from writing, and all of them are of one revision.
+        let machine = Machine::resume(self.replica.machine().capture());
+        let keyspace = machine.keyspace_named(&call.keyspace).ok_or_else(|| unknown_keyspace(&call.keyspace))?;
+        let revision = call.at.unwrap_or(machine.revision());
+        let mut reply = ReadReply { revision, elapsed_ms: machine.elapsed_ms(), answers: Vec::new() };
+        let mut bytes = 0;
+        for read in call.reads {
+            if bytes >= GROUP_READ_BYTES_TARGET {
+                break;
+            }
+            let answer = answer(&machine, keyspace, read, revision)?;
+            bytes += weight(&answer);
+            reply.answers.push(answer);
+        }
+        Ok(reply)
+    }
+
+    /// Waits until a lease has a lock: its fencing token, or `None` when the time is over.
+    async fn await_lock(
+        &self,
+        (keyspace, lock, lease): (&str, &Key, LeaseId),
+        wait: Duration,
+        timeout: Duration,
+    ) -> Result<Option<Revision>> {
+        // So that a lease that was granted a moment ago is known here.
+        self.ready_to_read(Freshness::Linearizable, timeout).await?;
+        let keyspace = self.resolve(keyspace, timeout).await?;
+        let mut progress = self.replica.progress();
+        let waiting = async {
+            loop {
+                progress.mark_unchanged();
+                if let Some(token) = holder(&self.replica.machine(), keyspace, lock, lease)? {
+                    return Ok(Some(token));
+                }
+                progress.changed().await.map_err(|_| stopped())?;
+            }
+        };
+        tokio::time::timeout(wait, waiting).await.unwrap_or(Ok(None))
+    }
+}
+
+/// The token under which a lease holds a lock; `None`: another holds it.
+///
+/// # Errors
+/// `LOCK_LOST` when the lease has ended.
+fn holder(machine: &Machine, keyspace: KeyspaceId, lock: &Key, lease: LeaseId) -> Result<Option<Revision>> {
+    let item = machine.get(keyspace, Space::Locks, lock)?;
+    let held = item.filter(|item| item.until == Until::Lease(lease)).map(|item| item.created);
+    if held.is_none() && machine.lease(lease).is_none() {
+        let text = format!("lease {lease} has ended, and with it the place in the line for the lock");
+        return Err(Error::new(ErrorCode::LockLost, text));
+    }
+    Ok(held)
+}
+
+fn answer(machine: &Machine, keyspace: KeyspaceId, read: Read, revision: Revision) -> Result<ReadAnswer> {
+    let Read { space, kind } = read;
+    Ok(match kind {
+        ReadKind::Key { key, metadata_only } => {
+            let item = machine.get_at(keyspace, space, &key, revision)?.cloned();
+            ReadAnswer::Key { key, item, metadata_only }
+        }
+        ReadKind::Page { page, keys_only } => {
+            ReadAnswer::Page { page: machine.page_at(keyspace, space, &page, revision)?, keys_only }
+        }
+        ReadKind::Count(range) => ReadAnswer::Count(machine.count_at(keyspace, space, &range, revision)?),
+    })
+}
+
+fn weight(answer: &ReadAnswer) -> usize {
+    const ITEM_BYTES: usize = 64;
+    let bytes =
+        |key: &Key, item: &Item, is_needed: bool| ITEM_BYTES + key.len() + if is_needed { item.value.len() } else { 0 };
+    match answer {
+        ReadAnswer::Key { key, item, metadata_only } => {
+            item.as_ref().map_or(ITEM_BYTES, |item| bytes(key, item, !metadata_only))
+        }
+        ReadAnswer::Page { page, keys_only } => page.items.iter().map(|(key, item)| bytes(key, item, !keys_only)).sum(),
+        ReadAnswer::Count(_) => ITEM_BYTES,
+    }
+}
+
+pub(super) fn unknown_keyspace(name: &str) -> Error {
+    Error::new(ErrorCode::UnknownKeyspace, format!("keyspace {name:?}: there is none"))
+}

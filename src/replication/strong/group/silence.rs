@@ -1,0 +1,101 @@
+//! A leader that hears from no majority falls silent.
+//!
+//! Where links are cut between some members only, a leader that has lost its majority can go on reaching a member which the
+//! others need for theirs; its heartbeats would keep that one from voting for anybody else for ever (openraft#2080; Cloudflare's
+//! outage of 2020-11-02 was of this kind). Not sending is always safe. After a while it tries again for a moment.
+
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
+
+use parking_lot::Mutex;
+
+use crate::limits::{GROUP_ELECTION_MOST, GROUP_QUORUM_LOST_TIMEOUTS, GROUP_SILENCE_TIMEOUTS, GROUP_SILENCE_TRIES};
+
+/// Whether a leader sends heartbeats and entries. Votes are sent in any case.
+#[derive(Default)]
+pub(super) struct Silence {
+    is_kept: AtomicBool,
+    /// When it changes again, by the monotonic clock.
+    until: Mutex<Option<Duration>>,
+    /// The leadership was handed over: silent until somebody else leads.
+    has_handed_over: AtomicBool,
+    /// The leadership is about to be handed over: nothing new is taken in.
+    is_paused: AtomicBool,
+}
+
+impl Silence {
+    pub(super) fn is_kept(&self) -> bool {
+        self.is_kept.load(Ordering::Relaxed) || self.has_handed_over.load(Ordering::Relaxed)
+    }
+
+    /// Whether the leader takes nothing in.
+    pub(super) fn is_paused(&self) -> bool {
+        self.is_paused.load(Ordering::Relaxed) || self.is_kept()
+    }
+
+    /// Has the leader take nothing in, or go on.
+    pub(super) fn pause(&self, is_paused: bool) {
+        self.is_paused.store(is_paused, Ordering::Relaxed);
+    }
+
+    /// Lets another lead, or takes that back.
+    pub(super) fn hand_over(&self, is_handed_over: bool) {
+        self.has_handed_over.store(is_handed_over, Ordering::Relaxed);
+    }
+
+    /// To be told from time to time for how long a leader has not heard from a majority; `None`: it does not lead.
+    pub(super) fn note(&self, now: Duration, unheard: Option<Duration>) {
+        let mut until = self.until.lock();
+        let Some(unheard) = unheard else {
+            self.is_kept.store(false, Ordering::Relaxed);
+            *until = None;
+            return;
+        };
+        if until.is_some_and(|until| now < until) {
+            return;
+        }
+        let is_lost = unheard > GROUP_ELECTION_MOST * GROUP_QUORUM_LOST_TIMEOUTS;
+        let was_kept = self.is_kept.load(Ordering::Relaxed);
+        match (is_lost, was_kept) {
+            (true, false) => {
+                tracing::warn!(?unheard, "this leader hears from no majority: it falls silent");
+                self.is_kept.store(true, Ordering::Relaxed);
+                *until = Some(now + GROUP_ELECTION_MOST * GROUP_SILENCE_TIMEOUTS);
+            }
+            (true, true) => {
+                self.is_kept.store(false, Ordering::Relaxed);
+                *until = Some(now + GROUP_SILENCE_TRIES);
+            }
+            (false, _) => {
+                self.is_kept.store(false, Ordering::Relaxed);
+                *until = None;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_leader_without_a_majority_is_silent_but_for_short_tries() {
+        let (silence, second) = (Silence::default(), Duration::from_secs(1));
+        silence.note(second, Some(Duration::from_millis(100)));
+        assert!(!silence.is_kept());
+        silence.note(2 * second, Some(2 * second));
+        assert!(silence.is_kept());
+        silence.note(13 * second, Some(13 * second));
+        assert!(silence.is_kept(), "12 s of silence");
+        silence.note(Duration::from_millis(14_050), Some(14 * second));
+        assert!(!silence.is_kept(), "a try");
+        silence.note(Duration::from_millis(14_100), Some(14 * second));
+        assert!(!silence.is_kept(), "the try goes on");
+        silence.note(Duration::from_millis(14_300), Some(14 * second));
+        assert!(silence.is_kept());
+        silence.note(40 * second, None);
+        assert!(!silence.is_kept(), "another leads");
+    }
+}

@@ -1,0 +1,219 @@
+//! Who belongs to the group: a leader admits, promotes, replaces and dismisses members, by joint consensus (Ongaro & Ousterhout, "In
+//! Search of an Understandable Consensus Algorithm", 2014, section 6), and hands its leadership over.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use openraft::{
+    error::{ClientWriteError, RaftError},
+    BasicNode, ChangeMembers, RaftMetrics, ServerState,
+};
+
+use super::{
+    core::{stopped, Core},
+    message::{Acquaintance, Message, Reply},
+};
+use crate::{
+    error::{Error, ErrorCode, Result},
+    limits::{GROUP_CALL_TIMEOUT, GROUP_HEARTBEAT, GROUP_PROMOTION_LAG_MAX, GROUP_VOTERS_MAX},
+};
+
+type Metrics = RaftMetrics<u64, BasicNode>;
+
+/// How long a hand-over may take before the leader goes on: the lease of the old leader has to pass.
+const HAND_OVER_PATIENCE: Duration = Duration::from_secs(3);
+
+/// The next change that the members need, if there is one: to end a change that a former leader began, or to give a vote
+/// to a member that has caught up, in place of the one that was at its address before.
+fn next_voters(metrics: &Metrics) -> Option<BTreeSet<u64>> {
+    let membership = metrics.membership_config.membership();
+    let configurations = membership.get_joint_config();
+    let last = configurations.last()?;
+    if configurations.len() > 1 {
+        return Some(last.clone());
+    }
+    let replication = metrics.replication.as_ref()?;
+    let newest = metrics.last_log_index.unwrap_or_default();
+    let has_caught_up = |learner: &u64| {
+        let matching = replication.get(learner).copied().flatten();
+        matching.is_some_and(|matching| matching.index + GROUP_PROMOTION_LAG_MAX >= newest)
+    };
+    membership.learner_ids().filter(has_caught_up).find_map(|learner| {
+        let address = &membership.get_node(&learner)?.addr;
+        let is_another = |voter: &u64| membership.get_node(voter).is_none_or(|node| node.addr != *address);
+        let mut voters: BTreeSet<u64> = last.iter().copied().filter(is_another).collect();
+        voters.insert(learner);
+        (voters.len() <= GROUP_VOTERS_MAX).then_some(voters)
+    })
+}
+
+/// Learners at an address that now belongs to somebody else: they will never be back.
+fn replaced_learners(metrics: &Metrics, joiner: &Acquaintance) -> BTreeSet<u64> {
+    let membership = metrics.membership_config.membership();
+    let is_replaced = |learner: &u64| {
+        *learner != joiner.member && membership.get_node(learner).is_some_and(|node| node.addr == joiner.address)
+    };
+    membership.learner_ids().filter(is_replaced).collect()
+}
+
+impl Core {
+    /// Gives votes where they are due. Fails where another change is under way, and is tried again.
+    pub(super) async fn see_to_members(&self) {
+        let metrics = self.raft.metrics().borrow().clone();
+        if metrics.state != ServerState::Leader || self.silence.is_kept() {
+            return;
+        }
+        let Some(voters) = next_voters(&metrics) else { return };
+        let changing = self.raft.change_membership(voters.clone(), false);
+        match tokio::time::timeout(GROUP_CALL_TIMEOUT, changing).await {
+            Ok(Ok(_)) => tracing::info!(?voters, "the voters of the strong group changed"),
+            Ok(Err(error)) => tracing::debug!(%error, "the voters of the strong group could not be changed yet"),
+            Err(_) => tracing::debug!("a change of the voters of the strong group takes its time"),
+        }
+    }
+
+    /// Lets a node follow the group; it gets a vote when it has caught up.
+    ///
+    /// # Errors
+    /// `CONFLICT` while another change is under way; `NOT_RUNNING`.
+    pub(super) async fn admit(&self, joiner: Acquaintance) -> Result<Reply> {
+        if !self.leadership().is_mine {
+            return self.pass_on(Message::Join(joiner)).await;
+        }
+        let metrics = self.raft.metrics().borrow().clone();
+        if metrics.membership_config.membership().get_node(&joiner.member).is_some() {
+            return Ok(Reply::Done);
+        }
+        let replaced = replaced_learners(&metrics, &joiner);
+        if !replaced.is_empty() {
+            self.change(ChangeMembers::RemoveNodes(replaced)).await?;
+        }
+        let node = BTreeMap::from([(joiner.member, BasicNode::new(&joiner.address))]);
+        self.change(ChangeMembers::AddNodes(node)).await?;
+        tracing::info!(member = joiner.member, address = %joiner.address, "a node joins the strong group");
+        Ok(Reply::Done)
+    }
+
+    /// Takes a member out of the group. One that is not in it is no error.
+    ///
+    /// # Errors
+    /// `CONFLICT` for the last voter, and while another change is under way; `NOT_RUNNING`.
+    pub(super) async fn dismiss(&self, member: u64) -> Result<Reply> {
+        if !self.leadership().is_mine {
+            return self.pass_on(Message::Leave { member }).await;
+        }
+        let metrics = self.raft.metrics().borrow().clone();
+        let membership = metrics.membership_config.membership();
+        let mut voters: BTreeSet<u64> = membership.voter_ids().collect();
+        if voters.remove(&member) {
+            if voters.is_empty() {
+                let text = format!("member {member} is the last voter of the strong group");
+                return Err(Error::new(ErrorCode::Conflict, text));
+            }
+            self.change(ChangeMembers::ReplaceAllVoters(voters)).await?;
+        } else if membership.get_node(&member).is_some() {
+            self.change(ChangeMembers::RemoveNodes(BTreeSet::from([member]))).await?;
+        }
+        tracing::info!(member, "a member left the strong group");
+        Ok(Reply::Done)
+    }
+
+    async fn change(&self, change: ChangeMembers<u64, BasicNode>) -> Result<()> {
+        let changing = self.raft.change_membership(change, false);
+        let changed = tokio::time::timeout(GROUP_CALL_TIMEOUT, changing).await;
+        match changed.map_err(|_| Error::deadline("a change of members", GROUP_CALL_TIMEOUT).maybe_applied())? {
+            Ok(_) => Ok(()),
+            Err(RaftError::Fatal(_)) => Err(stopped()),
+            Err(RaftError::APIError(ClientWriteError::ForwardToLeader(_))) => Err(self.no_leader()),
+            Err(error) => Err(Error::new(ErrorCode::Conflict, format!("members of the strong group: {error}"))),
+        }
+    }
+
+    /// Asks the leader in the name of another.
+    async fn pass_on(&self, message: Message) -> Result<Reply> {
+        let leadership = self.leadership();
+        let Some(leader) = leadership.leader.filter(|leader| leader.member != self.me.member) else {
+            return Ok(Reply::NotLeader(None));
+        };
+        self.network.ask((leader.member, &leader.address), &message, 2 * GROUP_CALL_TIMEOUT).await
+    }
+
+    /// Has another member lead: `to`, or for 0 whoever is best at it. Returns once another leads.
+    ///
+    /// # Errors
+    /// `UNKNOWN_MEMBER` when `to` has no vote; `NO_LEADER` when nobody took over in time: this member goes on then.
+    pub(super) async fn move_leader_here(&self, to: u64) -> Result<Reply> {
+        let before = self.leadership();
+        if !before.is_mine {
+            return self.pass_on(Message::MoveLeader { to }).await;
+        }
+        if to == self.me.member {
+            return Ok(Reply::Done);
+        }
+        self.silence.pause(true);
+        let outcome = self.hand_over(to).await;
+        self.silence.hand_over(false);
+        self.silence.pause(false);
+        outcome.map(|()| Reply::Done)
+    }
+
+    async fn hand_over(&self, to: u64) -> Result<()> {
+        let deadline = self.now() + HAND_OVER_PATIENCE;
+        let heir = loop {
+            let metrics = self.raft.metrics().borrow().clone();
+            let candidates = heirs(&metrics, self.me.member, to)?;
+            if let Some(heir) = candidates.into_iter().find(|heir| heir.has_all) {
+                break heir;
+            }
+            if self.now() > deadline {
+                return Err(Error::new(ErrorCode::NoLeader, "no follower has caught up; this member goes on leading"));
+            }
+            tokio::time::sleep(GROUP_HEARTBEAT / 10).await;
+        };
+        self.silence.hand_over(true);
+        while self.now() < deadline {
+            // Refused by the others while the lease of this leader lasts; then it is elected.
+            let campaign = self.network.ask((heir.member, &heir.address), &Message::Campaign, GROUP_CALL_TIMEOUT);
+            if let Err(error) = campaign.await {
+                tracing::debug!(%error, "the next leader could not be asked to stand for election");
+            }
+            let mut metrics = self.raft.metrics();
+            let is_other = |now: &Metrics| now.current_leader.is_some_and(|leader| leader != self.me.member);
+            let elected = async { metrics.wait_for(is_other).await.is_ok() };
+            if tokio::time::timeout(GROUP_HEARTBEAT, elected).await.is_ok_and(|elected| elected) {
+                return Ok(());
+            }
+        }
+        Err(Error::new(ErrorCode::NoLeader, "nobody took the leadership over; this member goes on leading"))
+    }
+}
+
+/// Who could lead next.
+struct Heir {
+    member: u64,
+    address: String,
+    /// It has the whole log.
+    has_all: bool,
+}
+
+fn heirs(metrics: &Metrics, me: u64, wanted: u64) -> Result<Vec<Heir>> {
+    let membership = metrics.membership_config.membership();
+    let replication = metrics.replication.clone().unwrap_or_default();
+    let heir = |member: u64| {
+        let address = membership.get_node(&member)?.addr.clone();
+        let matching = replication.get(&member).copied().flatten().map(|matching| matching.index);
+        Some(Heir { member, address, has_all: matching >= metrics.last_log_index })
+    };
+    let is_wanted = |member: &u64| *member != me && (wanted == 0 || *member == wanted);
+    let heirs: Vec<Heir> = membership.voter_ids().filter(is_wanted).filter_map(heir).collect();
+    if heirs.is_empty() {
+        let text = match wanted {
+            0 => "the strong group has no other voter".to_string(),
+            wanted => format!("member {wanted:x} has no vote in the strong group"),
+        };
+        return Err(Error::new(ErrorCode::UnknownMember, text));
+    }
+    Ok(heirs)
+}

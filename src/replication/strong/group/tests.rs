@@ -1,0 +1,4 @@
+//! What holds of a member as a whole is tested with whole nodes (`src/node/tests/strong.rs`); here, what holds of its parts.
+
+mod messages;
+mod storage;
