@@ -125,7 +125,9 @@ class Verb(click.Command):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.params.extend(global_options(from_environment=False))
+        # Where a command has an option of that name, it means its own: `bench --read 95`.
+        own = {name for param in self.params for name in param.opts}
+        self.params.extend(param for param in global_options(from_environment=False) if not own & set(param.opts))
 
 
 def verb(name: Optional[str] = None) -> Callable[[Callable[..., Any]], click.Command]:
