@@ -51,6 +51,8 @@ from kvstore.offline import (
     verify_snapshot,
 )
 from kvstore.status import (
+    GroupMember,
+    GroupStatus,
     KeyspaceInfo,
     LeaseInfo,
     MemberStatus,
@@ -95,6 +97,8 @@ __all__ = [
     "Entry",
     "Event",
     "ForkedError",
+    "GroupMember",
+    "GroupStatus",
     "InternalError",
     "InvalidArgumentError",
     "KVError",

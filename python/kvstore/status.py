@@ -7,6 +7,8 @@ from typing import Literal, NamedTuple, Optional, Tuple
 Consistency = Literal["eventual", "strong"]
 
 __all__ = [
+    "GroupMember",
+    "GroupStatus",
     "KeyspaceInfo",
     "LeaseInfo",
     "MemberStatus",
@@ -120,6 +122,40 @@ class StorageStatus(NamedTuple):
     sync_p99: float
 
 
+class GroupMember(NamedTuple):
+    """A member of the strong group: whether it has a vote, and how many entries it is behind, if the asked node leads."""
+
+    id: str
+    address: str
+    votes: bool
+    lag: Optional[int]
+
+
+class GroupStatus(NamedTuple):
+    """How a node sees the strong group.
+
+    `role` is "leader", "follower", "candidate" (it stands for election), "learner" (it has no vote yet), or "none" while
+    it looks for a group. `leader` is an id, None while nobody that the node knows leads. `last_index` is the last entry
+    of its log, `applied_index` the last that it has applied; `revision` counts transactions, and can be asked back to
+    `compacted`. `log_hash` is equal on all nodes at an equal `applied_index`. `elections` counts the leaders that it saw
+    since it started; `unheard` is how long a leader has not heard from a majority, in seconds. `problem` says why there
+    is no group, or no snapshot of it; empty: there are.
+    """
+
+    role: str
+    leader: Optional[str]
+    term: int
+    last_index: int
+    applied_index: int
+    revision: int
+    compacted: int
+    log_hash: int
+    elections: int
+    unheard: Optional[float]
+    members: Tuple[GroupMember, ...]
+    problem: str
+
+
 class NodeStatus(NamedTuple):
     """How a node is.
 
@@ -139,7 +175,8 @@ class NodeStatus(NamedTuple):
 
     `memory` is what the data takes, about, and `max_memory` the bound beyond which writes are refused. `state_bytes`
     are the bytes of keys and values that came from peers as state since the start (what it missed while it was away),
-    `change_bytes` those of writes that were pushed to it. `storage` is None for a node that lives in memory.
+    `change_bytes` those of writes that were pushed to it. `storage` is None for a node that lives in memory; `group` is
+    how it sees the strong group.
     """
 
     id: str
@@ -174,3 +211,4 @@ class NodeStatus(NamedTuple):
     state_bytes: int
     change_bytes: int
     storage: Optional[StorageStatus]
+    group: Optional[GroupStatus] = None

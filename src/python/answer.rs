@@ -19,7 +19,10 @@ use super::{
 use crate::{
     error::{Error, ErrorCode, Result},
     replication::strong::Reply,
-    types::{Answer, Conflicts, Entry, MemberStatus, NodeStatus, PeerState, PeerStatus, StorageStatus},
+    types::{
+        Answer, Conflicts, Entry, GroupMember, GroupRole, GroupStatus, MemberStatus, NodeStatus, PeerState, PeerStatus,
+        StorageStatus,
+    },
 };
 
 /// What came of a call.
@@ -250,6 +253,8 @@ static NODE: Record = Record::new(STATUS, "NodeStatus");
 static PEER: Record = Record::new(STATUS, "PeerStatus");
 static LAG: Record = Record::new(STATUS, "ReplicationLag");
 static DIGEST: Record = Record::new(STATUS, "PartitionDigest");
+static GROUP: Record = Record::new(STATUS, "GroupStatus");
+static GROUP_MEMBER: Record = Record::new(STATUS, "GroupMember");
 static STORAGE: Record = Record::new(STATUS, "StorageStatus");
 static MEMBER: Record = Record::new(STATUS, "MemberStatus");
 
@@ -267,12 +272,13 @@ fn node_status<'py>(py: Python<'py>, status: &NodeStatus) -> PyResult<Bound<'py,
     let peers = tuple(py, status.peers.iter().map(|peer| peer_status(py, peer)))?;
     let digests = status.digests.iter().map(|part| DIGEST.make(py, (part.partition.0, part.digest, part.records)));
     let digests = tuple(py, digests)?;
+    let leader = status.group.as_ref().and_then(|group| group.leader).map(|leader| leader.to_string());
     // In parts, because the conversion of tuples ends at twelve fields.
     let head = (
         status.node.to_string(),
         status.address.to_string(),
-        "peer",
-        py.None(),
+        role(status.group.as_ref()),
+        leader,
         status.ready && status.health.serving,
         status.keys,
         status.bytes,
@@ -298,9 +304,42 @@ fn node_status<'py>(py: Python<'py>, status: &NodeStatus) -> PyResult<Bound<'py,
     let fields = fields.concat(tail.into_pyobject(py)?.as_sequence())?;
     let storage = status.storage.as_ref().map(|storage| storage_status(py, storage)).transpose()?;
     let (moved, limit) = ((status.state_bytes, status.change_bytes), status.max_memory);
-    let end = (status.memory, limit, moved.0, moved.1, storage);
+    let group = status.group.as_ref().map(|group| group_status(py, group)).transpose()?;
+    let end = (status.memory, limit, moved.0, moved.1, storage, group);
     let fields = fields.concat(end.into_pyobject(py)?.as_sequence())?;
     NODE.make(py, fields.to_tuple()?)
+}
+
+/// What a node is for who asks a node, not a group: one that stands for election follows nobody, but is no leader.
+fn role(group: Option<&GroupStatus>) -> &'static str {
+    match group.map(|group| group.role) {
+        None | Some(GroupRole::None) => "peer",
+        Some(GroupRole::Learner) => "learner",
+        Some(GroupRole::Follower | GroupRole::Candidate) => "follower",
+        Some(GroupRole::Leader) => "leader",
+    }
+}
+
+/// A `GroupStatus`.
+fn group_status<'py>(py: Python<'py>, group: &GroupStatus) -> PyResult<Bound<'py, PyAny>> {
+    let member = |member: &GroupMember| {
+        GROUP_MEMBER.make(py, (member.member.to_string(), member.address.as_str(), member.votes, member.lag))
+    };
+    let fields = (
+        group.role.as_str(),
+        group.leader.map(|leader| leader.to_string()),
+        group.term,
+        group.last_index,
+        group.applied_index,
+        group.revision,
+        group.compacted,
+        group.log_hash,
+        group.elections,
+        group.unheard_ms.map(|ms| ms as f64 / 1000.0),
+        tuple(py, group.members.iter().map(member))?,
+        group.problem.as_str(),
+    );
+    GROUP.make(py, fields)
 }
 
 /// A `StorageStatus`.

@@ -16,9 +16,7 @@ mod runtime;
 mod types;
 
 pub use call::{Call, Freshness, KeyspaceFacts, Read, ReadAnswer, ReadCall, ReadKind, ReadReply, Reply, Submission};
-pub use group::{
-    Courier, Group, GroupConfig, GroupMember, GroupStatus, GroupStore, GroupWatch, GroupWatcher, Role, WatchPage,
-};
+pub use group::{Courier, Group, GroupConfig, GroupStore, GroupWatch, GroupWatcher, WatchPage};
 pub use log_store::{Kept, LogStore};
 pub use machine::{
     Answer, Bounds, Change, Changes, ChangesQuery, Chunks, ClientId, Command, Entry, Guard, Item, ItemPage, KeyspaceId,
