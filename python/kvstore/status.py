@@ -123,7 +123,7 @@ class StorageStatus(NamedTuple):
 
 
 class GroupMember(NamedTuple):
-    """A member of the strong group: whether it has a vote, and how many entries it is behind, if the asked node leads."""
+    """A member of the strong group: whether it votes, and how many entries it is behind, if the asked node leads."""
 
     id: str
     address: str
@@ -134,12 +134,12 @@ class GroupMember(NamedTuple):
 class GroupStatus(NamedTuple):
     """How a node sees the strong group.
 
-    `role` is "leader", "follower", "candidate" (it stands for election), "learner" (it has no vote yet), or "none" while
-    it looks for a group. `leader` is an id, None while nobody that the node knows leads. `last_index` is the last entry
-    of its log, `applied_index` the last that it has applied; `revision` counts transactions, and can be asked back to
-    `compacted`. `log_hash` is equal on all nodes at an equal `applied_index`. `elections` counts the leaders that it saw
-    since it started; `unheard` is how long a leader has not heard from a majority, in seconds. `problem` says why there
-    is no group, or no snapshot of it; empty: there are.
+    `role` is "leader", "follower", "candidate" (it stands for election), "learner" (it has no vote yet), or "none"
+    while it looks for a group. `leader` is an id, None while nobody that the node knows leads. `last_index` is the last
+    entry of its log, `applied_index` the last that it has applied; `revision` counts transactions, and can be asked
+    back to `compacted`. `log_hash` is equal on all nodes at an equal `applied_index`. `elections` counts the leaders
+    that it saw since it started; `unheard` is how long a leader has not heard from a majority, in seconds. `problem`
+    says why there is no group, or no snapshot of it; empty: there are.
     """
 
     role: str
