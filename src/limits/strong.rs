@@ -84,14 +84,6 @@ pub const STRONG_MESSAGE_BYTES_MAX: usize = TRANSACTION_BYTES_MAX + TRANSACTION_
 /// Reads of one call. More keep the state locked for longer; fewer make callers ask twice for what belongs together.
 pub const STRONG_READS_MAX: usize = 4096;
 
-/// An answer to reads ends with the read that brings it to this weight on the wire, so that it always fits into a message:
-/// at most this and one more page.
-pub const STRONG_ANSWER_BYTES_TARGET: usize = 1024 * 1024;
-
-/// How long one call waits for a lock. Below [`super::REQUEST_TIMEOUT`], so that the answer says that the time is over;
-/// shorter costs another call for each waiter that waits longer.
-pub const LOCK_WAIT_MAX: Duration = Duration::from_secs(20);
-
 /// Requests with an id that a client has under way; further ones wait for a place within their deadline. Fewer than
 /// [`CLIENT_ANSWERS_MAX`], so that a retry finds its answer.
 pub const STRONG_UNDER_WAY_MAX: usize = 256;

@@ -50,6 +50,8 @@ pub use strong::{bytes_of_call, check_call, StrongBackend, StrongRpc};
 
 #[cfg(test)]
 pub(crate) use mute::spawn_mute;
+#[cfg(test)]
+pub(crate) use strong::fake::{FakeGroup, Fault};
 
 #[cfg(test)]
 mod tests;

@@ -166,3 +166,6 @@ impl Drop for Ending {
         self.complete(Err(self.progress.settle(closed())));
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -24,12 +24,12 @@ use crate::{
         eventual::{Eventual, PeerStream, Reach, Reaching},
         strong::Group,
     },
-    rpc::{spawn_mute, Accepting, Host, Moving, Removing, Sending, Server, Unfit},
+    rpc::{spawn_mute, Accepting, FakeGroup, Host, Moving, Removing, Sending, Server, Unfit},
     types::{Command, CommandKind, Dot, Key, MemberState, NodeId, PartitionId, Value},
 };
 
 /// A node as far as clients see it: real data, the real server, no peers.
-struct Data(Arc<Eventual>);
+struct Data(Arc<Eventual>, Option<Arc<dyn StrongBackend>>);
 
 /// Nobody can bring it anything.
 impl Reach for Data {
@@ -41,6 +41,10 @@ impl Reach for Data {
 impl Host for Data {
     fn keyspace(&self) -> &Arc<Eventual> {
         &self.0
+    }
+
+    fn strong(&self) -> Option<Arc<dyn StrongBackend>> {
+        self.1.clone()
     }
 
     fn cluster(&self) -> &str {
@@ -128,7 +132,14 @@ impl World {
     /// A node that serves these data.
     async fn node_of(&self, data: &Arc<Eventual>) -> (Server, Address) {
         let (listener, address) = self.listen().await;
-        (Server::spawn(listener, Arc::new(Data(data.clone()))).await, address)
+        (Server::spawn(listener, Arc::new(Data(data.clone(), None))).await, address)
+    }
+
+    /// A node with strong keyspaces.
+    pub(super) async fn strong_node(&self, group: &Arc<FakeGroup>) -> (Server, Address) {
+        let (listener, address) = self.listen().await;
+        let host = Data(self.data.clone(), Some(group.clone()));
+        (Server::spawn(listener, Arc::new(host)).await, address)
     }
 
     pub(super) fn client(&self, targets: &[&Address]) -> Client {
@@ -138,7 +149,7 @@ impl World {
 }
 
 /// Runs the test over both networks.
-fn over_both<F: Future<Output = ()>>(test: impl Fn(World) -> F) {
+pub(super) fn over_both<F: Future<Output = ()>>(test: impl Fn(World) -> F) {
     for world in [World::simulated, World::tcp] {
         runtime().block_on(async {
             let finished = tokio::time::timeout(Duration::from_secs(60), test(world())).await;

@@ -4,12 +4,10 @@ use super::within;
 use crate::{
     error::{Error, ErrorCode, Result},
     limits::{
-        check_keyspace_name, check_transaction, check_ttl_ms, BATCH_BYTES_MAX, LOCK_WAIT_MAX, PAGE_KEYS_MAX,
+        check_keyspace_name, check_transaction, check_ttl_ms, BATCH_BYTES_MAX, GROUP_LOCK_WAIT_MAX, PAGE_KEYS_MAX,
         RANGE_BOUND_BYTES_MAX, STRONG_READS_MAX,
     },
-    replication::strong::{
-        Call, Command, Guard, Lifetime, Operation, OperationKind, ReadCall, ReadKind, Submission, Transaction,
-    },
+    replication::strong::{Call, Command, Lifetime, OperationKind, ReadCall, ReadKind, Submission, Transaction},
     types::KeyRange,
 };
 
@@ -23,7 +21,7 @@ pub fn check_call(call: &Call) -> Result<()> {
         Call::Read(call) => check_reads(call),
         Call::AwaitLock { keyspace, wait_ms, .. } => {
             check_keyspace_name(keyspace)?;
-            let most_ms = LOCK_WAIT_MAX.as_millis();
+            let most_ms = GROUP_LOCK_WAIT_MAX.as_millis();
             if u128::from(*wait_ms) > most_ms {
                 return Err(invalid(format!("wait_ms: {wait_ms} ms, the limit is {most_ms} ms")));
             }
@@ -69,8 +67,8 @@ fn check_concerns_none(keyspace: &str) -> Result<()> {
 }
 
 fn check_sizes(transaction: &Transaction) -> Result<()> {
-    let count = transaction.guards.len() + transaction.operations.len();
-    check_transaction(count, bytes_of_transaction(transaction))?;
+    let (count, bytes) = transaction.size();
+    check_transaction(count, bytes)?;
     for (place, operation) in transaction.operations.iter().enumerate() {
         let lifetime = match &operation.kind {
             OperationKind::Put { lifetime, .. }
@@ -88,22 +86,9 @@ fn check_sizes(transaction: &Transaction) -> Result<()> {
 /// About how many bytes a call keeps in memory: those of the keys and values of a transaction.
 pub fn bytes_of_call(call: &Call) -> usize {
     match call {
-        Call::Submit(Submission { command: Command::Transact(transaction), .. }) => bytes_of_transaction(transaction),
+        Call::Submit(Submission { command: Command::Transact(transaction), .. }) => transaction.size().1,
         Call::Submit(_) | Call::Read(_) | Call::AwaitLock { .. } | Call::Lease(_) | Call::Keyspaces => 0,
     }
-}
-
-fn bytes_of_transaction(transaction: &Transaction) -> usize {
-    let guard = |guard: &Guard| match guard {
-        Guard::Version { key, .. } | Guard::Absent { key } | Guard::Present { key } => key.len(),
-        Guard::Holds { lock, .. } => lock.len(),
-    };
-    let operation = |operation: &Operation| match &operation.kind {
-        OperationKind::Put { value, .. } => operation.key.len() + value.len(),
-        OperationKind::Delete | OperationKind::Touch { .. } | OperationKind::Increment { .. } => operation.key.len(),
-    };
-    let guards: usize = transaction.guards.iter().map(guard).sum();
-    guards + transaction.operations.iter().map(operation).sum::<usize>()
 }
 
 fn check_reads(call: &ReadCall) -> Result<()> {

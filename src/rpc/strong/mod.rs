@@ -76,3 +76,8 @@ fn key(field: &'static str, bytes: &[u8]) -> Result<Key> {
 fn value(field: &'static str, bytes: &[u8]) -> Result<Value> {
     Value::new(bytes).map_err(within(field))
 }
+
+#[cfg(test)]
+pub(crate) mod fake;
+#[cfg(test)]
+mod tests;

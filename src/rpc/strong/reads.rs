@@ -8,7 +8,7 @@ use prost::Message;
 use super::{bad, check_call, key, other_answer, other_reply, required, v1, value, within};
 use crate::{
     error::Result,
-    limits::{PAGE_BYTES_TARGET, PAGE_KEYS_MAX, STRONG_ANSWER_BYTES_TARGET},
+    limits::{GROUP_READ_BYTES_TARGET, PAGE_BYTES_TARGET, PAGE_KEYS_MAX},
     replication::strong::{
         Call, Freshness, Item, ItemPage, LeaseId, Read, ReadAnswer, ReadCall, ReadKind, ReadReply, Reply, Revision,
         Space, Until,
@@ -89,7 +89,7 @@ pub(super) fn encode_read_answers(reply: Reply) -> Result<v1::ReadResponse> {
     let Reply::Read(reply) = reply else { return other_reply(&reply) };
     let (mut answers, mut bytes) = (Vec::with_capacity(reply.answers.len()), 0);
     for answer in reply.answers {
-        if bytes >= STRONG_ANSWER_BYTES_TARGET {
+        if bytes >= GROUP_READ_BYTES_TARGET {
             break;
         }
         let answer = encode_read_answer(answer, reply.elapsed_ms);

@@ -8,6 +8,7 @@ mod peers;
 mod pipeline;
 mod sessions;
 mod snapshots;
+mod strong;
 mod watch;
 
 use std::{sync::Arc, time::Duration};
@@ -17,7 +18,7 @@ use parking_lot::Mutex;
 use tokio::sync::mpsc;
 use tonic::Status;
 
-use super::*;
+use super::{strong::fake::FakeGroup, *};
 use crate::{
     env::{Listener, SimulatedClock, SimulatedNetwork, TcpTransport, Transport},
     error::{Error, ErrorCode, Result as OurResult},
@@ -43,6 +44,8 @@ struct FakeHost {
     refusal: Option<Error>,
     /// The cluster removes this node.
     removal: tokio::sync::Notify,
+    /// `None`: there are no strong keyspaces.
+    group: Option<Arc<FakeGroup>>,
 }
 
 /// Nobody can bring it anything.
@@ -55,6 +58,10 @@ impl Reach for FakeHost {
 impl Host for FakeHost {
     fn keyspace(&self) -> &Arc<Eventual> {
         &self.keyspace
+    }
+
+    fn strong(&self) -> Option<Arc<dyn StrongBackend>> {
+        Some(self.group.clone()?)
     }
 
     fn cluster(&self) -> &str {
@@ -180,16 +187,32 @@ impl Fixture {
         Fixture::with_refusal(transport, None).await
     }
 
+    /// With strong keyspaces.
+    async fn with_group(transport: Arc<dyn Transport>, group: Arc<FakeGroup>) -> Fixture {
+        let listener = transport.listen("127.0.0.1", 0).await.unwrap();
+        Fixture::of(transport, listener, None, Some(group)).await
+    }
+
     async fn with_refusal(transport: Arc<dyn Transport>, refusal: Option<Error>) -> Fixture {
         let listener = transport.listen("127.0.0.1", 0).await.unwrap();
         Fixture::over(transport, listener, refusal).await
     }
 
     async fn over(transport: Arc<dyn Transport>, listener: Box<dyn Listener>, refusal: Option<Error>) -> Fixture {
+        Fixture::of(transport, listener, refusal, None).await
+    }
+
+    async fn of(
+        transport: Arc<dyn Transport>,
+        listener: Box<dyn Listener>,
+        refusal: Option<Error>,
+        group: Option<Arc<FakeGroup>>,
+    ) -> Fixture {
         let clock = Arc::new(SimulatedClock::new(1_700_000_000_000));
         let (sender, accepted) = mpsc::unbounded_channel();
         let keyspace = Arc::new(Eventual::new(NodeId(7), clock));
-        let host = Arc::new(FakeHost { keyspace, accepted: Mutex::new(sender), refusal, removal: Default::default() });
+        let (accepted_by, removal) = (Mutex::new(sender), Default::default());
+        let host = Arc::new(FakeHost { keyspace, accepted: accepted_by, refusal, removal, group });
         let address = Address::new("127.0.0.1", listener.port()).unwrap();
         let server = Server::spawn(listener, host.clone()).await;
         Fixture { transport, server, address, host, accepted }
