@@ -12,7 +12,7 @@ SEEDS ?= 500
 SMOKE_SEEDS ?= 24
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-rust test-python test-concurrency test-sim sim sim-mutants churn chaos kills kills-mutant verify fix bench bench-paired bench-store bench-memory bench-durable wheel clean
+.PHONY: help demo test test-rust test-python test-concurrency test-sim sim sim-mutants churn chaos kills kills-mutant verify fix bench bench-paired bench-store bench-memory bench-durable bench-strong wheel clean
 
 help:            ## list the targets
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 20
@@ -26,7 +26,7 @@ demo: $(VENV)/.maturin ## build, install, run three nodes on real input; ends in
 test: test-rust test-concurrency test-sim test-python ## all tests, on every Python of PYTHONS that is here
 
 test-rust: ## unit, property and protocol tests, and the rules of the house
-	cargo test --lib --test tidy --test shutdown
+	cargo test --lib --test tidy --test shutdown --test linear
 
 test-concurrency: ## the store under every schedule that shuttle tries
 	cargo test --features shuttle --test concurrency
@@ -43,6 +43,7 @@ sim-mutants: ## known mistakes, each of which the tests of what is on disk or th
 
 test-python: $(VENV)/.maturin ## one wheel, the pytest suite on each Python
 	rm -rf $(WHEEL_DIR)/dev
+	cargo build --quiet --example check
 	$(BIN)/maturin build --profile dev --out $(WHEEL_DIR)/dev
 	scripts/test-python $(WHEEL_DIR)/dev $(PYTHONS)
 
@@ -100,6 +101,9 @@ bench-store: ## the store and the strong state machine alone, records, its log a
 
 bench-memory: ## memory an entry beside a redis-server of this machine
 	$(PYTHON) bench/memory.py
+
+bench-strong: ## strong keyspaces beside the etcd of this machine: puts, gets, failover
+	$(PYTHON) bench/strong.py --markdown target/strong.md
 
 bench-durable: ## synced puts and recovery beside the redis-server and etcd of this machine, as tables
 	$(PYTHON) bench/durable.py --markdown target/durable.md

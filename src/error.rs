@@ -196,18 +196,28 @@ impl ErrorCode {
     }
 }
 
+/// The guard that kept a transaction from happening.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FailedGuard {
+    /// Which, counted from 0.
+    pub index: u64,
+    /// The version that its key has, or the token of its lock; 0: there is none.
+    pub found: u64,
+}
+
 /// Why a call failed. Nothing was changed unless `is_maybe_applied` says otherwise.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Error {
     code: ErrorCode,
     message: String,
     maybe_applied: bool,
+    failed_guard: Option<FailedGuard>,
 }
 
 impl Error {
     /// An error with a definite outcome: the call had no effect and will have none.
     pub fn new(code: ErrorCode, message: impl Into<String>) -> Error {
-        Error { code, message: message.into(), maybe_applied: false }
+        Error { code, message: message.into(), maybe_applied: false, failed_guard: None }
     }
 
     /// The deadline of `operation` passed after `timeout`.
@@ -221,6 +231,12 @@ impl Error {
     /// The same error for a write whose outcome is unknown: it may have been applied, or may still be.
     pub fn maybe_applied(mut self) -> Error {
         self.maybe_applied = true;
+        self
+    }
+
+    /// The same error of a transaction, with the guard that did not hold.
+    pub fn at_guard(mut self, guard: FailedGuard) -> Error {
+        self.failed_guard = Some(guard);
         self
     }
 
@@ -244,11 +260,20 @@ impl Error {
         self.maybe_applied
     }
 
+    /// Of a transaction, the guard that did not hold.
+    pub fn failed_guard(&self) -> Option<FailedGuard> {
+        self.failed_guard
+    }
+
     /// Whether the same call may succeed later without a change.
     pub fn is_retryable(&self) -> bool {
         match self.kind() {
             ErrorKind::Unavailable | ErrorKind::Timeout | ErrorKind::Conflict => {
-                !matches!(self.code, ErrorCode::WrongCluster | ErrorCode::Compacted)
+                // What a lock or lease protected stays refused.
+                !matches!(
+                    self.code,
+                    ErrorCode::WrongCluster | ErrorCode::Compacted | ErrorCode::LockLost | ErrorCode::LeaseLost
+                )
             }
             ErrorKind::InvalidArgument
             | ErrorKind::Unsupported

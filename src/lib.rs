@@ -8,7 +8,7 @@
 //! L5  node    client    composition and lifecycle | a caller that survives failures
 //! L4  rpc               the only folder that names tonic services
 //! L3  replication       eventual: a pure core, handle(now, event) -> actions, under a thin tokio driver
-//!                       strong: a state machine and the log of a Raft group, which no node reaches yet
+//!                       strong: one order of all writes, agreed on by a majority (Raft)
 //! L2  storage           records in memory, one RwLock a partition; log and snapshots on disk
 //!     cluster           who belongs to the cluster, and who of them is alive (SWIM)
 //! L1  env, wire         the doors to the world (clock, randomness, network, disk) | generated protobuf and conversions

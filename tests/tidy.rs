@@ -80,7 +80,7 @@ fn sources(folders: &[&str], endings: &[&str]) -> Vec<Source> {
 }
 
 fn all_code() -> Vec<Source> {
-    sources(&["src", "tests", "benches", "bench", "python", "scripts"], &[".rs", ".py", ".pyi"])
+    sources(&["src", "tests", "examples", "benches", "bench", "python", "scripts"], &[".rs", ".py", ".pyi"])
 }
 
 fn assert_none(rule: &str, offences: Vec<String>) {

@@ -1,4 +1,4 @@
-//! `etcdserverpb.KV/Put`, as much of it as a put needs.
+//! `etcdserverpb.KV`, as much of it as a put and a get need.
 
 use std::time::{Duration, Instant};
 
@@ -25,6 +25,20 @@ struct PutRequest {
 /// Etcd's `PutResponse`, whose header nobody reads here.
 #[derive(Clone, PartialEq, prost::Message)]
 struct PutResponse {}
+
+/// The first field of etcd's `RangeRequest`: without the others it is a linearizable get.
+#[derive(Clone, PartialEq, prost::Message)]
+struct RangeRequest {
+    #[prost(bytes = "bytes", tag = "1")]
+    key: Bytes,
+}
+
+/// Of etcd's `RangeResponse` how many keys there are.
+#[derive(Clone, PartialEq, prost::Message)]
+struct RangeResponse {
+    #[prost(int64, tag = "4")]
+    count: i64,
+}
 
 /// A connection; clones share it.
 #[derive(Clone)]
@@ -54,5 +68,18 @@ impl Etcd {
         let codec: ProstCodec<PutRequest, PutResponse> = ProstCodec::default();
         client.unary(Request::new(request), path, codec).await?;
         Ok(())
+    }
+
+    /// Gets a value that is there.
+    pub(super) async fn get(&self, key: String) -> Result<(), Failure> {
+        let mut client = Grpc::new(self.0.clone());
+        client.ready().await?;
+        let path = PathAndQuery::from_static("/etcdserverpb.KV/Range");
+        let codec: ProstCodec<RangeRequest, RangeResponse> = ProstCodec::default();
+        let response = client.unary(Request::new(RangeRequest { key: key.into() }), path, codec).await?;
+        match response.into_inner().count {
+            1 => Ok(()),
+            other => Err(format!("{other} keys instead of one").into()),
+        }
     }
 }

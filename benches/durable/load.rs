@@ -7,13 +7,13 @@ use std::{
 
 use hdrhistogram::Histogram;
 use kvstore::{
-    client::{Client, ClientConfig},
+    client::{Client, ClientConfig, StrongClient},
     env::Env,
     replication::eventual::Eventual,
     types::{Address, Command, CommandKind, Key, Operation, Value},
 };
 
-use super::{etcd::Etcd, key, redis::Redis, Failure, VALUE};
+use super::{etcd::Etcd, group, key, redis::Redis, Failure, VALUE};
 
 /// How a run looks.
 #[derive(Clone, Copy)]
@@ -28,6 +28,7 @@ pub(super) enum Target {
     /// In this process.
     Keyspace(Arc<Eventual>, Value),
     Kvstore(Client, Value),
+    Strong(StrongClient, Value),
     Redis(Redis),
     Etcd(Etcd),
 }
@@ -77,6 +78,47 @@ pub(super) async fn load(targets: &[Target], shape: Shape) -> Result<(), Failure
     Ok(())
 }
 
+/// As [`run`], with gets of keys that were put before.
+pub(super) async fn run_gets(system: &str, address: &str, shape: Shape, connections: u64) -> Result<(), Failure> {
+    let mut targets = Vec::new();
+    for number in 0..connections {
+        let target = connect(system, address).await?;
+        target.put(key(number)).await?;
+        targets.push(target);
+    }
+    let began = Instant::now();
+    let ends = began + Duration::from_secs_f64(shape.seconds);
+    let mut readers = tokio::task::JoinSet::new();
+    for reader in 0..shape.writers {
+        let number = reader % connections;
+        readers.spawn(read(targets[number as usize].clone(), number, ends));
+    }
+    let mut latency_us = histogram()?;
+    while let Some(ended) = readers.join_next().await {
+        latency_us.add(ended??.latency_us)?;
+    }
+    let (seconds, gets) = (began.elapsed().as_secs_f64(), latency_us.len());
+    println!(
+        "{{\"gets\":{gets},\"per_second\":{:.0},\"p50_us\":{},\"p99_us\":{}}}",
+        gets as f64 / seconds,
+        latency_us.value_at_quantile(0.5),
+        latency_us.value_at_quantile(0.99),
+    );
+    Ok(())
+}
+
+async fn read(target: Target, number: u64, ends: Instant) -> Result<Tally, Failure> {
+    let mut latency_us = histogram()?;
+    let mut begun = Instant::now();
+    while begun < ends {
+        target.get(key(number)).await?;
+        let now = Instant::now();
+        latency_us.saturating_record(now.duration_since(begun).as_micros() as u64);
+        begun = now;
+    }
+    Ok(Tally { latency_us })
+}
+
 fn histogram() -> Result<Histogram<u64>, Failure> {
     Ok(Histogram::new_with_bounds(1, PATIENCE.as_micros() as u64, 3)?)
 }
@@ -103,6 +145,7 @@ async fn connect(system: &str, address: &str) -> Result<Target, Failure> {
             let client = Client::new(config, Env::system(), tokio::runtime::Handle::current())?;
             Target::Kvstore(client, Value::new(&VALUE)?)
         }
+        "strong" => Target::Strong(group::client(address)?, Value::new(&VALUE)?),
         "redis" => Target::Redis(Redis::connect(address).await?),
         "etcd" => Target::Etcd(Etcd::connect(address, PATIENCE).await?),
         _ => return Err(format!("no such system: {system}").into()),
@@ -123,8 +166,18 @@ impl Target {
                 }
                 Ok(())
             }
+            Target::Strong(client, value) => group::put(client, &key, value).await,
             Target::Redis(redis) => redis.put(&key).await,
             Target::Etcd(etcd) => etcd.put(key).await,
+        }
+    }
+
+    /// Gets a value that is there, as fresh as the system can.
+    async fn get(&self, key: String) -> Result<(), Failure> {
+        match self {
+            Target::Strong(client, _) => group::get(client, &key).await,
+            Target::Etcd(etcd) => etcd.get(key).await,
+            Target::Keyspace(..) | Target::Kvstore(..) | Target::Redis(_) => Err("no linearizable gets".into()),
         }
     }
 }

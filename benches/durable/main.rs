@@ -8,11 +8,16 @@
 //! fill-log DIR KEYS   the directory of a node that wrote so many records and no snapshot
 //! checkpoint DIR      writes a snapshot in it
 //! fill-redis HOST:PORT KEYS
+//! member DIR PORT PEERS    a node of a strong group, PEERS like "h:p,h:p"; prints READY once the group has a leader
+//! create HOST:PORT    the strong keyspace that is loaded
+//! gets SYSTEM HOST:PORT SECONDS READERS CONNECTIONS    linearizable gets of keys that are there
+//! failover HOST:PORT,...    puts without end; prints the pause around each line of its input that says KILLED
 //! sync DIR            what the disk itself takes for a small append and its sync
 //! ```
 #![allow(clippy::disallowed_methods, reason = "a benchmark reads the clock and connects to others' servers")]
 
 mod etcd;
+mod group;
 mod load;
 mod node;
 mod redis;
@@ -39,6 +44,13 @@ fn main() -> Result<(), Failure> {
             let shape = load::Shape { seconds: seconds.parse()?, writers: writers.parse()? };
             node::embed(Path::new(dir), shape)
         }
+        ["member", dir, port, peers] => group::member(Path::new(dir), port.parse()?, peers),
+        ["create", address] => runtime()?.block_on(group::create(address)),
+        ["gets", system, address, seconds, readers, connections] => {
+            let shape = load::Shape { seconds: seconds.parse()?, writers: readers.parse()? };
+            runtime()?.block_on(load::run_gets(system, address, shape, connections.parse()?))
+        }
+        ["failover", addresses] => runtime()?.block_on(group::failover(addresses)),
         ["serve", dir] => node::serve(Path::new(dir), None),
         ["serve", dir, key] => node::serve(Path::new(dir), Some(key)),
         ["fill-log", dir, keys] => runtime()?.block_on(node::fill_log(Path::new(dir), keys.parse()?)),

@@ -5,7 +5,17 @@
 
 from kvstore._core import Conflict, Entry, Event, __version__
 from kvstore._options import ReadLevel
-from kvstore.aio import AsyncClient, AsyncCluster, AsyncStore
+from kvstore.aio import (
+    AsyncBatch,
+    AsyncClient,
+    AsyncCluster,
+    AsyncElection,
+    AsyncLease,
+    AsyncLock,
+    AsyncStore,
+    AsyncTxn,
+)
+from kvstore.batch import Batch, Pending
 from kvstore.client import Client
 from kvstore.cluster import Cluster
 from kvstore.codecs import AUTO, BYTES, JSON, TEXT, Codec
@@ -29,6 +39,8 @@ from kvstore.errors import (
     UnavailableError,
     UnsupportedError,
 )
+from kvstore.lease import Lease
+from kvstore.lock import Election, Lock
 from kvstore.node import Node
 from kvstore.offline import (
     DirectoryReport,
@@ -39,6 +51,10 @@ from kvstore.offline import (
     verify_snapshot,
 )
 from kvstore.status import (
+    GroupMember,
+    GroupStatus,
+    KeyspaceInfo,
+    LeaseInfo,
     MemberStatus,
     NodeStatus,
     PartitionDigest,
@@ -47,6 +63,7 @@ from kvstore.status import (
     StorageStatus,
 )
 from kvstore.store import Store
+from kvstore.txn import Txn
 from kvstore.watch import AsyncWatch, Watch
 
 __all__ = [
@@ -54,10 +71,16 @@ __all__ = [
     "BYTES",
     "JSON",
     "TEXT",
+    "AsyncBatch",
     "AsyncClient",
     "AsyncCluster",
+    "AsyncElection",
+    "AsyncLease",
+    "AsyncLock",
     "AsyncStore",
+    "AsyncTxn",
     "AsyncWatch",
+    "Batch",
     "Client",
     "ClosedError",
     "Cluster",
@@ -70,15 +93,22 @@ __all__ = [
     "DeadlineError",
     "DeniedError",
     "DirectoryReport",
+    "Election",
     "Entry",
     "Event",
     "ForkedError",
+    "GroupMember",
+    "GroupStatus",
     "InternalError",
     "InvalidArgumentError",
     "KVError",
     "KeyExistsError",
     "KeyNotFoundError",
+    "KeyspaceInfo",
+    "Lease",
+    "LeaseInfo",
     "LimitError",
+    "Lock",
     "LockLostError",
     "MemberStatus",
     "Node",
@@ -87,12 +117,14 @@ __all__ = [
     "NodeStatus",
     "PartitionDigest",
     "PeerStatus",
+    "Pending",
     "ReadLevel",
     "ReplicationLag",
     "SegmentReport",
     "SnapshotReport",
     "StorageStatus",
     "Store",
+    "Txn",
     "UnavailableError",
     "UnsupportedError",
     "Watch",

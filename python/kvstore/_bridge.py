@@ -55,6 +55,10 @@ class AsyncChannel:
         self._open = True
         return self._client.watch(wanted)
 
+    def keep(self, lease: int, ttl: float, /) -> _core.Kept:
+        """Keep a lease alive, in the background."""
+        return self._client.keep(lease, ttl)
+
     def _here(self) -> Tuple[_core.Completions, asyncio.AbstractEventLoop]:
         loop = asyncio.get_running_loop()
         if self._bound is not None and self._bound[0] is loop and self._generation == _fork.generation():
@@ -82,26 +86,26 @@ class AsyncChannel:
 
 
 class LocalChannel:
-    """The way to a node of this process, which answers at once, or once its disk has what was written."""
+    """The way to a node of this process: it answers at once, when its disk has a write, or when its group agrees."""
 
     def __init__(self, node: _core.Node) -> None:
         self._node = node
 
     async def run(self, request: _core.Request, timeout: Timeout, read: Optional[Read]) -> Any:
         """Do what was asked, now; what other nodes or the disk are asked for must not block the loop."""
-        if request.writes and self._node._waits_for_disk:  # noqa: SLF001
-            return await self._write(request, timeout)
+        if request.strong or (request.writes and self._node._waits_for_disk):  # noqa: SLF001
+            return await self._wait(request, timeout, read)
         if request.waits:
             run = functools.partial(self._node._run, request, timeout, read)  # noqa: SLF001
             return await asyncio.get_running_loop().run_in_executor(None, run)
         return self._node._run(request, timeout, read)  # noqa: SLF001
 
-    async def _write(self, request: _core.Request, timeout: Timeout) -> Any:
-        """Written now, answered when it is on disk: all tasks that wait share one sync."""
+    async def _wait(self, request: _core.Request, timeout: Timeout, read: Optional[Read]) -> Any:
+        """A write is written now, and answered when it is on disk: all tasks that wait share one sync."""
         loop = asyncio.get_running_loop()
         queue = queue_of(loop)
         future = loop.create_future()
-        call = queue.submit_write(self._node, request, timeout, future)
+        call = queue.submit_local(self._node, request, timeout, read, future)
         try:
             return await future
         finally:
@@ -111,6 +115,10 @@ class LocalChannel:
     def watch(self, wanted: Wanted, /) -> _core.Changes:
         """Begin a watch of the node's own data."""
         return self._node._open_watch(wanted)  # noqa: SLF001
+
+    def keep(self, lease: int, ttl: float, /) -> _core.Kept:
+        """Keep a lease alive, in the background."""
+        return self._node._keep(lease, ttl)  # noqa: SLF001
 
     def close(self) -> None:
         """The node goes on."""

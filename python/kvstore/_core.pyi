@@ -27,6 +27,7 @@ from typing_extensions import Self
 from kvstore._options import Key, Page, Path, Read, Seconds, Timeout, Wanted
 from kvstore.bench import LoadReport, LoadSettings
 from kvstore.codecs import Codec
+from kvstore.lease import Lease
 from kvstore.offline import DirectoryReport, SnapshotReport
 
 __all__ = [
@@ -36,18 +37,19 @@ __all__ = [
     "Conflict",
     "Entry",
     "Event",
+    "Kept",
     "Load",
     "Node",
     "Request",
+    "StrongRequests",
+    "Write",
     "__version__",
     "after_fork_in_child",
-    "check_read",
     "check_timeout",
     "decode_auto",
     "encode_auto",
     "examine_data_dir",
     "log_to_stderr",
-    "refuse_conditions",
     "restore_snapshot",
     "verify_snapshot",
 ]
@@ -170,20 +172,34 @@ class Request:
     def key_page(page: Page) -> Request:
         """Answers one page of keys: a list of bytes, and whether there may be more."""
     @staticmethod
-    def put(key: Key, value: object, ttl: Optional[Seconds], codec: Optional[Codec[Any]]) -> Request:
-        """Answers the new version."""
+    def check_read(read: Optional[Read]) -> None:
+        """Refuse a read level that an eventual keyspace does not promise."""
+    @staticmethod
+    def put(
+        key: Key,
+        value: object,
+        ttl: Optional[Seconds],
+        codec: Optional[Codec[Any]],
+        lease: Optional[int] = None,
+        if_absent: bool = False,
+        if_version: Optional[int] = None,
+    ) -> Request:
+        """Answers the new version. UnsupportedError: a lease or a condition."""
     @staticmethod
     def put_many(items: Mapping[str, Any], ttl: Optional[Seconds], codec: Optional[Codec[Any]]) -> Request:
         """Answers None."""
     @staticmethod
-    def delete(key: Key) -> Request:
-        """Answers whether the key was there."""
+    def delete(key: Key, if_version: Optional[int] = None) -> Request:
+        """Answers whether the key was there. UnsupportedError: a condition."""
     @staticmethod
     def delete_many(keys: Iterable[Key]) -> Request:
         """Answers how many were there."""
     @staticmethod
     def touch(key: Key, ttl: Optional[Seconds]) -> Request:
         """Answers whether the key is there."""
+    @staticmethod
+    def batch(requests: List[Request]) -> Request:
+        """Several requests for single keys as one. Answers pairs: True and the answer, or False and the error."""
     @staticmethod
     def ping() -> Request:
         """Answers None."""
@@ -212,8 +228,133 @@ class Request:
     def waits(self) -> bool:
         """Whether a node asks other nodes for the answer, or reads and writes much."""
     @property
+    def strong(self) -> bool:
+        """Whether it is about a strong keyspace."""
+    @property
     def writes(self) -> bool:
-        """Whether it changes anything, so that a durable node waits for its disk."""
+        """Whether it changes anything in an eventual keyspace, so that a durable node waits for its disk."""
+
+@final
+class Write:
+    """One write of a transaction, converted and checked. Raises what Request does."""
+
+    @staticmethod
+    def put(
+        key: Key, value: object, ttl: Optional[Seconds], lease: Optional[int], codec: Optional[Codec[Any]]
+    ) -> Write: ...
+    @staticmethod
+    def delete(key: Key) -> Write: ...
+    @staticmethod
+    def incr(key: Key, by: int, initial: int, ttl: Optional[Seconds]) -> Write: ...
+    def read(self, default: object, codec: Optional[Codec[Any]], /) -> Any:
+        """The value of a put as a reader will get it; `default` of another write."""
+
+@final
+class StrongRequests:
+    """The requests of one strong keyspace, named as those of Request; and those that only such a one has.
+
+    Raises:
+        InvalidArgumentError: No keyspace can have that name.
+    """
+
+    def __new__(cls, keyspace: str, /) -> StrongRequests: ...
+    @property
+    def keyspace(self) -> str:
+        """Its name."""
+    def fenced(self, lock: Key, token: int, /) -> StrongRequests:
+        """The same, whose writes happen only while the lock is held under the token."""
+    @staticmethod
+    def check_read(read: Optional[Read]) -> None:
+        """Refuse what is no read level."""
+    def get(self, key: Key, default: object, codec: Optional[Codec[Any]]) -> Request:
+        """Answers the value, or `default`."""
+    def entry(self, key: Key, codec: Optional[Codec[Any]]) -> Request:
+        """Answers an Entry, or None."""
+    def get_many(self, keys: Iterable[Key], codec: Optional[Codec[Any]]) -> Request:
+        """Answers a dict of the keys that are there, by str key, all as of one revision."""
+    def exists(self, key: Key) -> Request:
+        """Answers a bool."""
+    def count(self, prefix: Key) -> Request:
+        """Answers an int."""
+    def page(self, page: Page, codec: Optional[Codec[Any]]) -> Request:
+        """Answers one page of a scan: a list of Entry, and whether there may be more."""
+    def key_page(self, page: Page) -> Request:
+        """Answers one page of keys: a list of bytes, and whether there may be more."""
+    def snapshot(self, keys: Iterable[Key], at: Optional[int], codec: Optional[Codec[Any]]) -> Request:
+        """Answers a revision (`at`, or the present one) and an Entry or None for each key as of it."""
+    def put(
+        self,
+        key: Key,
+        value: object,
+        ttl: Optional[Seconds],
+        codec: Optional[Codec[Any]],
+        lease: Optional[int] = None,
+        if_absent: bool = False,
+        if_version: Optional[int] = None,
+    ) -> Request:
+        """Answers the new version."""
+    def put_many(self, items: Mapping[str, Any], ttl: Optional[Seconds], codec: Optional[Codec[Any]]) -> Request:
+        """Answers None."""
+    def delete(self, key: Key, if_version: Optional[int] = None) -> Request:
+        """Answers whether the key was there."""
+    def delete_many(self, keys: Iterable[Key]) -> Request:
+        """Answers how many were there."""
+    def touch(self, key: Key, ttl: Optional[Seconds]) -> Request:
+        """Answers whether the key is there."""
+    def incr(self, key: Key, by: int, initial: int, ttl: Optional[Seconds]) -> Request:
+        """Answers the sum."""
+    def transact(self, required: List[Tuple[bytes, Optional[int]]], writes: List[Write]) -> Request:
+        """All writes or none, if each key has the version: 0 for no such key, None for any.
+
+        Answers the revision (0: nothing changed), and for each write whether its key was there, and the sum of an
+        increment.
+        """
+    @staticmethod
+    def grant(ttl: Seconds) -> Request:
+        """Answers the id of a new lease, and the seconds that it lasts."""
+    @staticmethod
+    def keep_alive(lease: int) -> Request:
+        """Answers as grant()."""
+    @staticmethod
+    def revoke(lease: int) -> Request:
+        """Answers None."""
+    @staticmethod
+    def lease(lease: int) -> Request:
+        """Answers the seconds left, those it was granted for, and how many keys and locks hang on it."""
+    def acquire(self, lock: Key, lease: int, value: bytes, wait: bool) -> Request:
+        """Answers the fencing token, or None when in line. ConflictError (LOCK_HELD): it was not to wait."""
+    def await_lock(self, lock: Key, lease: int, wait_ms: int) -> Request:
+        """Answers the fencing token, or None when the time is over."""
+    def release(self, lock: Key, lease: int) -> Request:
+        """Answers None."""
+    def holder(self, lock: Key, codec: Optional[Codec[Any]]) -> Request:
+        """Answers an Entry whose value is what the holder shows, or None."""
+    @staticmethod
+    def create(keyspace: str) -> Request:
+        """Answers None."""
+    @staticmethod
+    def drop(keyspace: str) -> Request:
+        """Answers None."""
+    @staticmethod
+    def keyspaces() -> Request:
+        """Answers pairs of name and number of keys."""
+
+@final
+class Kept:
+    """A lease that native threads keep alive. Raises ForkedError in the child of a fork."""
+
+    @property
+    def alive(self) -> bool:
+        """Whether it certainly lasts."""
+    @property
+    def remaining(self) -> float:
+        """Seconds for which it certainly lasts."""
+    def wait(self, timeout: Timeout, /) -> Optional[bool]:
+        """Wait for its end, with the GIL released: True: lost, False: stopped, None: the timeout passed."""
+    def stop(self) -> None:
+        """Keep it alive no longer. Idempotent."""
+    def abandon(self) -> None:
+        """As stop(), and revoke it without waiting for the answer."""
 
 class Node:
     """A node of this process, and the calls on it that need no request. See `kvstore.Node`."""
@@ -252,8 +393,10 @@ class Node:
     @property
     def _waits_for_disk(self) -> bool:
         """Whether a write waits until it is on disk."""
-    def _run(self, request: Request, timeout: Timeout = ..., read: Optional[Read] = None) -> Any:
-        """Do what was asked, now; the GIL is released meanwhile."""
+    def _run(self, request: Request, timeout: Timeout = ..., read: Optional[Read] = ...) -> Any:
+        """Do what was asked; the GIL is released meanwhile."""
+    def _keep(self, lease: int, ttl: Seconds, /) -> Kept:
+        """Keep a lease alive that has just been granted for `ttl` seconds."""
     def _open_watch(self, wanted: Wanted, /) -> Changes:
         """Begin a watch of this node's data, in the background."""
     @overload
@@ -267,6 +410,7 @@ class Node:
         value: Any,
         *,
         ttl: Optional[Seconds] = None,
+        lease: Optional[Lease] = None,
         if_absent: bool = False,
         if_version: Optional[int] = None,
         timeout: Timeout = ...,
@@ -276,7 +420,7 @@ class Node:
         Raises:
             CodecError: The value would not come back as it went in.
             LimitError: Key or value is too large.
-            UnsupportedError: `if_absent` or `if_version`, which an eventual keyspace cannot check.
+            UnsupportedError: `lease`, `if_absent` or `if_version`, which an eventual keyspace cannot keep or check.
         """
     def delete(self, key: Key, *, if_version: Optional[int] = None, timeout: Timeout = ...) -> bool:
         """Whether the key was there, as this node saw it."""
@@ -308,6 +452,8 @@ class Client:
         """
     def watch(self, wanted: Wanted, /) -> Changes:
         """Begin a watch, in the background."""
+    def keep(self, lease: int, ttl: Seconds, /) -> Kept:
+        """Keep a lease alive that has just been granted for `ttl` seconds."""
     def close(self) -> None:
         """Idempotent; calls in flight raise ClosedError."""
 
@@ -332,8 +478,10 @@ class Completions:
         Raises:
             ForkedError: Made before a fork.
         """
-    def submit_write(self, node: Node, request: Request, timeout: Timeout, future: asyncio.Future[Any], /) -> int:
-        """Do a write at a node of this process now; `future` gets its answer when it is on disk."""
+    def submit_local(
+        self, node: Node, request: Request, timeout: Timeout, read: Optional[Read], future: asyncio.Future[Any], /
+    ) -> int:
+        """As submit(), at a node of this process: for writes, answered when they are on disk, and strong keyspaces."""
     def watch(self, changes: Changes, future: asyncio.Future[Any], /) -> int:
         """Set `future` when there may be something to take; the result names the wait."""
     def cancel(self, call: int, /) -> None:
@@ -420,14 +568,8 @@ def encode_auto(value: Any, /) -> Tuple[bytes, int]:
 def decode_auto(payload: bytes, flags: int, /) -> Any:
     """AUTO's value. CodecError: not of this codec, or damaged."""
 
-def check_read(read: Optional[Read], /) -> None:
-    """Refuse a read level that an eventual keyspace does not promise."""
-
 def check_timeout(timeout: Timeout, /) -> None:
     """Refuse what is no timeout."""
-
-def refuse_conditions(if_absent: bool, if_version: Optional[int]) -> None:
-    """Refuse the conditions that an eventual keyspace cannot check."""
 
 def verify_snapshot(path: Path, /) -> SnapshotReport:
     """Read a whole snapshot file and tell what of it is readable."""

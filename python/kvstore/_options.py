@@ -35,6 +35,9 @@ if TYPE_CHECKING:
 DEFAULT: Final[Any] = ...
 """Stands for "as the client was configured"."""
 
+MISSING: Final[Any] = object()
+"""Stands for an argument that was not given."""
+
 
 class ReadLevel(str, enum.Enum):
     """How fresh a read must be; the plain strings are accepted everywhere."""
@@ -42,9 +45,9 @@ class ReadLevel(str, enum.Enum):
     LOCAL = "local"
     """What the contacted node has now: may be stale, fastest."""
     SESSION = "session"
-    """At least this client's own writes and earlier reads, whichever node answers; the default."""
+    """At least this client's own writes and earlier reads, whichever node answers; default in eventual keyspaces."""
     LINEARIZABLE = "linearizable"
-    """Every acknowledged write."""
+    """Every acknowledged write; default in strong keyspaces, and for them only."""
 
 
 Key = Union[str, bytes]
@@ -56,6 +59,16 @@ Size = Union[None, int, str]
 Peer = Union[str, int, Tuple[str, int]]
 Peers = Union[None, str, Iterable[Peer], Mapping[Union[str, int], str]]
 Target = Union[str, Sequence[str]]
+
+
+def key_bytes(key: Key) -> bytes:
+    """A key as it is on the wire."""
+    return key.encode("utf-8", "surrogateescape") if isinstance(key, str) else key
+
+
+def in_seconds(timeout: Timeout) -> Optional[float]:
+    """A timeout as a number; None: no limit."""
+    return timeout.total_seconds() if isinstance(timeout, dt.timedelta) else timeout
 
 
 class ClientOptions(TypedDict, total=False):

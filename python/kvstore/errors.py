@@ -234,6 +234,12 @@ _BY_CODE: Final[Dict[str, Type[KVError]]] = {
     "MEMORY_LIMIT": LimitError,
     "FORKED": ForkedError,
     "COMPACTED": CompactedError,
+    "NOT_AN_INTEGER": CodecError,
+    "OVERFLOW": LimitError,
+    "KEY_EXISTS": KeyExistsError,
+    "KEYSPACE_EXISTS": KeyExistsError,
+    "LOCK_LOST": LockLostError,
+    "LEASE_LOST": LockLostError,
 }
 
 
@@ -241,6 +247,28 @@ def from_core(kind: str, code: str, message: str, retryable: bool, maybe_applied
     """The exception for an error of the native module; called by it alone."""
     cls = _BY_CODE.get(code) or _BY_KIND[kind]
     return cls(message, code=code, retryable=retryable, maybe_applied=maybe_applied)
+
+
+def from_guard(guard: str, code: str, name: str, found: int) -> KVError:
+    """The exception for a transaction whose guard does not hold; called by the native module alone.
+
+    Args:
+        guard: What was required: "version", "absent", "present", or "holds" of a lock.
+        code: Of the error.
+        name: Of the key or lock.
+        found: The version or token that it has; 0: there is none.
+    """
+    if guard == "holds":
+        return LockLostError(f"lock {name!r}: it is not held any more by who wrote this")
+    if guard == "absent":
+        error: ConflictError = KeyExistsError(f"key {name!r} is there already, with the version {found}")
+    elif found:
+        error = ConflictError(f"key {name!r} has another version: {found}", code=code)
+    else:
+        error = ConflictError(f"key {name!r} is not there", code=code)
+    error.key = name
+    error.current_version = found or None
+    return error
 
 
 def key_not_found(key: object) -> KeyNotFoundError:

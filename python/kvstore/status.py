@@ -2,9 +2,45 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, Optional, Tuple
+from typing import Literal, NamedTuple, Optional, Tuple
 
-__all__ = ["MemberStatus", "NodeStatus", "PartitionDigest", "PeerStatus", "ReplicationLag", "StorageStatus"]
+Consistency = Literal["eventual", "strong"]
+
+__all__ = [
+    "GroupMember",
+    "GroupStatus",
+    "KeyspaceInfo",
+    "LeaseInfo",
+    "MemberStatus",
+    "NodeStatus",
+    "PartitionDigest",
+    "PeerStatus",
+    "ReplicationLag",
+    "StorageStatus",
+]
+
+
+class KeyspaceInfo(NamedTuple):
+    """A keyspace.
+
+    `keys` and `bytes` are approximate in an eventual one, as the contacted node sees it; `bytes` is None in a strong
+    one, where nobody counts them. `conflicts` are writes that the contacted node had acknowledged and that were lost.
+    """
+
+    name: str
+    consistency: Consistency
+    keys: int
+    bytes: Optional[int]
+    conflicts: int
+
+
+class LeaseInfo(NamedTuple):
+    """A lease: granted for `ttl` seconds, of which `remaining` are left, and `places` keys and locks hang on it."""
+
+    id: int
+    ttl: float
+    remaining: float
+    places: int
 
 
 class PeerStatus(NamedTuple):
@@ -86,6 +122,40 @@ class StorageStatus(NamedTuple):
     sync_p99: float
 
 
+class GroupMember(NamedTuple):
+    """A member of the strong group: whether it votes, and how many entries it is behind, if the asked node leads."""
+
+    id: str
+    address: str
+    votes: bool
+    lag: Optional[int]
+
+
+class GroupStatus(NamedTuple):
+    """How a node sees the strong group.
+
+    `role` is "leader", "follower", "candidate" (it stands for election), "learner" (it has no vote yet), or "none"
+    while it looks for a group. `leader` is an id, None while nobody that the node knows leads. `last_index` is the last
+    entry of its log, `applied_index` the last that it has applied; `revision` counts transactions, and can be asked
+    back to `compacted`. `log_hash` is equal on all nodes at an equal `applied_index`. `elections` counts the leaders
+    that it saw since it started; `unheard` is how long a leader has not heard from a majority, in seconds. `problem`
+    says why there is no group, or no snapshot of it; empty: there are.
+    """
+
+    role: str
+    leader: Optional[str]
+    term: int
+    last_index: int
+    applied_index: int
+    revision: int
+    compacted: int
+    log_hash: int
+    elections: int
+    unheard: Optional[float]
+    members: Tuple[GroupMember, ...]
+    problem: str
+
+
 class NodeStatus(NamedTuple):
     """How a node is.
 
@@ -105,7 +175,8 @@ class NodeStatus(NamedTuple):
 
     `memory` is what the data takes, about, and `max_memory` the bound beyond which writes are refused. `state_bytes`
     are the bytes of keys and values that came from peers as state since the start (what it missed while it was away),
-    `change_bytes` those of writes that were pushed to it. `storage` is None for a node that lives in memory.
+    `change_bytes` those of writes that were pushed to it. `storage` is None for a node that lives in memory; `group` is
+    how it sees the strong group.
     """
 
     id: str
@@ -140,3 +211,4 @@ class NodeStatus(NamedTuple):
     state_bytes: int
     change_bytes: int
     storage: Optional[StorageStatus]
+    group: Optional[GroupStatus] = None

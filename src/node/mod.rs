@@ -29,6 +29,7 @@ use crate::{
     error::{Error, ErrorCode, Result},
     limits::{BLOCKING_THREADS_MAX, RUNTIME_GRACE},
     replication::eventual::{draw_id, Eventual},
+    rpc::StrongBackend,
     types::{Address, ConflictQuery, Conflicts, MemberStatus, NodeId, NodeStatus},
 };
 
@@ -196,6 +197,14 @@ impl Node {
     /// `NOT_RUNNING`.
     pub fn keyspace(&self) -> Result<Arc<Eventual>> {
         Ok(self.running()?.keyspace().clone())
+    }
+
+    /// The strong keyspaces, for callers in this process.
+    ///
+    /// # Errors
+    /// `NOT_RUNNING`.
+    pub fn strong(&self) -> Result<Arc<dyn StrongBackend>> {
+        Ok(Arc::new(self.running()?.group().clone()))
     }
 
     /// The runtime it runs on, for what follows its data. Ends with the node.

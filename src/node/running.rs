@@ -21,8 +21,8 @@ use crate::{
         strong::{Group, GroupConfig},
     },
     rpc::{
-        gather_conflicts, Accepting, GroupCourier, Host, Loading, Removing, RpcDialer, Sending, Server, StrongBackend,
-        Unfit,
+        gather_conflicts, Accepting, GroupCourier, Host, Loading, Moving, Removing, RpcDialer, Sending, Server,
+        StrongBackend, Unfit,
     },
     storage::log::Position,
     types::{Address, ConflictQuery, Conflicts, Health, LostWrite, MemberStatus, NodeId, NodeStatus},
@@ -190,7 +190,28 @@ impl Running {
     /// # Errors
     /// `UNKNOWN_MEMBER`, `MEMBER_UP`, `INVALID_ARGUMENT` for this node itself.
     pub async fn remove_member(&self, node: NodeId, force: bool) -> Result<()> {
-        self.inside.replication.remove_member(node, force).await
+        self.inside.remove(node, force).await
+    }
+
+    /// Has another node lead the strong group, or for `None` whoever is best at it; who leads then.
+    ///
+    /// # Errors
+    /// `UNKNOWN_MEMBER` when it has no vote, `NO_LEADER`.
+    pub async fn move_leader(&self, to: Option<NodeId>) -> Result<NodeId> {
+        self.inside.group.move_leader(to).await
+    }
+}
+
+impl Inside {
+    /// Removes a member from the cluster, and from the strong group if it is in it. The cluster comes first: it says whether that
+    /// is wanted.
+    async fn remove(&self, node: NodeId, force: bool) -> Result<()> {
+        self.replication.remove_member(node, force).await?;
+        let is_in_group = self.group.status().members.iter().any(|member| member.member == node);
+        match is_in_group {
+            true => self.group.remove(node).await,
+            false => Ok(()),
+        }
     }
 }
 
@@ -264,6 +285,7 @@ impl Host for Inside {
             ready: replication.ready,
             removed: replication.removed,
             storage,
+            group: Some(self.group.status()),
             health: Health::default(),
             peers: replication.peers,
         };
@@ -276,7 +298,11 @@ impl Host for Inside {
     }
 
     fn remove_member(&self, node: NodeId, force: bool) -> Removing<'_> {
-        Box::pin(self.replication.remove_member(node, force))
+        Box::pin(self.remove(node, force))
+    }
+
+    fn move_leader(&self, to: Option<NodeId>) -> Moving<'_> {
+        Box::pin(self.group.move_leader(to))
     }
 
     fn unfit(&self) -> Unfit<'_> {

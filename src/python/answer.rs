@@ -9,10 +9,20 @@ use pyo3::{
     BoundObject,
 };
 
-use super::{codec, conflict::PyConflict, convert, entry::PyEntry};
+use super::{
+    codec,
+    conflict::PyConflict,
+    convert,
+    entry::PyEntry,
+    strong::{self, StrongConversion},
+};
 use crate::{
     error::{Error, ErrorCode, Result},
-    types::{Answer, Conflicts, Entry, MemberStatus, NodeStatus, PeerState, PeerStatus, StorageStatus},
+    replication::strong::Reply,
+    types::{
+        Answer, Conflicts, Entry, GroupMember, GroupRole, GroupStatus, MemberStatus, NodeStatus, PeerState, PeerStatus,
+        StorageStatus,
+    },
 };
 
 /// What came of a call.
@@ -26,16 +36,26 @@ pub(super) enum Outcome {
     /// Of a snapshot.
     Bytes(u64),
     Metrics(BTreeMap<String, f64>),
+    Strong(Reply),
 }
 
 /// How an [`Outcome`] becomes Python. A codec of `None` is AUTO.
 pub(super) enum Conversion {
-    Value { default: Py<PyAny>, codec: Option<Py<PyAny>> },
-    Entry { codec: Option<Py<PyAny>> },
-    Entries { codec: Option<Py<PyAny>> },
+    Value {
+        default: Py<PyAny>,
+        codec: Option<Py<PyAny>>,
+    },
+    Entry {
+        codec: Option<Py<PyAny>>,
+    },
+    Entries {
+        codec: Option<Py<PyAny>>,
+    },
     Exists,
     Count,
-    Page { codec: Option<Py<PyAny>> },
+    Page {
+        codec: Option<Py<PyAny>>,
+    },
     KeyPage,
     Version,
     Existed,
@@ -43,21 +63,35 @@ pub(super) enum Conversion {
     Nothing,
     Status,
     Members,
-    Conflicts { codec: Option<Py<PyAny>> },
+    Conflicts {
+        codec: Option<Py<PyAny>>,
+    },
     Metrics,
+    /// One for each answer.
+    Batch(Vec<Conversion>),
+    Strong(StrongConversion),
 }
 
 impl Conversion {
-    /// The object for the caller.
+    /// What the caller gets of a call that has ended.
     ///
     /// # Errors
-    /// The first error among the answers; `CodecError` when a value cannot be decoded.
-    pub(super) fn to_python<'py>(&self, py: Python<'py>, outcome: Outcome) -> PyResult<Bound<'py, PyAny>> {
+    /// That of the call, the first among the answers; `CodecError` when a value cannot be decoded.
+    pub(super) fn finish<'py>(&self, py: Python<'py>, outcome: Result<Outcome>) -> PyResult<Bound<'py, PyAny>> {
+        match (self, outcome) {
+            (_, Ok(outcome)) => self.to_python(py, outcome),
+            (Conversion::Strong(strong), Err(error)) => Err(strong.refused(py, &error)),
+            (_, Err(error)) => Err(error.into()),
+        }
+    }
+
+    fn to_python<'py>(&self, py: Python<'py>, outcome: Outcome) -> PyResult<Bound<'py, PyAny>> {
         match outcome {
             Outcome::Answers(answers) => match (self, answers.len()) {
                 (Conversion::Entries { codec }, _) => entries(py, codec.as_ref().map(|codec| codec.bind(py)), answers),
                 (Conversion::ExistedCount, _) => Ok(existed_count(answers)?.into_pyobject(py)?.into_any()),
                 (Conversion::Nothing, _) => nothing(py, answers),
+                (Conversion::Batch(each), _) => batch(py, each, answers),
                 (one, 1) => one.single(py, answers.into_iter().next().ok_or_else(mismatch)??),
                 _ => Err(mismatch().into()),
             },
@@ -70,6 +104,11 @@ impl Conversion {
             Outcome::Removed => Ok(py.None().into_bound(py)),
             Outcome::Bytes(bytes) => Ok(bytes.into_pyobject(py)?.into_any()),
             Outcome::Metrics(metrics) => Ok(metrics.into_pyobject(py)?.into_any()),
+            Outcome::Strong(reply) => match self {
+                Conversion::Strong(strong) => strong.to_python(py, reply),
+                // A read: the same as in an eventual keyspace.
+                usual => usual.to_python(py, Outcome::Answers(strong::answers(reply)?)),
+            },
         }
     }
 
@@ -103,15 +142,15 @@ impl Conversion {
     }
 }
 
-fn bound<'a, 'py>(py: Python<'py>, codec: &'a Option<Py<PyAny>>) -> Option<&'a Bound<'py, PyAny>> {
+pub(super) fn bound<'a, 'py>(py: Python<'py>, codec: &'a Option<Py<PyAny>>) -> Option<&'a Bound<'py, PyAny>> {
     codec.as_ref().map(|codec| codec.bind(py))
 }
 
-fn bool(py: Python<'_>, value: bool) -> Bound<'_, PyAny> {
+pub(super) fn bool(py: Python<'_>, value: bool) -> Bound<'_, PyAny> {
     PyBool::new(py, value).to_owned().into_any()
 }
 
-fn mismatch() -> Error {
+pub(super) fn mismatch() -> Error {
     Error::new(ErrorCode::Internal, "the answer is not of the kind that was asked for")
 }
 
@@ -131,6 +170,21 @@ fn entries<'py>(
         }
     }
     Ok(found.into_any())
+}
+
+/// A list of pairs: whether it went well, and the answer or the error.
+fn batch<'py>(py: Python<'py>, each: &[Conversion], answers: Vec<Result<Answer>>) -> PyResult<Bound<'py, PyAny>> {
+    if each.len() != answers.len() {
+        return Err(mismatch().into());
+    }
+    let list = PyList::empty(py);
+    for (conversion, answer) in each.iter().zip(answers) {
+        match answer.map_err(PyErr::from).and_then(|answer| conversion.single(py, answer)) {
+            Ok(answer) => list.append((true, answer))?,
+            Err(error) => list.append((false, error.into_value(py)))?,
+        }
+    }
+    Ok(list.into_any())
 }
 
 /// How many keys were there. Of many writes one may fail after others were applied.
@@ -199,6 +253,8 @@ static NODE: Record = Record::new(STATUS, "NodeStatus");
 static PEER: Record = Record::new(STATUS, "PeerStatus");
 static LAG: Record = Record::new(STATUS, "ReplicationLag");
 static DIGEST: Record = Record::new(STATUS, "PartitionDigest");
+static GROUP: Record = Record::new(STATUS, "GroupStatus");
+static GROUP_MEMBER: Record = Record::new(STATUS, "GroupMember");
 static STORAGE: Record = Record::new(STATUS, "StorageStatus");
 static MEMBER: Record = Record::new(STATUS, "MemberStatus");
 
@@ -216,12 +272,13 @@ fn node_status<'py>(py: Python<'py>, status: &NodeStatus) -> PyResult<Bound<'py,
     let peers = tuple(py, status.peers.iter().map(|peer| peer_status(py, peer)))?;
     let digests = status.digests.iter().map(|part| DIGEST.make(py, (part.partition.0, part.digest, part.records)));
     let digests = tuple(py, digests)?;
+    let leader = status.group.as_ref().and_then(|group| group.leader).map(|leader| leader.to_string());
     // In parts, because the conversion of tuples ends at twelve fields.
     let head = (
         status.node.to_string(),
         status.address.to_string(),
-        "peer",
-        py.None(),
+        role(status.group.as_ref()),
+        leader,
         status.ready && status.health.serving,
         status.keys,
         status.bytes,
@@ -247,9 +304,42 @@ fn node_status<'py>(py: Python<'py>, status: &NodeStatus) -> PyResult<Bound<'py,
     let fields = fields.concat(tail.into_pyobject(py)?.as_sequence())?;
     let storage = status.storage.as_ref().map(|storage| storage_status(py, storage)).transpose()?;
     let (moved, limit) = ((status.state_bytes, status.change_bytes), status.max_memory);
-    let end = (status.memory, limit, moved.0, moved.1, storage);
+    let group = status.group.as_ref().map(|group| group_status(py, group)).transpose()?;
+    let end = (status.memory, limit, moved.0, moved.1, storage, group);
     let fields = fields.concat(end.into_pyobject(py)?.as_sequence())?;
     NODE.make(py, fields.to_tuple()?)
+}
+
+/// What a node is for who asks a node, not a group: one that stands for election follows nobody, but is no leader.
+fn role(group: Option<&GroupStatus>) -> &'static str {
+    match group.map(|group| group.role) {
+        None | Some(GroupRole::None) => "peer",
+        Some(GroupRole::Learner) => "learner",
+        Some(GroupRole::Follower | GroupRole::Candidate) => "follower",
+        Some(GroupRole::Leader) => "leader",
+    }
+}
+
+/// A `GroupStatus`.
+fn group_status<'py>(py: Python<'py>, group: &GroupStatus) -> PyResult<Bound<'py, PyAny>> {
+    let member = |member: &GroupMember| {
+        GROUP_MEMBER.make(py, (member.member.to_string(), member.address.as_str(), member.votes, member.lag))
+    };
+    let fields = (
+        group.role.as_str(),
+        group.leader.map(|leader| leader.to_string()),
+        group.term,
+        group.last_index,
+        group.applied_index,
+        group.revision,
+        group.compacted,
+        group.log_hash,
+        group.elections,
+        group.unheard_ms.map(|ms| ms as f64 / 1000.0),
+        tuple(py, group.members.iter().map(member))?,
+        group.problem.as_str(),
+    );
+    GROUP.make(py, fields)
 }
 
 /// A `StorageStatus`.

@@ -7,18 +7,19 @@ use pyo3::prelude::*;
 
 use super::{
     answer::Outcome,
-    convert::{read_level, Timeout},
+    convert::{self, Level, Timeout},
     request::{Call, Request},
     runtime::{self, ProcessBound},
     slot::Slot,
+    strong::{self, Kept},
     watch::{Changes, Wanted},
 };
 use crate::{
-    client::{CallId, Client, ClientConfig},
+    client::{CallId, Client, ClientConfig, StrongClient, StrongTicket},
     env::Env,
     error::{Error, ErrorCode, Result},
     limits::SIGNAL_CHECK_INTERVAL,
-    types::{Address, ReadLevel},
+    types::Address,
 };
 
 /// See `_core.pyi`.
@@ -31,8 +32,15 @@ pub(super) struct PyClient {
 enum State {
     /// Before the first call, and in a child after a fork.
     Idle,
-    Open(ProcessBound<Client>),
+    Open(ProcessBound<Connection>),
     Closed,
+}
+
+/// What one process has open: the client, and its session with strong keyspaces.
+#[derive(Clone)]
+pub(super) struct Connection {
+    pub(super) client: Client,
+    strong: StrongClient,
 }
 
 impl PyClient {
@@ -40,20 +48,21 @@ impl PyClient {
     ///
     /// # Errors
     /// `CLIENT_CLOSED`, and those of making a client.
-    pub(super) fn connection(&self) -> Result<Client> {
+    pub(super) fn connection(&self) -> Result<Connection> {
         let mut state = self.state.lock();
         match &*state {
             State::Closed => return Err(Error::new(ErrorCode::ClientClosed, "this client was closed: make a new one")),
-            State::Open(client) => {
-                if let Some(client) = client.get() {
-                    return Ok(client.clone());
+            State::Open(connection) => {
+                if let Some(connection) = connection.get() {
+                    return Ok(connection.clone());
                 }
             }
             State::Idle => {}
         }
         let client = Client::new(self.config.clone(), Env::system(), runtime::handle()?)?;
-        *state = State::Open(ProcessBound::new(client.clone()));
-        Ok(client)
+        let connection = Connection { strong: StrongClient::of_client(&client), client };
+        *state = State::Open(ProcessBound::new(connection.clone()));
+        Ok(connection)
     }
 }
 
@@ -61,24 +70,25 @@ impl PyClient {
 pub(super) enum Started {
     Operations(Client, CallId),
     Task(tokio::task::AbortHandle),
+    Strong(StrongTicket),
 }
 
 impl Started {
     /// Starts a call; `done` gets the outcome once, from a thread of the runtime.
     ///
     /// # Errors
-    /// Those of making the runtime.
+    /// Those of making the runtime; `UNSUPPORTED`, when the keyspace does not promise such reads.
     pub(super) fn new(
-        client: Client,
+        Connection { client, strong }: Connection,
         call: Call,
-        (read, timeout): (ReadLevel, Option<Duration>),
+        (read, timeout): (Level, Option<Duration>),
         done: impl FnOnce(Result<Outcome>) + Send + 'static,
     ) -> Result<Started> {
         let asking = client.clone();
         let task = match call {
             Call::Operations(operations) => {
                 let done = Box::new(|answers: Result<Vec<_>>| done(answers.map(Outcome::Answers)));
-                let call = client.submit(operations, read, timeout, done);
+                let call = client.submit(operations, read.eventual()?, timeout, done);
                 return Ok(Started::Operations(client, call));
             }
             Call::Status { digests } => runtime::handle()?.spawn(async move {
@@ -100,6 +110,10 @@ impl Started {
             Call::Metrics => runtime::handle()?.spawn(async move {
                 done(asking.metrics(timeout).await.map(Outcome::Metrics));
             }),
+            Call::Strong(call) => {
+                let done = Box::new(|reply: Result<_>| done(reply.map(Outcome::Strong)));
+                return Ok(Started::Strong(strong.submit(strong::at_level(*call, read), timeout, done)));
+            }
         };
         Ok(Started::Task(task.abort_handle()))
     }
@@ -109,15 +123,25 @@ impl Started {
         match self {
             Started::Operations(client, call) => client.cancel(call),
             Started::Task(task) => task.abort(),
+            Started::Strong(ticket) => ticket.cancel(),
         }
     }
 }
 
-/// Waits with the GIL released, and looks for Ctrl-C from time to time.
-fn wait(py: Python<'_>, slot: &Slot<Result<Outcome>>, started: Started) -> PyResult<Outcome> {
+/// Starts a call and waits for its outcome with the GIL released; looks for Ctrl-C from time to time.
+///
+/// # Errors
+/// Those of `start`; what a handler of a signal raises.
+pub(super) fn wait(
+    py: Python<'_>,
+    start: impl FnOnce(Box<dyn FnOnce(Result<Outcome>) + Send>) -> PyResult<Started>,
+) -> PyResult<Result<Outcome>> {
+    let slot = Arc::new(Slot::new());
+    let filled = slot.clone();
+    let started = start(Box::new(move |outcome| filled.fill(outcome)))?;
     loop {
         if let Some(outcome) = py.detach(|| slot.take(SIGNAL_CHECK_INTERVAL)) {
-            return Ok(outcome?);
+            return Ok(outcome);
         }
         if let Err(interrupt) = py.check_signals() {
             started.cancel();
@@ -141,33 +165,32 @@ impl PyClient {
         py: Python<'py>,
         request: &Request,
         timeout: Timeout,
-        read: Option<&Bound<'py, PyAny>>,
+        read: Level,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let read = read_level(read)?;
-        let client = self.connection()?;
+        let connection = self.connection()?;
         let (call, conversion) = request.take()?;
-        let slot = Arc::new(Slot::new());
-        let done = {
-            let slot = Arc::clone(&slot);
-            move |outcome| slot.fill(outcome)
-        };
-        let started = Started::new(client, call, (read, timeout.0), done)?;
-        conversion.to_python(py, wait(py, &slot, started)?)
+        let outcome = wait(py, |done| Ok(Started::new(connection, call, (read, timeout.0), done)?))?;
+        conversion.finish(py, outcome)
+    }
+
+    #[pyo3(signature = (lease, ttl, /))]
+    fn keep(&self, lease: u64, ttl: &Bound<'_, PyAny>) -> PyResult<Kept> {
+        Ok(Kept::new(self.connection()?.strong, lease, convert::ttl(ttl)?))
     }
 
     #[pyo3(signature = (wanted, /))]
     fn watch(&self, wanted: Wanted<'_>) -> PyResult<Changes> {
         let (request, buffer) = wanted.request()?;
-        let client = self.connection()?;
+        let client = self.connection()?.client;
         Ok(Changes::open(request, |request| client.watch(request, buffer))?)
     }
 
     /// Locks of the client may be held by its threads, which never wait for the GIL; so it may be kept here.
     fn close(&self) {
         let state = std::mem::replace(&mut *self.state.lock(), State::Closed);
-        if let State::Open(client) = state {
-            if let Some(client) = client.get() {
-                client.close();
+        if let State::Open(connection) = state {
+            if let Some(connection) = connection.get() {
+                connection.client.close();
             }
         }
     }

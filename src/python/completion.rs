@@ -24,7 +24,8 @@ use pyo3::{intern, prelude::*};
 use super::{
     answer::{Conversion, Outcome},
     client::{PyClient, Started},
-    convert::{read_level, Timeout},
+    convert::{Level, Timeout},
+    durable::Limit,
     node::PyNode,
     request::Request,
     runtime::{forked, ProcessBound},
@@ -131,8 +132,7 @@ fn settle(py: Python<'_>, waiting: Waiting, outcome: Result<Outcome>) -> PyResul
     if future.call_method0(intern!(py, "done"))?.is_truthy()? {
         return Ok(());
     }
-    let converted = outcome.map_err(PyErr::from).and_then(|outcome| waiting.conversion.to_python(py, outcome));
-    match converted {
+    match waiting.conversion.finish(py, outcome) {
         Ok(answer) => future.call_method1(intern!(py, "set_result"), (answer,))?,
         Err(error) => future.call_method1(intern!(py, "set_exception"), (error.into_value(py),))?,
     };
@@ -164,32 +164,34 @@ impl Completions {
         client: &PyClient,
         request: &Request,
         timeout: Timeout,
-        read: Option<&Bound<'_, PyAny>>,
+        read: Level,
         future: Py<PyAny>,
     ) -> PyResult<u64> {
-        let read = read_level(read)?;
         let queue = Arc::clone(self.queue()?);
-        let client = client.connection()?;
+        let connection = client.connection()?;
         let (call, conversion) = request.take()?;
         let id = self.calls.lock().wait(future, conversion);
-        let started = Started::new(client, call, (read, timeout.0), move |outcome| queue.push(id, outcome));
+        let started = Started::new(connection, call, (read, timeout.0), move |outcome| queue.push(id, outcome));
         self.started(id, started.map_err(PyErr::from))
     }
 
-    /// As [`Completions::submit`], for a write at a node of this process, which is on disk when the future is set.
-    #[pyo3(signature = (node, request, timeout, future, /))]
-    fn submit_write(
+    /// As [`Completions::submit`], for what a node of this process does not answer at once: a write, which is on disk when the
+    /// future is set, and everything about strong keyspaces.
+    #[pyo3(signature = (node, request, timeout, read, future, /))]
+    fn submit_local(
         &self,
         node: &Bound<'_, PyNode>,
         request: &Request,
-        timeout: Timeout,
+        timeout: Limit,
+        read: Level,
         future: Py<PyAny>,
     ) -> PyResult<u64> {
         let queue = Arc::clone(self.queue()?);
         let (call, conversion) = request.take()?;
         let id = self.calls.lock().wait(future, conversion);
-        let written = node.get().write_behind(node.py(), call, timeout.0, move |outcome| queue.push(id, outcome));
-        self.started(id, written.map(Started::Task))
+        let limits = (read, timeout.duration());
+        let begun = node.get().begin(node.py(), call, limits, move |outcome| queue.push(id, outcome));
+        self.started(id, begun)
     }
 
     /// Sets a future when there may be something to take from a watch.

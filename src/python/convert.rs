@@ -11,8 +11,9 @@ use pyo3::{
 
 use super::errors;
 use crate::{
-    error::Result,
+    error::{Error, ErrorCode, Result},
     limits,
+    replication::strong::{Freshness, Revision},
     types::{Key, ReadLevel},
 };
 
@@ -113,6 +114,11 @@ pub(super) fn ttl_ms(object: Option<&Bound<'_, PyAny>>) -> PyResult<Option<u64>>
     Ok(Some(ttl_ms))
 }
 
+/// A time to live that has to be given.
+pub(super) fn ttl(object: &Bound<'_, PyAny>) -> PyResult<Duration> {
+    ttl_ms(Some(object)).map(|ttl_ms| Duration::from_millis(ttl_ms.unwrap_or_default()))
+}
+
 /// A deadline for a call; `None`: no limit.
 pub(super) struct Timeout(pub(super) Option<Duration>);
 
@@ -142,46 +148,73 @@ pub(super) fn py_check_timeout(timeout: Timeout) {
     let Timeout(_) = timeout;
 }
 
-/// How fresh a read has to be; the default (`...` or None) is "session". Refuses what an eventual keyspace does not
-/// promise.
-pub(super) fn read_level(read: Option<&Bound<'_, PyAny>>) -> PyResult<ReadLevel> {
-    let Some(read) = read.filter(|read| !read.is(read.py().Ellipsis())) else { return Ok(ReadLevel::default()) };
-    // Python's ReadLevel is a str, too.
-    match read.cast::<PyString>().map(|level| level.to_cow()) {
-        Ok(level) => level_of(&level?),
-        Err(_) => Err(PyTypeError::new_err(format!("read is a str, not {}", type_name(read)))),
+/// How fresh a read has to be, as the caller said it; `...` and None leave it to the keyspace.
+#[derive(Clone, Copy)]
+pub(super) enum Level {
+    Usual,
+    Local,
+    Session,
+    Linearizable,
+}
+
+impl Level {
+    /// In an eventual keyspace; the default is "session".
+    ///
+    /// # Errors
+    /// `UNSUPPORTED`.
+    pub(super) fn eventual(self) -> Result<ReadLevel> {
+        match self {
+            Level::Usual => Ok(ReadLevel::default()),
+            Level::Local => Ok(ReadLevel::Local),
+            Level::Session => Ok(ReadLevel::Session),
+            Level::Linearizable => {
+                Err(Error::new(ErrorCode::Unsupported, "read: an eventual keyspace has no linearizable reads"))
+            }
+        }
+    }
+
+    /// In a strong keyspace; the default is "linearizable".
+    pub(super) fn strong(self) -> Freshness {
+        match self {
+            Level::Usual | Level::Linearizable => Freshness::Linearizable,
+            // What the session has seen is for the client to say.
+            Level::Session => Freshness::Session(Revision::ZERO),
+            Level::Local => Freshness::Local,
+        }
     }
 }
 
-fn level_of(level: &str) -> PyResult<ReadLevel> {
-    match level {
-        "local" => Ok(ReadLevel::Local),
-        "session" => Ok(ReadLevel::Session),
-        "linearizable" => Err(errors::unsupported("read: an eventual keyspace has no linearizable reads")),
-        other => Err(errors::invalid(format!("read: {other:?} is not \"local\", \"session\" or \"linearizable\""))),
+impl<'py> FromPyObject<'_, 'py> for Level {
+    type Error = PyErr;
+
+    fn extract(object: Borrowed<'_, 'py, PyAny>) -> PyResult<Level> {
+        if object.is_none() || object.is(object.py().Ellipsis()) {
+            return Ok(Level::Usual);
+        }
+        // Python's ReadLevel is a str, too.
+        let Ok(level) = object.cast::<PyString>() else {
+            return Err(PyTypeError::new_err(format!("read is a str, not {}", type_name(&object))));
+        };
+        match &*level.to_cow()? {
+            "local" => Ok(Level::Local),
+            "session" => Ok(Level::Session),
+            "linearizable" => Ok(Level::Linearizable),
+            other => Err(errors::invalid(format!("read: {other:?} is not \"local\", \"session\" or \"linearizable\""))),
+        }
     }
 }
 
-/// Refuses the conditions that an eventual keyspace cannot check.
-pub(super) fn refuse_conditions(if_absent: bool, if_version: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
-    let name = match (if_absent, if_version) {
-        (true, _) => "if_absent",
-        (false, Some(_)) => "if_version",
-        (false, None) => return Ok(()),
+/// Refuses what an eventual keyspace cannot check or keep.
+pub(super) fn refuse_conditions(
+    lease: Option<&Bound<'_, PyAny>>,
+    if_absent: bool,
+    if_version: Option<&Bound<'_, PyAny>>,
+) -> PyResult<()> {
+    let name = match (lease, if_absent, if_version) {
+        (Some(_), ..) => return Err(errors::unsupported("lease: an eventual keyspace has none; use a strong one")),
+        (None, true, _) => "if_absent",
+        (None, false, Some(_)) => "if_version",
+        (None, false, None) => return Ok(()),
     };
     Err(errors::unsupported(format!("{name}: an eventual keyspace takes writes without conditions only")))
-}
-
-/// [`read_level`] for Python: the conversion is the check.
-#[pyfunction(name = "check_read")]
-#[pyo3(signature = (read, /))]
-pub(super) fn py_check_read(read: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
-    read_level(read).map(drop)
-}
-
-/// [`refuse_conditions`] for Python.
-#[pyfunction(name = "refuse_conditions")]
-#[pyo3(signature = (if_absent, if_version))]
-pub(super) fn py_refuse_conditions(if_absent: bool, if_version: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
-    refuse_conditions(if_absent, if_version)
 }

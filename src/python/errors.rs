@@ -9,6 +9,7 @@ use crate::error::{Error, ErrorCode};
 const MODULE: &str = "kvstore.errors";
 
 static FROM_CORE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+static FROM_GUARD: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
 static CODEC_ERROR: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
 static KEY_NOT_FOUND: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
 
@@ -29,6 +30,15 @@ pub(super) fn exception(py: Python<'_>, error: &Error) -> PyErr {
     );
     let made = FROM_CORE.import(py, MODULE, "from_core").and_then(|make| make.call1(fields));
     made.map_or_else(|failed| failed, PyErr::from_value)
+}
+
+/// The exception for a transaction whose guard does not hold: what the guard is, its key or lock, and what was found there.
+pub(super) fn guard(py: Python<'_>, error: &Error, guard: &str, name: &[u8], found: u64) -> PyErr {
+    let make = || {
+        let fields = (guard, error.code().as_str(), convert::key_text(py, name)?, found);
+        FROM_GUARD.import(py, MODULE, "from_guard")?.call1(fields)
+    };
+    make().map_or_else(|failed: PyErr| failed, PyErr::from_value)
 }
 
 /// A `CodecError`; `payload` is what could not be decoded.

@@ -77,7 +77,7 @@ impl PyLoad {
     fn new(client: &PyClient, settings: LoadSettings) -> PyResult<PyLoad> {
         let load = Arc::new(Load::new(settings.to_config()?)?);
         let report = Arc::new(Slot::new());
-        let client = client.connection()?;
+        let client = client.connection()?.client;
         let (running, filled) = (Arc::clone(&load), Arc::clone(&report));
         // It ends by itself, by `stop`, or with the runtime.
         drop(runtime::handle()?.spawn(async move { filled.fill(running.run(&client).await) }));

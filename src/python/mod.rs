@@ -3,7 +3,7 @@
 //! A call from Python becomes a [`request::Request`]: what to do, and how the answer turns into Python. It runs in one
 //! of three places: at a [`node`] of this process, now, without a socket; at a [`client`], while the thread waits with
 //! the GIL released; or at a client for an asyncio task, through a [`completion`] queue. A node's `get`, `put` and
-//! `delete` take a shorter way that needs no request.
+//! `delete` take a shorter way that needs no request. What is about [`strong`] keyspaces always waits.
 //!
 //! No thread of ours ever takes the GIL: answers wait in slots and queues for a Python thread to fetch them. What
 //! `fork()` breaks is in [`runtime`].
@@ -24,6 +24,7 @@ mod offline;
 mod request;
 mod runtime;
 mod slot;
+mod strong;
 mod watch;
 
 use pyo3::prelude::*;
@@ -38,13 +39,14 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<load::PyLoad>()?;
     module.add_class::<node::PyNode>()?;
     module.add_class::<request::Request>()?;
+    module.add_class::<strong::Kept>()?;
+    module.add_class::<strong::StrongRequests>()?;
+    module.add_class::<strong::Write>()?;
     module.add_class::<watch::PyEvent>()?;
     module.add_class::<watch::Changes>()?;
     module.add_function(wrap_pyfunction!(codec::encode_auto, module)?)?;
     module.add_function(wrap_pyfunction!(codec::decode_auto, module)?)?;
-    module.add_function(wrap_pyfunction!(convert::py_check_read, module)?)?;
     module.add_function(wrap_pyfunction!(convert::py_check_timeout, module)?)?;
-    module.add_function(wrap_pyfunction!(convert::py_refuse_conditions, module)?)?;
     module.add_function(wrap_pyfunction!(log::log_to_stderr, module)?)?;
     module.add_function(wrap_pyfunction!(offline::verify_snapshot, module)?)?;
     module.add_function(wrap_pyfunction!(offline::restore_snapshot, module)?)?;

@@ -13,15 +13,17 @@ use pyo3::prelude::*;
 
 use super::{
     answer::{Conversion, Outcome},
+    client::{self, Started},
     codec,
-    convert::{self, KeyBytes, Timeout},
+    convert::{self, KeyBytes, Level, Timeout},
     durable::{self, Limit},
     request::{Call, Request},
     runtime::{self, ProcessBound},
+    strong::{self, Kept},
     watch::{Changes, Wanted},
 };
 use crate::{
-    client::Watch,
+    client::{StrongClient, Watch},
     config::{Durability, NodeConfig},
     env::Env,
     error::{Error, ErrorCode, Result},
@@ -37,6 +39,8 @@ pub(super) struct PyNode {
     node: ProcessBound<Arc<Node>>,
     /// The data, from the start on.
     keyspace: OnceLock<ProcessBound<Arc<Eventual>>>,
+    /// Its session with the strong keyspaces, from the start on.
+    strong: OnceLock<ProcessBound<StrongClient>>,
     /// The generation of the process in which it runs; 0: it does not. One comparison tells whether calls may pass.
     open_in: AtomicU32,
 }
@@ -55,6 +59,12 @@ impl PyNode {
         }
         let keyspace = self.keyspace.get().and_then(ProcessBound::get);
         keyspace.ok_or_else(|| Error::new(ErrorCode::Internal, "a running node has no data"))
+    }
+
+    fn strong(&self) -> Result<StrongClient> {
+        self.keyspace()?;
+        let strong = self.strong.get().and_then(ProcessBound::get).cloned();
+        strong.ok_or_else(|| Error::new(ErrorCode::Internal, "a running node has no session"))
     }
 
     fn closed(&self) -> Error {
@@ -113,29 +123,38 @@ impl PyNode {
             }
             Call::Snapshot { path } => Outcome::Bytes(self.node()?.snapshot(path, timeout.unwrap_or(PATIENCE_MAX))?),
             Call::Metrics => Outcome::Metrics(metrics(&self.node()?.status(false)?, &self.node()?.members()?)),
+            Call::Strong(_) => return Err(Error::new(ErrorCode::Internal, "a strong keyspace never answers at once")),
         })
     }
 }
 
 impl PyNode {
-    /// Does a write now, and tells `done` when it is on disk, from a thread of the node: many writes share one sync.
+    /// Starts what does not end at once, and tells `done` when it has, from a thread of the node. A write is done now, and
+    /// has ended when it is on disk: many writes share one sync.
     ///
     /// # Errors
     /// `NOT_RUNNING`, `FORKED`.
-    pub(super) fn write_behind(
+    pub(super) fn begin(
         &self,
         py: Python<'_>,
         call: Call,
-        timeout: Option<Duration>,
+        (read, timeout): (Level, Option<Duration>),
         done: impl FnOnce(Result<Outcome>) + Send + 'static,
-    ) -> PyResult<tokio::task::AbortHandle> {
+    ) -> PyResult<Started> {
         let (keyspace, runtime) = (self.keyspace()?.clone(), self.node()?.runtime()?);
+        let call = match call {
+            Call::Strong(call) => {
+                let done = Box::new(|reply: Result<_>| done(reply.map(Outcome::Strong)));
+                return Ok(Started::Strong(self.strong()?.submit(strong::at_level(*call, read), timeout, done)));
+            }
+            call => call,
+        };
         let outcome = py.detach(|| self.answer(call, timeout));
         let written = keyspace.written();
         let task = runtime.spawn(async move {
             done(durable::settled(&keyspace, written, timeout).await.and(outcome));
         });
-        Ok(task.abort_handle())
+        Ok(Started::Task(task.abort_handle()))
     }
 }
 
@@ -191,7 +210,7 @@ impl PyNode {
             ..NodeConfig::default()
         };
         let node = ProcessBound::new(Arc::new(Node::new(config, Env::system())?));
-        Ok(PyNode { node, keyspace: OnceLock::new(), open_in: AtomicU32::new(0) })
+        Ok(PyNode { node, keyspace: OnceLock::new(), strong: OnceLock::new(), open_in: AtomicU32::new(0) })
     }
 
     /// "" before the start when its directory knows.
@@ -221,6 +240,8 @@ impl PyNode {
         py.detach(|| node.start())?;
         let keyspace = node.keyspace()?;
         self.keyspace.get_or_init(|| ProcessBound::new(keyspace));
+        let (group, runtime) = (node.strong()?, node.runtime()?);
+        self.strong.get_or_init(|| ProcessBound::new(StrongClient::of_backend(group, runtime, Env::system())));
         self.open_in.store(runtime::generation(), Ordering::Release);
         Ok(())
     }
@@ -237,17 +258,21 @@ impl PyNode {
     }
 
     /// Batches and scans take long enough to let other threads run meanwhile.
-    #[pyo3(signature = (request, timeout=Limit::Usual, read=None), text_signature = "($self, request, timeout=..., read=None)")]
+    #[pyo3(signature = (request, timeout=Limit::Usual, read=Level::Usual), text_signature = "($self, request, timeout=..., read=None)")]
     fn _run<'py>(
         &self,
         py: Python<'py>,
         request: &Request,
         timeout: Limit,
-        read: Option<&Bound<'py, PyAny>>,
+        read: Level,
     ) -> PyResult<Bound<'py, PyAny>> {
-        // What a caller wrote or read here is here: a session has nothing to wait for.
-        convert::read_level(read)?;
         let (call, conversion): (Call, Conversion) = request.take()?;
+        if matches!(call, Call::Strong(_)) {
+            let outcome = client::wait(py, |done| self.begin(py, call, (read, timeout.duration()), done))?;
+            return conversion.finish(py, outcome);
+        }
+        // What a caller wrote or read here is here: a session has nothing to wait for.
+        read.eventual()?;
         let is_write = call.is_write();
         if is_write {
             durable::make_room(py, self.keyspace()?, timeout)?;
@@ -256,7 +281,12 @@ impl PyNode {
         if is_write {
             durable::wait(py, self.keyspace()?, timeout)?;
         }
-        conversion.to_python(py, outcome)
+        conversion.finish(py, Ok(outcome))
+    }
+
+    #[pyo3(signature = (lease, ttl, /))]
+    fn _keep(&self, lease: u64, ttl: &Bound<'_, PyAny>) -> PyResult<Kept> {
+        Ok(Kept::new(self.strong()?, lease, convert::ttl(ttl)?))
     }
 
     /// Whether a write waits until it is on disk.
@@ -274,7 +304,7 @@ impl PyNode {
 
     /// The value, or `default` when the key is missing or expired. From memory: it never waits.
     #[pyo3(
-        signature = (key, default=None, *, read=None, timeout=None),
+        signature = (key, default=None, *, read=Level::Usual, timeout=None),
         text_signature = "($self, key, default=None, *, read=..., timeout=...)"
     )]
     fn get<'py>(
@@ -282,19 +312,19 @@ impl PyNode {
         py: Python<'py>,
         key: KeyBytes<'py>,
         default: Option<Bound<'py, PyAny>>,
-        read: Option<&Bound<'py, PyAny>>,
+        read: Level,
         timeout: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyAny>> {
         // Memory answers at once, and a session has nothing to wait for in it.
-        let _ = (timeout, convert::read_level(read)?);
+        let _ = (timeout, read.eventual()?);
         let value = self.read(py, &key)?;
         Ok(value.or(default).unwrap_or_else(|| py.None().into_bound(py)))
     }
 
     /// Store and return the new version; without `ttl` the key never expires. Replication follows by itself.
     #[pyo3(
-        signature = (key, value, *, ttl=None, if_absent=false, if_version=None, timeout=Limit::Usual),
-        text_signature = "($self, key, value, *, ttl=None, if_absent=False, if_version=None, timeout=...)"
+        signature = (key, value, *, ttl=None, lease=None, if_absent=false, if_version=None, timeout=Limit::Usual),
+        text_signature = "($self, key, value, *, ttl=None, lease=None, if_absent=False, if_version=None, timeout=...)"
     )]
     #[allow(clippy::too_many_arguments, reason = "keyword-only: one for each option of put")]
     fn put<'py>(
@@ -302,11 +332,12 @@ impl PyNode {
         key: KeyBytes<'py>,
         value: &Bound<'py, PyAny>,
         ttl: Option<&Bound<'py, PyAny>>,
+        lease: Option<&Bound<'py, PyAny>>,
         if_absent: bool,
         if_version: Option<&Bound<'py, PyAny>>,
         timeout: Limit,
     ) -> PyResult<u64> {
-        convert::refuse_conditions(if_absent, if_version)?;
+        convert::refuse_conditions(lease, if_absent, if_version)?;
         self.put_value(&key, value, (ttl, timeout))
     }
 
@@ -322,7 +353,7 @@ impl PyNode {
         if_version: Option<&Bound<'_, PyAny>>,
         timeout: Limit,
     ) -> PyResult<bool> {
-        convert::refuse_conditions(false, if_version)?;
+        convert::refuse_conditions(None, false, if_version)?;
         Ok(self.write(py, &key, CommandKind::Delete, timeout)?.existed)
     }
 

@@ -8,12 +8,13 @@ use super::{
     answer::Conversion,
     codec,
     conflict::PyConflict,
-    convert::{self, KeyBytes},
+    convert::{self, KeyBytes, Level},
     errors,
 };
 use crate::{
     error::Result,
     limits,
+    replication::strong,
     types::{Command, CommandKind, ConflictQuery, KeyRange, NodeId, Operation, PageRequest, Value},
 };
 
@@ -26,10 +27,11 @@ pub(super) enum Call {
     RemoveMember { node: NodeId, force: bool },
     Metrics,
     Snapshot { path: PathBuf },
+    Strong(Box<strong::Call>),
 }
 
 impl Call {
-    /// Whether it changes anything.
+    /// Whether it changes anything in an eventual keyspace.
     pub(super) fn is_write(&self) -> bool {
         match self {
             Call::Operations(operations) => operations.iter().any(Operation::is_write),
@@ -38,7 +40,8 @@ impl Call {
             | Call::Conflicts(_)
             | Call::RemoveMember { .. }
             | Call::Metrics
-            | Call::Snapshot { .. } => false,
+            | Call::Snapshot { .. }
+            | Call::Strong(_) => false,
         }
     }
 }
@@ -48,7 +51,7 @@ impl Call {
 pub(super) struct Request(parking_lot::Mutex<Option<(Call, Conversion)>>);
 
 impl Request {
-    fn new(call: Call, conversion: Conversion) -> Request {
+    pub(super) fn new(call: Call, conversion: Conversion) -> Request {
         Request(parking_lot::Mutex::new(Some((call, conversion))))
     }
 
@@ -77,7 +80,7 @@ pub(super) struct PageArguments<'py>(
 );
 
 impl PageArguments<'_> {
-    fn to_operation(&self, keys_only: bool) -> Operation {
+    pub(super) fn to_page(&self) -> PageRequest {
         let PageArguments(prefix, start, end, reverse, last, keys_max) = self;
         let bytes = |key: &Option<KeyBytes<'_>>| key.as_deref().map(<[u8]>::to_vec);
         let mut range = KeyRange { prefix: prefix.to_vec(), start: bytes(start), end: bytes(end) };
@@ -87,13 +90,12 @@ impl PageArguments<'_> {
             // The first key after `last`, bytewise.
             (Some(last), false) => range.start = Some([last, &[0][..]].concat()),
         }
-        let page = PageRequest {
+        PageRequest {
             range,
             reverse: *reverse,
             keys_max: (*keys_max).clamp(1, limits::PAGE_KEYS_MAX),
             bytes_target: limits::PAGE_BYTES_TARGET,
-        };
-        Operation::Scan { page, keys_only }
+        }
     }
 }
 
@@ -117,6 +119,14 @@ fn value_bytes(command: &Command) -> usize {
     match &command.kind {
         CommandKind::Put { value, .. } => value.len(),
         CommandKind::Delete | CommandKind::Touch { .. } => 0,
+    }
+}
+
+fn operation_bytes(operation: &Operation) -> usize {
+    match operation {
+        Operation::Get { key, .. } => key.len(),
+        Operation::Write(command) => command.key.len() + value_bytes(command),
+        Operation::Count(_) | Operation::Scan { .. } | Operation::Ping => 0,
     }
 }
 
@@ -165,21 +175,33 @@ impl Request {
 
     #[staticmethod]
     fn page(page: PageArguments<'_>, codec: Option<Py<PyAny>>) -> Request {
-        Request::one(page.to_operation(false), Conversion::Page { codec })
+        Request::one(Operation::Scan { page: page.to_page(), keys_only: false }, Conversion::Page { codec })
     }
 
     #[staticmethod]
     fn key_page(page: PageArguments<'_>) -> Request {
-        Request::one(page.to_operation(true), Conversion::KeyPage)
+        Request::one(Operation::Scan { page: page.to_page(), keys_only: true }, Conversion::KeyPage)
+    }
+
+    /// Refuses a read level that an eventual keyspace does not promise.
+    #[staticmethod]
+    fn check_read(read: Level) -> PyResult<()> {
+        Ok(read.eventual().map(drop)?)
     }
 
     #[staticmethod]
+    #[pyo3(signature = (key, value, ttl, codec, lease=None, if_absent=false, if_version=None))]
+    #[allow(clippy::too_many_arguments, reason = "one for each option of put")]
     fn put<'py>(
         key: KeyBytes<'py>,
         value: &Bound<'py, PyAny>,
         ttl: Option<&Bound<'py, PyAny>>,
         codec: Option<&Bound<'py, PyAny>>,
+        lease: Option<&Bound<'py, PyAny>>,
+        if_absent: bool,
+        if_version: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Request> {
+        convert::refuse_conditions(lease, if_absent, if_version)?;
         let command = put(&key, value, convert::ttl_ms(ttl)?, codec)?;
         Ok(Request::one(Operation::Write(command), Conversion::Version))
     }
@@ -204,7 +226,9 @@ impl Request {
     }
 
     #[staticmethod]
-    fn delete(key: KeyBytes<'_>) -> PyResult<Request> {
+    #[pyo3(signature = (key, if_version=None))]
+    fn delete(key: KeyBytes<'_>, if_version: Option<&Bound<'_, PyAny>>) -> PyResult<Request> {
+        convert::refuse_conditions(None, false, if_version)?;
         Ok(Request::one(delete(&key)?, Conversion::Existed))
     }
 
@@ -217,6 +241,24 @@ impl Request {
     fn touch(key: KeyBytes<'_>, ttl: Option<&Bound<'_, PyAny>>) -> PyResult<Request> {
         let kind = CommandKind::Touch { ttl_ms: convert::ttl_ms(ttl)? };
         Ok(Request::one(Operation::Write(Command { key: key.to_key()?, kind }), Conversion::Existed))
+    }
+
+    /// Several requests for single keys as one; each is good for this run.
+    #[staticmethod]
+    fn batch(requests: Vec<Bound<'_, Request>>) -> PyResult<Request> {
+        let (mut operations, mut conversions) = (Vec::new(), Vec::new());
+        for request in &requests {
+            match request.get().take()? {
+                (Call::Operations(more), conversion) => {
+                    operations.extend(more);
+                    conversions.push(conversion);
+                }
+                _ => return Err(errors::invalid("batch: only for requests of single keys")),
+            }
+        }
+        let bytes = operations.iter().map(operation_bytes).sum();
+        limits::check_batch(operations.len(), bytes)?;
+        Ok(Request::new(Call::Operations(operations), Conversion::Batch(conversions)))
     }
 
     #[staticmethod]
@@ -267,7 +309,13 @@ impl Request {
         matches!(&*self.0.lock(), Some((Call::Conflicts(_) | Call::Snapshot { .. }, _)))
     }
 
-    /// Whether it changes anything, so that a durable node waits for its disk.
+    /// Whether it concerns a strong keyspace.
+    #[getter]
+    fn strong(&self) -> bool {
+        matches!(&*self.0.lock(), Some((Call::Strong(_), _)))
+    }
+
+    /// Whether it changes anything in an eventual keyspace, so that a durable node waits for its disk.
     #[getter]
     fn writes(&self) -> bool {
         self.0.lock().as_ref().is_some_and(|(call, _)| call.is_write())

@@ -1,5 +1,5 @@
-//! How replicas agree (L3). One engine serves today: [`eventual`]. [`execute`] is how clients reach it. Of the other, [`strong`],
-//! the state machine and the log are there.
+//! How replicas agree (L3), in two engines that know nothing of each other: [`eventual`], which [`execute`] is the way to, and
+//! [`strong`], which is called through its [`strong::Group`].
 
 pub mod eventual;
 mod execute;

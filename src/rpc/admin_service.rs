@@ -35,6 +35,17 @@ impl Admin for AdminService {
         self.host.remove_member(asked.0, asked.1).await.map_err(|error| to_status(&error))?;
         Ok(Response::new(v1::RemoveMemberResponse {}))
     }
+
+    async fn move_leader(
+        &self,
+        request: Request<v1::MoveLeaderRequest>,
+    ) -> Result<Response<v1::MoveLeaderResponse>, Status> {
+        self.phase.check_serving()?;
+        let to = request.into_inner().node_id;
+        let leader = self.host.move_leader((to != 0).then_some(NodeId(to))).await?;
+        Ok(Response::new(v1::MoveLeaderResponse { node_id: leader.0 }))
+    }
+
     async fn snapshot(&self, _: Request<v1::SnapshotRequest>) -> Result<Response<snapshot::Chunks>, Status> {
         self.phase.check_serving()?;
         Ok(Response::new(snapshot::send(self.host.clone(), self.phase.clone())))

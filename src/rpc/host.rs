@@ -21,6 +21,9 @@ pub type Accepting<'a> = Pin<Box<dyn Future<Output = Result<()>> + Send + 'a>>;
 /// The end of removing a member.
 pub type Removing<'a> = Pin<Box<dyn Future<Output = Result<()>> + Send + 'a>>;
 
+/// The end of a hand-over: who leads then.
+pub type Moving<'a> = Pin<Box<dyn Future<Output = Result<NodeId>> + Send + 'a>>;
+
 /// The end of sending a snapshot.
 pub type Sending<'a> = Pin<Box<dyn Future<Output = Result<()>> + Send + 'a>>;
 
@@ -54,6 +57,9 @@ pub trait Host: Send + Sync + 'static {
 
     /// Removes a member for good, also one that is up with `force`.
     fn remove_member(&self, node: NodeId, force: bool) -> Removing<'_>;
+
+    /// Has another node lead the strong group, or for `None` whoever is best at it.
+    fn move_leader(&self, to: Option<NodeId>) -> Moving<'_>;
 
     /// Returns when the node cannot serve any more: the cluster has removed it, or its log has failed.
     fn unfit(&self) -> Unfit<'_>;

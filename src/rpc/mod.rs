@@ -41,7 +41,7 @@ pub use channel::{connect, Channel};
 pub use conflicts::{all_conflicts, gather_conflicts, node_conflicts};
 pub use courier::GroupCourier;
 pub use dialer::RpcDialer;
-pub use host::{Accepting, Host, Removing, Sending, Unfit};
+pub use host::{Accepting, Host, Moving, Removing, Sending, Unfit};
 pub use kv_client::{open_pipeline, open_watch, PipelineAnswers, UnaryClient, WatchAnswers};
 pub use loading::Loading;
 pub use server::Server;

@@ -6,13 +6,15 @@ use std::error::Error as _;
 use tonic::{metadata::MetadataValue, Code, Status, TimeoutExpired};
 
 use crate::{
-    error::{Error, ErrorCode, ErrorKind},
+    error::{Error, ErrorCode, ErrorKind, FailedGuard},
     wire::kv::nearest_code,
 };
 
 const KIND: &str = "kvstore-error-kind";
 const CODE: &str = "kvstore-error-code";
 const MAYBE_APPLIED: &str = "kvstore-maybe-applied";
+const GUARD: &str = "kvstore-guard";
+const FOUND: &str = "kvstore-found";
 
 /// The status that carries an error.
 pub fn to_status(error: &Error) -> Status {
@@ -22,6 +24,10 @@ pub fn to_status(error: &Error) -> Status {
     metadata.insert(CODE, MetadataValue::from_static(error.code().as_str()));
     if error.is_maybe_applied() {
         metadata.insert(MAYBE_APPLIED, MetadataValue::from_static("true"));
+    }
+    if let Some(FailedGuard { index, found }) = error.failed_guard() {
+        metadata.insert(GUARD, MetadataValue::from(index));
+        metadata.insert(FOUND, MetadataValue::from(found));
     }
     status
 }
@@ -58,7 +64,11 @@ pub fn from_status(status: &Status) -> Error {
         Some(kind) => nearest_code(text(CODE).unwrap_or_default(), kind),
         None => code_of_stranger(status),
     };
-    let error = Error::new(code, status.message());
+    let mut error = Error::new(code, status.message());
+    let number = |name| text(name).and_then(|text| text.parse::<u64>().ok());
+    if let (Some(index), Some(found)) = (number(GUARD), number(FOUND)) {
+        error = error.at_guard(FailedGuard { index, found });
+    }
     if text(MAYBE_APPLIED) == Some("true") {
         return error.maybe_applied();
     }
@@ -106,6 +116,8 @@ mod tests {
             let unknown = error.maybe_applied();
             assert_eq!(from_status(&to_status(&unknown)), unknown);
         }
+        let guarded = Error::new(ErrorCode::VersionConflict, "why").at_guard(FailedGuard { index: 3, found: u64::MAX });
+        assert_eq!(from_status(&to_status(&guarded)), guarded);
     }
 
     #[test]

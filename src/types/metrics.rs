@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use super::{LogState, MemberState, MemberStatus, NodeStatus, PeerStatus, StorageStatus};
+use super::{
+    GroupMember, GroupRole, GroupStatus, LogState, MemberState, MemberStatus, NodeStatus, PeerStatus, StorageStatus,
+};
 
 /// Every series of a node, from what it says of itself and of the members it knows.
 pub fn metrics(status: &NodeStatus, members: &[MemberStatus]) -> BTreeMap<String, f64> {
@@ -49,7 +51,32 @@ pub fn metrics(status: &NodeStatus, members: &[MemberStatus]) -> BTreeMap<String
     let plain = plain.into_iter().map(|(name, value)| (name.to_string(), value));
     let storage = status.storage.iter().flat_map(storage_metrics);
     let limit = status.max_memory.map(|bytes| ("kvstore_memory_limit_bytes".to_string(), bytes as f64));
-    plain.chain(states).chain(peers).chain(storage).chain(limit).collect()
+    let group = status.group.iter().flat_map(group_metrics);
+    plain.chain(states).chain(peers).chain(storage).chain(limit).chain(group).collect()
+}
+
+/// Those of a part of the strong group.
+fn group_metrics(group: &GroupStatus) -> Vec<(String, f64)> {
+    let voters = group.members.iter().filter(|member| member.votes).count();
+    let plain = [
+        ("kvstore_group_term", group.term as f64),
+        ("kvstore_group_has_leader", f64::from(u8::from(group.leader.is_some()))),
+        ("kvstore_group_elections_total", group.elections as f64),
+        ("kvstore_group_last_index", group.last_index as f64),
+        ("kvstore_group_applied_index", group.applied_index as f64),
+        ("kvstore_group_revision", group.revision as f64),
+        ("kvstore_group_compacted_revision", group.compacted as f64),
+        ("kvstore_group_voters", voters as f64),
+        ("kvstore_group_members", group.members.len() as f64),
+    ];
+    let roles = GroupRole::ALL.map(|role| {
+        (format!("kvstore_group_role{{role=\"{}\"}}", role.as_str()), f64::from(u8::from(role == group.role)))
+    });
+    let lag = |member: &GroupMember| {
+        Some((format!("kvstore_group_lag_entries{{peer=\"{}\"}}", member.address), member.lag? as f64))
+    };
+    let plain = plain.into_iter().map(|(name, value)| (name.to_string(), value));
+    plain.chain(roles).chain(group.members.iter().filter_map(lag)).collect()
 }
 
 /// Those of a node that has a directory.
@@ -108,6 +135,15 @@ mod tests {
                 sync_p99_ms: 21.0,
                 ..StorageStatus::default()
             }),
+            group: Some(GroupStatus {
+                role: GroupRole::Leader,
+                leader: Some(NodeId(1)),
+                term: 22,
+                applied_index: 23,
+                elections: 24,
+                members: vec![GroupMember { member: NodeId(2), address: "h:2".into(), votes: true, lag: Some(25) }],
+                ..GroupStatus::default()
+            }),
             health: Health { serving: true, problems: vec!["p".into()] },
             ..NodeStatus::of_nothing(NodeId(1), address.clone())
         }
@@ -139,6 +175,14 @@ mod tests {
             ("kvstore_log_state{state=\"full\"}", 1.0),
             ("kvstore_log_state{state=\"ok\"}", 0.0),
             ("kvstore_storage_damaged", 0.0),
+            ("kvstore_group_role{role=\"leader\"}", 1.0),
+            ("kvstore_group_role{role=\"follower\"}", 0.0),
+            ("kvstore_group_has_leader", 1.0),
+            ("kvstore_group_term", 22.0),
+            ("kvstore_group_applied_index", 23.0),
+            ("kvstore_group_elections_total", 24.0),
+            ("kvstore_group_voters", 1.0),
+            ("kvstore_group_lag_entries{peer=\"h:2\"}", 25.0),
             ("kvstore_tombstone_oldest_seconds", 0.01),
             ("kvstore_stable_lag_seconds", 11.0),
             ("kvstore_stability_held_back_by", 1.0),

@@ -15,6 +15,7 @@
 mod address;
 mod command;
 mod conflict;
+mod group;
 mod id;
 mod key;
 mod message;
@@ -32,6 +33,7 @@ mod watch;
 pub use address::Address;
 pub use command::{Command, CommandKind, Written};
 pub use conflict::{Conflict, ConflictCounts, ConflictQuery, Conflicts, LostWrite};
+pub use group::{GroupMember, GroupRole, GroupStatus};
 pub use id::{Dot, NodeId, PartitionId, Sequence};
 pub use key::Key;
 pub use message::{

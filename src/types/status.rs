@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Address, NodeId, PartitionId};
+use super::{Address, GroupStatus, NodeId, PartitionId};
 use crate::config::Durability;
 
 /// How this node is.
@@ -65,6 +65,8 @@ pub struct NodeStatus {
     pub removed: bool,
     /// How what is kept on disk is; `None`: the node lives in memory.
     pub storage: Option<StorageStatus>,
+    /// How its part of the strong group is; `None`: it takes no part.
+    pub group: Option<GroupStatus>,
     /// Whether all is well.
     pub health: Health,
 }
@@ -102,6 +104,7 @@ impl NodeStatus {
             ready: true,
             removed: false,
             storage: None,
+            group: None,
             health: Health::default(),
         }
     }

@@ -1,7 +1,10 @@
 //! What operators are told: [`NodeStatus`] and [`MemberStatus`] <-> the messages of `admin.proto`.
 
+mod group;
+
 use std::time::Duration;
 
+use self::group::{from_group, to_group};
 use super::{
     convert::{
         bad, check_count, to_address, to_cluster, to_node, to_optional_node, to_partition, ConvertError, Converted,
@@ -51,6 +54,7 @@ impl From<NodeStatus> for v1::StatusResponse {
             state_bytes: status.state_bytes,
             change_bytes: status.change_bytes,
             storage: status.storage.map(from_storage),
+            group: status.group.map(from_group),
             health: Some(v1::Health { serving: status.health.serving, problems: status.health.problems }),
         }
     }
@@ -156,6 +160,7 @@ impl TryFrom<v1::StatusResponse> for NodeStatus {
             state_bytes: status.state_bytes,
             change_bytes: status.change_bytes,
             storage: status.storage.map(to_storage).transpose()?,
+            group: status.group.map(to_group).transpose()?,
             health: status.health.map(to_health).transpose()?.unwrap_or_default(),
         })
     }

@@ -9,8 +9,9 @@ import os
 from typing import TYPE_CHECKING, Any, Dict, Optional, Tuple, TypeVar, overload
 
 from kvstore._bridge import AsyncChannel as Channel
-from kvstore._core import Request, check_read, check_timeout
+from kvstore._core import Request, check_timeout
 from kvstore._options import DEFAULT, ClientOptions, check_names, parse_target, parse_timeout
+from kvstore.aio.calls import requests_of
 from kvstore.codecs import AUTO, native
 from kvstore.errors import InvalidArgumentError
 from kvstore.aio.store import AsyncStore
@@ -44,10 +45,11 @@ class AsyncClient(AsyncStore[V]):
     Args:
         target: "host:port", several of them in a sequence or with commas between, or
             "kv://h1:p,h2:p/keyspace?timeout=2".
-        keyspace: Only "default" so far.
+        keyspace: `default` is eventual; others are strong, see create_keyspace(). Nothing is asked for yet.
         codec: How values become bytes and back; default: AUTO.
         **options: `timeout` (of a whole call, retries included; default 5 seconds; None: no limit) and `read`
-            ("session", the default, or "local": whatever the contacted node has now, without waiting).
+            ("session", the default in eventual keyspaces; "linearizable", that in strong ones; or "local": whatever the
+            contacted node has now, without waiting).
 
     Raises:
         InvalidArgumentError: It names the option.
@@ -78,14 +80,15 @@ class AsyncClient(AsyncStore[V]):
         if "timeout" in parsed.options:
             options.setdefault("timeout", parse_timeout(parsed.options["timeout"], "timeout"))
         options.setdefault("read", parsed.options.get("read"))
-        _check_keyspace(parsed.keyspace or keyspace)
+        keyspace = parsed.keyspace or keyspace
+        self._requests = requests_of(keyspace)
         self._read: Optional[Read] = options["read"]
-        check_read(self._read)
+        self._requests.check_read(self._read)
         self._timeout: Timeout = options.get("timeout", _TIMEOUT)
         check_timeout(self._timeout)
         self._codec = native(codec)
         self._channel = Channel(parsed.addresses)
-        self._made_with: Tuple[Any, Any, Dict[str, Any]] = (parsed.addresses, codec, options)
+        self._made_with: Tuple[Any, str, Any, Dict[str, Any]] = (parsed.addresses, keyspace, codec, options)
 
     @classmethod
     def from_env(cls, prefix: str = "KVSTORE_") -> AsyncClient[Any]:
@@ -138,12 +141,9 @@ class AsyncClient(AsyncStore[V]):
     def _open_watch(self, wanted: Wanted, /) -> _core.Changes:
         return self._channel.watch(wanted)
 
-
-def _check_keyspace(keyspace: str) -> None:
-    if keyspace != "default":
-        msg = f'keyspace: there is no {keyspace!r}; there is only "default" so far'
-        raise InvalidArgumentError(msg, code="UNKNOWN_KEYSPACE")
+    def _keep(self, lease: int, ttl: float, /) -> _core.Kept:
+        return self._channel.keep(lease, ttl)
 
 
-def _remake(cls: Type[AsyncClient[Any]], addresses: Any, codec: Any, options: Any) -> AsyncClient[Any]:
-    return cls(addresses, codec=codec, **options)
+def _remake(cls: Type[AsyncClient[Any]], addresses: Any, keyspace: str, codec: Any, options: Any) -> AsyncClient[Any]:
+    return cls(addresses, keyspace, codec=codec, **options)

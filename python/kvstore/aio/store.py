@@ -5,17 +5,13 @@ Made from kvstore/store.py by scripts/generate_aio.py: change that one.
 
 from __future__ import annotations
 
-import time
 from typing import (
     TYPE_CHECKING,
     Any,
-    Dict,
+    Awaitable,
+    Callable,
     Final,
-    Generic,
-    Iterable,
-    AsyncIterator,
     List,
-    Mapping,
     Optional,
     Tuple,
     TypeVar,
@@ -24,286 +20,307 @@ from typing import (
     overload,
 )
 
-from kvstore._core import Request, check_read, refuse_conditions
-from kvstore._options import DEFAULT, Key, Page, Path, Read, Seconds, Timeout, Wanted, absolute, check_page, since_ms
+from kvstore._core import Request, StrongRequests
+from kvstore._options import DEFAULT, MISSING, Key, Page, Read, Seconds, Timeout
+from kvstore.aio.batch import AsyncBatch
+from kvstore.aio.calls import AsyncCalls, requests_of
 from kvstore.aio.cluster import AsyncCluster
 from kvstore.codecs import native
-from kvstore.errors import key_not_found
-from kvstore.watch import AsyncWatch
+from kvstore.errors import (
+    ConflictError,
+    DeniedError,
+    InvalidArgumentError,
+    KeyExistsError,
+    UnsupportedError,
+    key_not_found,
+)
+from kvstore.aio.lease import AsyncLease
+from kvstore.aio.lock import AsyncElection, AsyncLock
+from kvstore.status import KeyspaceInfo
+from kvstore.aio.txn import AsyncTxn
 
 if TYPE_CHECKING:
-    import datetime as dt
-
     from kvstore import _core
-    from kvstore._core import Conflict, Entry
+    from kvstore._options import Wanted
+    from kvstore.aio.calls import Requests
     from kvstore.codecs import Codec
-    from kvstore.status import MemberStatus, NodeStatus
+    from kvstore.status import Consistency, NodeStatus
 
 __all__ = ["AsyncStore", "AsyncView"]
 
 V = TypeVar("V")
 T = TypeVar("T")
 D = TypeVar("D")
+R = TypeVar("R")
 
-_MISSING: Final = object()
+
+_POPS_MAX: Final = 100
+"""How often pop() loses a race before it says so."""
 
 
-class AsyncStore(Generic[V]):
+class AsyncStore(AsyncCalls[V]):
     """The methods of `AsyncClient`, `Node` and the views they hand out; use it in annotations. For asyncio.
 
     Keys are bytes on the wire; a str is its UTF-8. Durations are seconds (int, float) or timedelta. A default of `...`
     means "as the client was configured". Any call may raise DeadlineError, UnavailableError, DeniedError, ClosedError,
     CorruptError or InternalError; docstrings name what comes on top. No operators: see count(), scan().
+
+    What is marked [strong] is refused by an eventual keyspace with UnsupportedError, before anything is written.
     """
 
-    # Else Python would iterate by calling store[0], store[1], ...
-    __iter__: None = None
+    async def add(self, key: Key, value: V, *, ttl: Optional[Seconds] = None, timeout: Timeout = DEFAULT) -> bool:
+        """[strong] put(if_absent=True) that answers False instead of raising."""
+        self._strong("add")
+        try:
+            await self.put(key, value, ttl=ttl, if_absent=True, timeout=timeout)
+        except KeyExistsError:
+            return False
+        return True
 
-    _codec: Optional[Codec[V]] = None  # None stands for AUTO, which the native module does itself.
+    async def incr(self, key: Key, by: int = 1, *, initial: int = 0, ttl: Optional[Seconds] = None) -> int:
+        """[strong] Add to a 64-bit integer and return it; safe to retry.
 
-    async def _run(self, request: Request, timeout: Timeout = DEFAULT, read: Optional[Read] = DEFAULT) -> Any:
-        """Do what was asked, and give the converted answer."""
-        raise NotImplementedError
+        Args:
+            key: Where it is.
+            by: What to add; may be negative.
+            initial: What a missing key counts as.
+            ttl: Of a key that this makes. One that is there keeps its own.
 
-    def _open_watch(self, wanted: Wanted, /) -> _core.Changes:
-        """Begin a watch, in the background."""
-        raise NotImplementedError
+        Raises:
+            CodecError: The value is no integer.
+            LimitError: The sum does not fit into 64 bits.
+        """
+        return cast("int", await self._run(self._strong("incr").incr(key, by, initial, ttl)))
 
     @overload
-    async def get(self, key: Key, *, read: Read = ..., timeout: Timeout = ...) -> Optional[V]: ...
+    async def pop(self, key: Key) -> V: ...
     @overload
-    async def get(self, key: Key, default: D, *, read: Read = ..., timeout: Timeout = ...) -> Union[V, D]: ...
-    async def get(self, key: Key, default: Any = None, *, read: Read = DEFAULT, timeout: Timeout = DEFAULT) -> Any:
-        """The value, or `default` when the key is missing or expired."""
-        return await self._run(Request.get(key, default, self._codec), timeout, read)
+    async def pop(self, key: Key, default: D) -> Union[V, D]: ...
+    async def pop(self, key: Key, default: Any = MISSING) -> Any:
+        """Take the value away; KeyNotFoundError without a default. In an eventual keyspace two callers may get it."""
+        is_strong = isinstance(self._requests, StrongRequests)
+        for _ in range(_POPS_MAX):
+            entry = await self.entry(key)
+            if entry is None:
+                if default is MISSING:
+                    raise key_not_found(key)
+                return default
+            try:
+                await self.delete(key, if_version=entry.version if is_strong else None)
+            except ConflictError as error:
+                _check_lost(error)
+            else:
+                return entry.value
+        msg = f"pop: {key!r} was changed {_POPS_MAX} times meanwhile; try again"
+        raise ConflictError(msg, code="VERSION_CONFLICT")
 
-    async def entry(self, key: Key, *, read: Read = DEFAULT, timeout: Timeout = DEFAULT) -> Optional[Entry[V]]:
-        """Value, version and expiry in one read; tells a stored None from a missing key."""
-        return cast("Optional[Entry[V]]", await self._run(Request.entry(key, self._codec), timeout, read))
+    async def update(self, key: Key, fn: Callable[[Optional[V]], V], *, attempts: int = 16) -> V:
+        """[strong] Read, call `fn`, compare-and-set; the value that was stored, which has no ttl.
 
-    async def get_many(self, keys: Iterable[Key], *, read: Read = DEFAULT, timeout: Timeout = DEFAULT) -> Dict[str, V]:
-        """One round trip; missing keys are left out.
+        Args:
+            key: Which.
+            fn: Makes the new value of the present one, or of None when there is none. It may run again, so it must have
+                no other effects.
+            attempts: How often.
 
         Raises:
-            LimitError: More than 4096 keys.
+            ConflictError: Others were faster in every attempt.
         """
-        return cast("Dict[str, V]", await self._run(Request.get_many(keys, self._codec), timeout, read))
+        self._strong("update")
+        for _ in range(_checked(attempts)):
+            entry = await self.entry(key, read="linearizable")
+            value = fn(None if entry is None else entry.value)
+            try:
+                await self.put(key, value, if_absent=entry is None, if_version=None if entry is None else entry.version)
+            except ConflictError as error:
+                _check_lost(error)
+            else:
+                return value
+        msg = f"update: {key!r} was changed in each of {attempts} attempts; try again"
+        raise ConflictError(msg, code="VERSION_CONFLICT")
 
-    async def exists(self, key: Key, *, read: Read = DEFAULT) -> bool:
-        """Without fetching the value."""
-        return cast("bool", await self._run(Request.exists(key), read=read))
+    async def delete_prefix(self, prefix: Key) -> int:
+        """How many were there; "" empties the keyspace.
 
-    async def count(self, prefix: Key = "", *, read: Read = DEFAULT) -> int:
-        """Keys under a prefix, counted on the server."""
-        return cast("int", await self._run(Request.count(prefix), read=read))
+        In steps of up to a thousand keys, each of which is atomic in a strong keyspace; what is written meanwhile may
+        stay.
+        """
+        deleted, more = 0, True
+        while more:
+            page = Page(prefix, None, None, reverse=False, last=None, size=1000)
+            keys, more = cast("Tuple[List[bytes], bool]", await self._run(self._requests.key_page(page)))
+            deleted += await self.delete_many(keys) if keys else 0
+        return deleted
 
-    def scan(
-        self,
-        prefix: Key = "",
-        *,
-        start: Optional[Key] = None,
-        end: Optional[Key] = None,
-        read: Read = DEFAULT,
-        limit: Optional[int] = None,
-        reverse: bool = False,
-        page_size: int = 1000,
-    ) -> AsyncIterator[Entry[V]]:
-        """Entries in bytewise key order, `start` included, `end` not; paged lazily, no cursor on the server.
+    def batch(self, *, atomic: bool = False) -> AsyncBatch[V]:
+        """AsyncCalls that are sent together when the `with` block ends. In a strong keyspace they are one transaction.
 
-        Each page has its own timeout. The whole is no snapshot: a key written meanwhile may be seen or not.
+        Args:
+            atomic: Refuse unless it is one. [strong]
 
         Example:
-            >>> async for entry in db.scan("user:", limit=10):
-            ...     print(entry.key, entry.value)
+            >>> async with db.batch() as batch:
+            ...     batch.put("a", 1)
+            ...     b = batch.get("b")
+            >>> b.result()
         """
-        check_read(read)
-        return self._entries(Page(prefix, start, end, reverse, None, page_size), check_page(limit, page_size), read)
+        if atomic:
+            self._strong("batch(atomic=True)")
+        return AsyncBatch(self)
 
-    async def _entries(self, page: Page, left: int, read: Read) -> AsyncIterator[Entry[V]]:
-        more = left > 0
-        while more:
-            request = Request.page(page._replace(size=min(left, page.size)), self._codec)
-            entries, more = cast("Tuple[List[Entry[V]], bool]", await self._run(request, read=read))
-            for entry in entries:  # noqa: UP028  # the asyncio twin cannot `yield from`
-                yield entry
-            left -= len(entries)
-            more = more and left > 0 and bool(entries)
-            page = page._replace(last=entries[-1].key_bytes if more else None)
+    async def transact(self, fn: Callable[[AsyncTxn[V]], Awaitable[R]], *, attempts: int = 16) -> R:
+        """[strong] Run `fn` on a snapshot and commit; what `fn` returned.
 
-    def keys(
-        self,
-        prefix: Key = "",
-        *,
-        start: Optional[Key] = None,
-        end: Optional[Key] = None,
-        read: Read = DEFAULT,
-        limit: Optional[int] = None,
-        reverse: bool = False,
-    ) -> AsyncIterator[str]:
-        """scan() without the values."""
-        check_read(read)
-        page_size = 1000
-        return self._keys(Page(prefix, start, end, reverse, None, page_size), check_page(limit, page_size), read)
-
-    async def _keys(self, page: Page, left: int, read: Read) -> AsyncIterator[str]:
-        more = left > 0
-        while more:
-            request = Request.key_page(page._replace(size=min(left, page.size)))
-            keys, more = cast("Tuple[List[bytes], bool]", await self._run(request, read=read))
-            for key in keys:
-                yield key.decode("utf-8", "surrogateescape")
-            left -= len(keys)
-            more = more and left > 0 and bool(keys)
-            page = page._replace(last=keys[-1] if more else None)
-
-    async def put(
-        self,
-        key: Key,
-        value: V,
-        *,
-        ttl: Optional[Seconds] = None,
-        if_absent: bool = False,
-        if_version: Optional[int] = None,
-        timeout: Timeout = DEFAULT,
-    ) -> int:
-        """AsyncStore and return the new version; without `ttl` the key never expires.
-
-        Raises:
-            CodecError: The codec has no form for this value.
-            LimitError: Key or value is too large.
-            UnsupportedError: `if_absent` or `if_version`, which an eventual keyspace cannot check.
-        """
-        refuse_conditions(if_absent, if_version)
-        return cast("int", await self._run(Request.put(key, value, ttl, self._codec), timeout))
-
-    async def put_many(
-        self,
-        items: Mapping[str, V],
-        *,
-        ttl: Optional[Seconds] = None,
-        timeout: Timeout = DEFAULT,
-    ) -> None:
-        """One round trip. After an error some of it may be applied: see `maybe_applied`.
-
-        Raises:
-            CodecError: The codec has no form for one of the values; nothing was stored.
-            LimitError: More than 4096 items, or 4 MiB; nothing was stored.
-        """
-        await self._run(Request.put_many(items, ttl, self._codec), timeout)
-
-    async def delete(self, key: Key, *, if_version: Optional[int] = None, timeout: Timeout = DEFAULT) -> bool:
-        """Whether the key was there, as the answering node saw it.
-
-        Raises:
-            UnsupportedError: `if_version`, which an eventual keyspace cannot check.
-        """
-        refuse_conditions(if_absent=False, if_version=if_version)
-        return cast("bool", await self._run(Request.delete(key), timeout))
-
-    async def delete_many(self, keys: Iterable[Key]) -> int:
-        """How many were there. LimitError: more than 4096 keys."""
-        return cast("int", await self._run(Request.delete_many(keys)))
-
-    async def touch(self, key: Key, ttl: Optional[Seconds]) -> bool:
-        """New ttl (None: for ever); False when missing."""
-        return cast("bool", await self._run(Request.touch(key, ttl)))
-
-    def conflicts(self, prefix: Key = "", *, since: Optional[dt.datetime] = None) -> AsyncIterator[Conflict[V]]:
-        """Recorded lost writes of all reachable nodes, newest first, each once; all are fetched with the first.
-
-        Those of a member that does not answer, or that died, are missing: compare with members().
+        All that it reads is as of one moment, and its writes happen all or not at all, if nothing that it read has
+        changed meanwhile. Else it runs again, so it must have no other effects. An exception from it writes nothing.
 
         Args:
-            prefix: Only those of keys under it.
-            since: Only those noticed at this time or later.
+            fn: Called with a AsyncTxn.
+            attempts: How often.
 
         Raises:
-            InvalidArgumentError: `since` has no time zone.
+            ConflictError: Others were faster in every attempt.
+            CompactedError: `fn` took so long that the snapshot is forgotten.
+            LimitError: More than 10,000 reads and writes, or 4 MiB.
 
         Example:
-            >>> async for conflict in db.conflicts("user:"):
-            ...     print(conflict.key, conflict.lost, "lost against", conflict.won)
+            >>> async def move(txn):
+            ...     txn.put("to", await txn.get("from"))
+            ...     txn.delete("from")
+            >>> await db.transact(move)
         """
-        return self._conflicts(Request.conflicts(prefix, since_ms(since), self._codec))
+        self._strong("transact")
+        for _ in range(_checked(attempts)):
+            txn: AsyncTxn[V] = AsyncTxn(self)
+            result = await fn(txn)
+            if await txn._commit():  # noqa: SLF001
+                return result
+        msg = f"transact: something that it read was changed in each of {attempts} attempts; try again"
+        raise ConflictError(msg, code="VERSION_CONFLICT")
 
-    async def _conflicts(self, request: Request) -> AsyncIterator[Conflict[V]]:
-        found = cast("List[Conflict[V]]", await self._run(request))
-        for conflict in found:  # noqa: UP028  # the asyncio twin cannot `yield from`
-            yield conflict
-
-    async def restore(self, conflict: Conflict[Any]) -> int:
-        """Write the lost side again, byte for byte, or delete again if a delete was lost; the new version.
-
-        It gets what is left of its time to live. The journal keeps the conflict.
-
-        Raises:
-            InvalidArgumentError: What was lost has expired.
-        """
-        return cast("int", await self._run(Request.restore(conflict)))
-
-    def watch(
-        self,
-        key: Optional[Key] = None,
-        *,
-        prefix: Optional[Key] = None,
-        since: Optional[bytes] = None,
-        initial: bool = False,
-        buffer: int = 4096,
-    ) -> AsyncWatch[V]:
-        """Changes of a key, a prefix or the whole keyspace, from now on or after `since`.
+    def lease(self, ttl: Seconds, *, keep_alive: bool = True) -> AsyncLease:
+        """[strong] Keys put with it vanish together when it ends.
 
         Args:
-            key: AsyncWatch this key alone.
-            prefix: AsyncWatch the keys that begin with it.
-            since: Go on after this Event.position or AsyncWatch.position, of a watch of the same key or prefix.
-            initial: Send what is there first, as events with initial=True.
-            buffer: Events that may wait here; when they are that many, the node is not read from any more.
-
-        Raises:
-            InvalidArgumentError: `since` is no position of such a watch; or two arguments exclude each other.
-            CompactedError: `since` is too old. Raised by the iteration.
+            ttl: How long it lasts after the last sign of life.
+            keep_alive: Give signs of life, from native threads, for as long as the object is there.
         """
-        watch: AsyncWatch[V] = AsyncWatch(self._open_watch(Wanted(key, prefix, since, initial, buffer)), self._codec)
-        watch._begin()  # noqa: SLF001
-        return watch
+        self._strong("lease")
+        granted = AsyncLease(self, ttl, keep_alive=keep_alive)
+        return granted
 
-    async def snapshot(self, path: Path, *, timeout: Timeout = None) -> int:
-        """Save everything that the contacted node holds to a file of this machine; its size in bytes.
-
-        Reads and writes go on meanwhile; each partition is as it was at one moment. The file is there whole or not at
-        all; one that was there is replaced. See `restore_snapshot()`.
+    async def find_lease(self, lease_id: int, *, keep_alive: bool = False) -> AsyncLease:
+        """[strong] A lease that was granted before, also by another program.
 
         Args:
-            path: The file.
-            timeout: None, the default: no limit.
+            lease_id: Its `id`.
+            keep_alive: As for lease().
 
         Raises:
-            CorruptError: What came over the network is not whole; nothing was saved.
+            LockLostError: It has ended, or never was.
         """
-        return cast("int", await self._run(Request.snapshot(absolute(path)), timeout))
+        self._strong("find_lease")
+        lease = AsyncLease(self, 0, keep_alive=keep_alive)
+        await lease._find(lease_id)  # noqa: SLF001
+        return lease
 
-    async def ping(self) -> float:
-        """Round trip to the contacted node, in seconds."""
-        start = time.perf_counter()
-        await self._run(Request.ping())
-        return time.perf_counter() - start
+    def lock(self, name: str, *, ttl: Seconds = 10, timeout: Timeout = None) -> AsyncLock:
+        """[strong] A fair lock; nothing is asked for before acquire() or `with`.
 
-    async def status(self, *, digests: bool = False, timeout: Timeout = DEFAULT) -> NodeStatus:
-        """How the contacted node is. `digests` reads every record."""
-        return cast("NodeStatus", await self._run(Request.status(digests), timeout))
+        Args:
+            name: Locks are apart from keys: there may be a key of that name.
+            ttl: How long a holder that died blocks others.
+            timeout: How long `with` waits for it. None: until it comes.
 
-    async def members(self, *, timeout: Timeout = DEFAULT) -> Tuple[MemberStatus, ...]:
-        """The members that the contacted node knows, itself first."""
-        return cast("Tuple[MemberStatus, ...]", await self._run(Request.members(), timeout))
+        Example:
+            >>> async with db.lock("report", ttl=10) as lock:
+            ...     await lock.scope().put("report", "done")  # refused if the lock was lost meanwhile
+        """
+        self._strong("lock")
+        return AsyncLock(self, name, ttl, timeout)
 
-    async def metrics(self, *, timeout: Timeout = DEFAULT) -> Dict[str, float]:
-        """Figures of the contacted node by the name of their series, as Prometheus writes it."""
-        return cast("Dict[str, float]", await self._run(Request.metrics(), timeout))
+    def election(self, name: str, *, ttl: Seconds = 10) -> AsyncElection:
+        """[strong] At most one leader at a time; nothing is asked for before campaign() or `with`.
 
-    @property
-    def cluster(self) -> AsyncCluster:
-        """The members, and what can be done about them."""
-        return AsyncCluster(self)
+        Args:
+            name: A lock of that name is the same thing.
+            ttl: How long a leader that died blocks others.
+        """
+        self._strong("election")
+        return AsyncElection(self, name, ttl)
+
+    def keyspace(self, name: str) -> AsyncView[V]:
+        """A view of another keyspace. No I/O: an unknown name raises InvalidArgumentError at the first call."""
+        return AsyncView(self, self._codec, DEFAULT, DEFAULT, requests_of(name))
+
+    async def create_keyspace(
+        self, name: str, *, consistency: Consistency = "eventual", keep_conflicts: int = 10_000, exist_ok: bool = False
+    ) -> AsyncView[V]:
+        """Create a keyspace, by a majority, and return a view. `default` exists from the start, and is eventual.
+
+        Args:
+            name: 1 to 64 bytes.
+            consistency: "strong"; further eventual keyspaces are not there yet.
+            keep_conflicts: Of an eventual keyspace.
+            exist_ok: One that is there already will do.
+
+        Raises:
+            KeyExistsError: It exists; with `exist_ok` only if its consistency differs.
+            UnsupportedError: An eventual keyspace.
+            DeniedError: `system`, which is reserved.
+        """
+        _ = keep_conflicts
+        _check_consistency(name, consistency)
+        if name == "default":
+            if exist_ok and consistency == "eventual":
+                return self.keyspace(name)
+            msg = "keyspace: there is `default` already, and it is eventual"
+            raise KeyExistsError(msg, code="KEYSPACE_EXISTS")
+        if consistency == "eventual":
+            msg = f'keyspace: {name!r} cannot be eventual: only `default` is, so far; say consistency="strong"'
+            raise UnsupportedError(msg)
+        try:
+            await self._run(StrongRequests.create(name))
+        except KeyExistsError:
+            if not exist_ok:
+                raise
+        return self.keyspace(name)
+
+    async def drop_keyspace(self, name: str) -> None:
+        """With all its keys and locks.
+
+        Raises:
+            InvalidArgumentError: There is none of that name (code UNKNOWN_KEYSPACE), or it is `default`.
+            DeniedError: `system`, which is reserved.
+        """
+        _check_consistency(name, "strong")
+        if name == "default":
+            msg = 'keyspace: `default` cannot be dropped; delete_prefix("") empties it'
+            raise InvalidArgumentError(msg)
+        await self._run(StrongRequests.drop(name))
+
+    async def keyspaces(self) -> List[KeyspaceInfo]:
+        """All of them, by name."""
+        return sorted([await self._default_info(), *await self._strong_infos()])
+
+    async def info(self) -> KeyspaceInfo:
+        """The keyspace of this view."""
+        if not isinstance(self._requests, StrongRequests):
+            return await self._default_info()
+        name = self._requests.keyspace
+        for info in await self._strong_infos():
+            if info.name == name:
+                return info
+        msg = f"keyspace: there is no {name!r}"
+        raise InvalidArgumentError(msg, code="UNKNOWN_KEYSPACE")
+
+    async def _default_info(self) -> KeyspaceInfo:
+        status = cast("NodeStatus", await self._run(Request.status(digests=False)))
+        return KeyspaceInfo("default", "eventual", status.keys, status.bytes, status.conflicts)
+
+    async def _strong_infos(self) -> List[KeyspaceInfo]:
+        found = cast("List[Tuple[str, int]]", await self._run(StrongRequests.keyspaces()))
+        return [KeyspaceInfo(name, "strong", keys, None, 0) for name, keys in found]
 
     @overload
     def with_options(self, *, codec: Codec[T], read: Read = ..., timeout: Timeout = ...) -> AsyncView[T]: ...
@@ -311,12 +328,32 @@ class AsyncStore(Generic[V]):
     def with_options(self, *, read: Read = ..., timeout: Timeout = ...) -> AsyncView[V]: ...
     def with_options(self, *, codec: Any = DEFAULT, read: Read = DEFAULT, timeout: Timeout = DEFAULT) -> AsyncView[Any]:
         """A view with other defaults; it shares the connection and closes nothing."""
-        check_read(read)
-        return AsyncView(self, self._codec if codec is DEFAULT else native(codec), timeout, read)
+        self._requests.check_read(read)
+        return AsyncView(self, self._codec if codec is DEFAULT else native(codec), timeout, read, self._requests)
+
+    @property
+    def cluster(self) -> AsyncCluster:
+        """The members, and what can be done about them."""
+        return AsyncCluster(self)
+
+    def _keep(self, lease: int, ttl: float, /) -> _core.Kept:
+        """Keep a lease alive."""
+        raise NotImplementedError
+
+    def _strong(self, call: str) -> StrongRequests:
+        """What makes the requests of a strong keyspace."""
+        if isinstance(self._requests, StrongRequests):
+            return self._requests
+        msg = f"{call}: an eventual keyspace does not promise it; use a strong one, see create_keyspace()"
+        raise UnsupportedError(msg)
+
+    def _fenced(self, lock: str, token: int) -> AsyncView[V]:
+        """A view whose writes happen only while the lock is held under the token."""
+        return AsyncView(self, self._codec, DEFAULT, DEFAULT, self._strong("scope").fenced(lock, token))
 
 
 class AsyncView(AsyncStore[V]):
-    """A store seen with other defaults; made by with_options()."""
+    """A store seen with other defaults, or another keyspace of it; made by with_options() and keyspace()."""
 
     def __init__(
         self,
@@ -324,13 +361,17 @@ class AsyncView(AsyncStore[V]):
         codec: Optional[Codec[V]],
         timeout: Timeout,
         read: Optional[Read],
+        requests: Requests,
     ) -> None:
         self._origin = origin
         self._codec = codec
         self._timeout = timeout
         self._read = read
+        self._requests = requests
 
     def __repr__(self) -> str:
+        if isinstance(self._requests, StrongRequests):
+            return f"<view of {self._requests.keyspace!r} of {self._origin!r}>"
         return f"<view of {self._origin!r}>"
 
     async def _run(self, request: Request, timeout: Timeout = DEFAULT, read: Optional[Read] = DEFAULT) -> Any:
@@ -339,3 +380,28 @@ class AsyncView(AsyncStore[V]):
 
     def _open_watch(self, wanted: Wanted, /) -> _core.Changes:
         return self._origin._open_watch(wanted)  # noqa: SLF001
+
+    def _keep(self, lease: int, ttl: float, /) -> _core.Kept:
+        return self._origin._keep(lease, ttl)  # noqa: SLF001
+
+
+def _check_lost(error: ConflictError) -> None:
+    """Only a race that was lost is a reason to try again."""
+    if error.maybe_applied or error.code not in {"VERSION_CONFLICT", "KEY_EXISTS"}:
+        raise error
+
+
+def _checked(attempts: int) -> int:
+    if attempts < 1:
+        msg = f"attempts: {attempts}, must be at least 1"
+        raise InvalidArgumentError(msg)
+    return attempts
+
+
+def _check_consistency(name: str, consistency: str) -> None:
+    if consistency not in ("eventual", "strong"):
+        msg = f'consistency: {consistency!r} is neither "eventual" nor "strong"'
+        raise InvalidArgumentError(msg)
+    if name == "system":
+        msg = "keyspace: `system` is reserved"
+        raise DeniedError(msg)

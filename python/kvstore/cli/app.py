@@ -11,14 +11,32 @@ import click
 
 import kvstore
 
-from . import bench, browse, cluster, conflicts, demo, info, keys, serve, storage, transfer, up, watch
+from . import (
+    bench,
+    browse,
+    cluster,
+    conflicts,
+    demo,
+    hold,
+    info,
+    keys,
+    keyspace,
+    lease,
+    serve,
+    storage,
+    transfer,
+    txn,
+    up,
+    watch,
+)
 from .exits import INTERNAL, INTERRUPTED, OK, code_of, report
 from .settings import Settings, global_options
 
 COMMANDS: List[click.Command] = [
     serve.serve, up.up,
-    keys.get, keys.put, keys.delete, keys.exists, keys.touch,
+    keys.get, keys.put, keys.add, keys.incr, keys.delete, keys.exists, keys.touch,
     browse.scan, browse.keys, browse.count, watch.watch,
+    keyspace.keyspace, txn.txn, hold.lock, hold.elect, lease.lease,
     cluster.status, cluster.health, cluster.metrics, cluster.members, cluster.member, conflicts.conflicts,
     transfer.export_entries, transfer.import_entries, storage.snapshot, storage.doctor,
     bench.bench, demo.demo, info.version,

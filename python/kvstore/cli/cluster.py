@@ -75,9 +75,18 @@ def _record_of(answer: _Answer) -> Dict[str, Any]:
     record["peers"] = [peer._asdict() for peer in status.peers]
     record["lag"] = status.lag._asdict()
     record["storage"] = status.storage._asdict() if status.storage else None
+    record["group"] = _group_of(status.group)
     # 64 bits: JSON readers would round the numbers.
     record["digests"] = [{**digest._asdict(), "digest": f"{digest.digest:016x}"} for digest in status.digests]
     return record
+
+
+def _group_of(group: Optional[kvstore.GroupStatus]) -> Optional[Dict[str, Any]]:
+    if group is None:
+        return None
+    # 64 bits: JSON readers would round the number.
+    members = [member._asdict() for member in group.members]
+    return {**group._asdict(), "log_hash": f"{group.log_hash:016x}", "members": members}
 
 
 def _field(name: str, show: Callable[[Any], str] = str) -> Callable[[Mapping[str, Any]], str]:
@@ -114,6 +123,14 @@ def _storage(record: Mapping[str, Any]) -> str:
     return str(storage["durability"] if storage["state"] == "ok" else storage["state"])
 
 
+def _role(record: Mapping[str, Any]) -> str:
+    """Of the strong group, with the term; "-" for a node that is not in one."""
+    group = record.get("group")
+    if not group or group["role"] == "none":
+        return "-"
+    return f"{group['role']} {group['term']}"
+
+
 _COLUMNS = [
     Column("NODE", _field("node")),
     Column("ADDRESS", lambda record: str(record["address"])),
@@ -124,6 +141,8 @@ _COLUMNS = [
     Column("TOMBSTONES", _field("tombstones", "{:,}".format), right=True),
     Column("CONFLICTS", _field("conflicts", "{:,}".format), right=True),
     Column("STORAGE", _storage),
+    Column("STRONG", _role),
+    Column("APPLIED", lambda record: f"{(record.get('group') or {}).get('applied_index', 0):,}", right=True),
     Column("LAG P99", _field("lag", lambda lag: human_seconds(lag["p99"]) if lag["samples"] else "-"), right=True),
     Column("UPTIME", _field("uptime", human_seconds), right=True),
     Column("VERSION", _field("version")),

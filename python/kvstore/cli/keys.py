@@ -1,16 +1,16 @@
-"""One key at a time: get, put, delete, exists, touch."""
+"""One key at a time: get, put, add, incr, delete, exists, touch."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Optional, Tuple
+from typing import TYPE_CHECKING, Any, Optional, Tuple
 
 import click
 
 from .exits import NOT_FOUND, MissingKeyError
 from .output import print_bytes, print_record, print_records
-from .params import DURATION, VALUE_KINDS, read_value
+from .params import DURATION, VALUE_KINDS, VERSION, read_value
 from .settings import Settings, verb
-from .values import Stored, decode, encode, entry_to_json, shown
+from .values import Stored, decode, encode, entry_to_json, int_to_json, shown
 
 if TYPE_CHECKING:
     import kvstore
@@ -64,24 +64,63 @@ def _print_value(settings: Settings, entry: kvstore.Entry[Stored]) -> None:
 @click.option(
     "--as", "kind", type=click.Choice(VALUE_KINDS), help="What VALUE is.  [default: str; bytes from a file or stdin]"
 )
-def put(settings: Settings, key: str, value: str, ttl: Optional[float], kind: Optional[str]) -> None:
+@click.option("--if-absent", is_flag=True, help="Only if there is no such key; exit 4 when there is.")
+@click.option("--if-version", type=VERSION, metavar="N", help="Only if it has this version; exit 4 when not.")
+@click.option("--lease", "lease_id", type=VERSION, metavar="ID", help="It vanishes with this lease, see `lease grant`.")
+def put(settings: Settings, key: str, value: str, kind: Optional[str], **options: Any) -> None:
     """Store VALUE under KEY and print its version.
 
-    VALUE is a text, `-` for stdin, `@FILE` for a file's bytes; `@@text` is a text that starts with `@`.
+    VALUE is a text, `-` for stdin, `@FILE` for a file's bytes; `@@text` is a text that starts with `@`. Conditions and
+    leases are for strong keyspaces.
     """
-    stored = encode(read_value(value, kind))
+    stored, lease_id = encode(read_value(value, kind)), options.pop("lease_id")
     with settings.client() as client:
-        version = client.put(key_argument(key), stored, ttl=ttl)
+        lease = None if lease_id is None else client.find_lease(lease_id)
+        version = client.put(key_argument(key), stored, lease=lease, **options)
     if not settings.quiet:
         print_record(settings, {"key": key, "version": str(version)}, str(version))
 
 
 @verb()
+@click.argument("key")
+@click.argument("value")
+@click.option("--ttl", type=DURATION, help="Time to live.  [default: for ever]")
+@click.option("--as", "kind", type=click.Choice(VALUE_KINDS), help="What VALUE is, as for put.")
+@click.pass_context
+def add(
+    ctx: click.Context, settings: Settings, key: str, value: str, *, ttl: Optional[float], kind: Optional[str]
+) -> None:
+    """Store VALUE unless KEY is there: `true` and exit 0, or `false` and exit 1. For strong keyspaces."""
+    stored = encode(read_value(value, kind))
+    with settings.client() as client:
+        added = client.add(key_argument(key), stored, ttl=ttl)
+    if not settings.quiet:
+        print_record(settings, {"key": key, "added": added}, "true" if added else "false")
+    ctx.exit(0 if added else NOT_FOUND)
+
+
+@verb()
+@click.argument("key")
+@click.argument("by", type=int, default=1)
+@click.option("--initial", type=int, default=0, help="What a missing key counts as.  [default: 0]")
+@click.option("--ttl", type=DURATION, help="Time to live of a key that this makes.  [default: for ever]")
+def incr(settings: Settings, key: str, by: int, *, initial: int, ttl: Optional[float]) -> None:
+    """Add BY (default 1) to the integer at KEY and print the sum. For strong keyspaces.
+
+    A negative BY comes after `--`.
+    """
+    with settings.client() as client:
+        number = client.incr(key_argument(key), by, initial=initial, ttl=ttl)
+    print_record(settings, {"key": key, "value": int_to_json(number)}, str(number))
+
+
+@verb()
 @click.argument("keys", metavar="KEY...", nargs=-1, required=True)
-def delete(settings: Settings, keys: Tuple[str, ...]) -> None:
+@click.option("--if-version", type=VERSION, metavar="N", help="Only if it has this version; exit 4 when not.")
+def delete(settings: Settings, keys: Tuple[str, ...], if_version: Optional[int]) -> None:
     """Remove each KEY; exit 1 when one was not there."""
     with settings.client() as client:
-        existed = [(key, client.delete(key_argument(key))) for key in keys]
+        existed = [(key, client.delete(key_argument(key), if_version=if_version)) for key in keys]
     deleted = sum(was_there for _, was_there in existed)
     if not settings.quiet:
         print_record(settings, {"deleted": deleted}, str(deleted))

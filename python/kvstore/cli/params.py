@@ -50,6 +50,9 @@ class Count(click.ParamType):
         return count
 
 
+VERSION: Final = click.IntRange(1, 2**64 - 1)
+"""What counts versions and leases: 64 bits, never 0."""
+
 DURATION: Final = Duration()
 COUNT: Final = Count()
 

@@ -17,6 +17,7 @@ import kvstore
 from .params import DURATION
 from .values import STORED, Stored
 
+READS: Final = ("local", "session", "linearizable")
 FORMATS: Final = ("table", "json", "jsonl", "plain", "raw")
 
 
@@ -25,6 +26,8 @@ class Settings:
     """The global options, with their defaults."""
 
     server: str = "127.0.0.1:7001"
+    keyspace: str = "default"
+    read: Optional[str] = None
     timeout: float = 5.0
     output: Optional[str] = None
     quiet: bool = False
@@ -46,7 +49,8 @@ class Settings:
         """A client of `server`, or of the configured ones, that leaves values as they are stored."""
         targets = self.targets
         target = server or (targets[0] if len(targets) == 1 else targets)
-        return kvstore.Client(target, codec=STORED, timeout=self.timeout)
+        read: Any = self.read
+        return kvstore.Client(target, self.keyspace, codec=STORED, timeout=self.timeout, read=read)
 
 
 class GlobalOption(click.Option):
@@ -75,6 +79,19 @@ def global_options(*, from_environment: bool) -> List[click.Parameter]:
             metavar="H:P[,H:P]",
             envvar=variable("SERVER", "URL"),
             help="Nodes to talk to; the first that answers is used.  [default: 127.0.0.1:7001]",
+        ),
+        GlobalOption(
+            "-k",
+            "--keyspace",
+            metavar="NAME",
+            envvar=variable("KEYSPACE"),
+            help="`default` is eventual, all others are strong.  [default: default]",
+        ),
+        GlobalOption(
+            "--read",
+            type=click.Choice(READS),
+            envvar=variable("READ"),
+            help="How fresh.  [default: session; linearizable in strong keyspaces]",
         ),
         GlobalOption(
             "--timeout",
@@ -108,7 +125,9 @@ class Verb(click.Command):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.params.extend(global_options(from_environment=False))
+        # Where a command has an option of that name, it means its own: `bench --read 95`.
+        own = {name for param in self.params for name in param.opts}
+        self.params.extend(param for param in global_options(from_environment=False) if not own & set(param.opts))
 
 
 def verb(name: Optional[str] = None) -> Callable[[Callable[..., Any]], click.Command]:

@@ -11,7 +11,7 @@ import binascii
 import datetime as dt
 import json
 import math
-from typing import Any, Dict, Final, Mapping, NamedTuple, Optional, Tuple
+from typing import Any, Dict, Final, Mapping, NamedTuple, Optional, Tuple, Union
 
 import kvstore
 
@@ -65,11 +65,16 @@ def to_json(stored: Stored) -> Dict[str, Any]:
     if kind is None or kind == "bytes" or not _is_exact(value, stored):
         text = base64.b64encode(stored.payload).decode("ascii")
         return {"type": "bytes", "value": text} if kind == "bytes" else _opaque(text, stored.flags)
-    if kind == "int" and abs(value) > _EXACT_INT_MAX:
-        return {"type": kind, "value": str(value)}
+    if kind == "int":
+        return {"type": kind, "value": int_to_json(value)}
     if kind == "float" and not math.isfinite(value):
         return {"type": kind, "value": str(value)}
     return {"type": kind, "value": value}
+
+
+def int_to_json(number: int) -> Union[int, str]:
+    """A text where a reader of JSON would round it."""
+    return str(number) if abs(number) > _EXACT_INT_MAX else number
 
 
 def _opaque(text: str, flags: int) -> Dict[str, Any]:

@@ -24,7 +24,7 @@ use crate::{
         eventual::{Eventual, PeerStream, Reach, Reaching},
         strong::Group,
     },
-    rpc::{spawn_mute, Accepting, FakeGroup, Host, Removing, Sending, Server, Unfit},
+    rpc::{spawn_mute, Accepting, FakeGroup, Host, Moving, Removing, Sending, Server, Unfit},
     types::{Command, CommandKind, Dot, Key, MemberState, NodeId, PartitionId, Value},
 };
 
@@ -79,6 +79,10 @@ impl Host for Data {
 
     fn remove_member(&self, node: NodeId, _force: bool) -> Removing<'_> {
         Box::pin(async move { Err(Error::new(ErrorCode::UnknownMember, format!("no member {node}"))) })
+    }
+
+    fn move_leader(&self, _: Option<NodeId>) -> Moving<'_> {
+        Box::pin(async { Err(Error::new(ErrorCode::Unsupported, "there is no strong group")) })
     }
 
     fn unfit(&self) -> Unfit<'_> {

@@ -1,9 +1,12 @@
 //! The strong group of whole nodes: it forms, whoever knows whom; it takes writes and reads at every node; it survives its leader.
 
 use super::*;
-use crate::replication::strong::{
-    Answer, Call, Command as Change, Freshness, Guard, Lifetime, Operation, OperationKind, Read, ReadAnswer, ReadCall,
-    ReadKind, Reply, Role, Space, Submission, Transaction,
+use crate::{
+    replication::strong::{
+        Answer, Call, Command as Change, Freshness, Guard, Lifetime, Operation, OperationKind, Read, ReadAnswer,
+        ReadCall, ReadKind, Reply, Space, Submission, Transaction,
+    },
+    types::GroupRole,
 };
 
 const KEYSPACE: &str = "shop";
@@ -47,7 +50,10 @@ fn voters(node: &Node) -> usize {
 }
 
 fn leader<'a>(nodes: &[&'a Node]) -> Option<&'a Node> {
-    nodes.iter().find(|node| node.running().is_ok_and(|running| running.group().status().role == Role::Leader)).copied()
+    nodes
+        .iter()
+        .find(|node| node.running().is_ok_and(|running| running.group().status().role == GroupRole::Leader))
+        .copied()
 }
 
 fn formed(nodes: &[&Node]) {

@@ -56,7 +56,6 @@ use crate::{
 
 pub use self::{
     network::Courier,
-    status::{GroupMember, GroupStatus, Role},
     watch::{GroupWatch, GroupWatcher, WatchPage},
 };
 

@@ -28,8 +28,8 @@ use crate::{
         strong::Group,
     },
     types::{
-        Address, Dot, Health, LogState, MemberState, MemberStatus, NodeId, NodeStatus, PartitionId, PeerState,
-        PeerStatus, ReplicationLag, StorageStatus,
+        Address, Dot, GroupRole, GroupStatus, Health, LogState, MemberState, MemberStatus, NodeId, NodeStatus,
+        PartitionId, PeerState, PeerStatus, ReplicationLag, StorageStatus,
     },
     wire::v1::kv_client::KvClient,
 };
@@ -115,6 +115,7 @@ impl Host for FakeHost {
             digests: if digests { self.keyspace.digests() } else { Vec::new() },
             ready: true,
             removed: true,
+            group: Some(GroupStatus { role: GroupRole::Follower, term: 22, ..GroupStatus::default() }),
             storage: Some(StorageStatus { log_bytes: 21, state: LogState::Full, ..StorageStatus::default() }),
             health: Health { serving: false, problems: vec!["it was removed".to_string()] },
         }
@@ -145,6 +146,10 @@ impl Host for FakeHost {
                 Err(refusal)
             }
         })
+    }
+
+    fn move_leader(&self, _: Option<NodeId>) -> Moving<'_> {
+        Box::pin(async { Err(Error::new(ErrorCode::Unsupported, "there is no strong group")) })
     }
 
     fn unfit(&self) -> Unfit<'_> {

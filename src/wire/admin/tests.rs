@@ -5,6 +5,7 @@ use prost::Message;
 
 use super::*;
 use crate::types::{Address, NodeId, PartitionId};
+use crate::types::{GroupMember, GroupRole, GroupStatus};
 
 fn address() -> impl Strategy<Value = Address> {
     (1..=u16::MAX).prop_map(|port| Address::new("node.example.org", port).unwrap())
@@ -63,6 +64,22 @@ prop_compose! {
 }
 
 prop_compose! {
+    fn group()(
+        role in prop::sample::select(&GroupRole::ALL[..]), leader in optional_node(),
+        (term, last_index, applied_index, revision) in any::<(u64, u64, u64, u64)>(),
+        (compacted, log_hash, elections, unheard_ms) in any::<(u64, u64, u64, Option<u64>)>(),
+        members in prop::collection::vec((1..=u64::MAX, ".{0,20}", any::<bool>(), any::<Option<u64>>()), 0..4),
+        problem in ".{0,20}",
+    ) -> GroupStatus {
+        let member = |(member, address, votes, lag)| GroupMember { member: NodeId(member), address, votes, lag };
+        GroupStatus {
+            role, leader, term, last_index, applied_index, revision, compacted, log_hash, elections, unheard_ms,
+            members: members.into_iter().map(member).collect(), problem,
+        }
+    }
+}
+
+prop_compose! {
     fn status()(
         node in 1..=u64::MAX, address in address(), cluster in "[a-z]{1,64}", version in ".{0,10}", uptime_ms in any::<u64>(),
         (keys, bytes, tombstones) in any::<(u64, u64, u64)>(),
@@ -72,7 +89,7 @@ prop_compose! {
         (oldest_tombstone_ms, stable_lag_ms, divergences) in any::<(u64, u64, u64)>(),
         (repairs, expired, refused_writes) in any::<(u64, u64, u64)>(), held_back_by in prop::collection::vec(1..=u64::MAX, 0..3),
         (memory, max_memory, state_bytes, change_bytes) in any::<(u64, Option<u64>, u64, u64)>(),
-        storage in prop::option::of(storage()),
+        storage in prop::option::of(storage()), group in prop::option::of(group()),
         (removed, serving) in any::<(bool, bool)>(), problems in prop::collection::vec(".{0,20}", 0..3),
     ) -> NodeStatus {
         let (node, uptime) = (NodeId(node), Duration::from_millis(uptime_ms));
@@ -80,7 +97,7 @@ prop_compose! {
             node, address, cluster, version, uptime, keys, bytes, tombstones, conflicts, conflicts_dropped,
             conflicts_inexact, peers, replication_lag, digests, ready, oldest_tombstone_ms, stable_lag_ms, divergences,
             repairs, expired, refused_writes, held_back_by: held_back_by.into_iter().map(NodeId).collect(),
-            memory, max_memory, state_bytes, change_bytes, storage, removed, health: Health { serving, problems },
+            memory, max_memory, state_bytes, change_bytes, storage, group, removed, health: Health { serving, problems },
         }
     }
 }

@@ -182,7 +182,7 @@ def test_a_bad_target_is_refused_before_any_call(target: Any) -> None:
         ({"timeout": -1}, "timeout"),
         ({"timeout": float("nan")}, "timeout"),
         ({"read": "newest"}, "read"),
-        ({"keyspace": "jobs"}, "keyspace"),
+        ({"keyspace": "k" * 65}, "keyspace"),
     ],
 )
 def test_bad_options_of_a_client_are_named(options: Any, names: str) -> None:

@@ -151,10 +151,29 @@ def test_limits_accept_their_edge_and_name_the_field_beyond(store: Any) -> None:
     assert store.count() == 1
 
 
+class GrantedLease(kvstore.Lease):
+    """Of some strong keyspace."""
+
+    id = 1
+
+
 def test_what_an_eventual_keyspace_cannot_promise_is_refused_before_anything_is_written(store: Any) -> None:
     refused = [
         lambda: store.put("k", 1, if_absent=True),
         lambda: store.put("k", 1, if_version=1),
+        lambda: store.put("k", 1, lease=object.__new__(GrantedLease)),
+        lambda: store.add("k", 1),
+        lambda: store.incr("k"),
+        lambda: store.update("k", lambda _: 1),
+        lambda: store.transact(lambda txn: txn.put("k", 1)),
+        lambda: store.batch(atomic=True),
+        lambda: store.batch().incr("k"),
+        lambda: store.batch().require("k", absent=True),
+        lambda: store.lease(1),
+        lambda: store.lock("k"),
+        lambda: store.election("k"),
+        lambda: store.create_keyspace("k"),
+        lambda: store.create_keyspace("k", consistency="eventual"),
         lambda: store.delete("k", if_version=1),
         lambda: store.get("k", read="linearizable"),
         lambda: store.entry("k", read=kvstore.ReadLevel.LINEARIZABLE),
@@ -172,6 +191,82 @@ def test_what_an_eventual_keyspace_cannot_promise_is_refused_before_anything_is_
         assert list(store.with_options(read=read).scan()) == []
     with pytest.raises(kvstore.InvalidArgumentError, match=r"^read: "):
         store.get("k", read="newest")
+
+
+def test_there_is_one_eventual_keyspace(store: Any) -> None:
+    store["k"] = 1
+    assert store.info() == kvstore.KeyspaceInfo("default", "eventual", 1, store.status().bytes, 0)
+    assert store.info() in store.keyspaces()
+    assert store.keyspace("default")["k"] == 1
+    assert store.create_keyspace("default", exist_ok=True)["k"] == 1
+    for consistency in ("eventual", "strong"):
+        with pytest.raises(kvstore.KeyExistsError, match="default"):
+            store.create_keyspace("default", consistency=consistency)
+    for call in (store.drop_keyspace, store.create_keyspace):
+        with pytest.raises(kvstore.DeniedError, match="system"):
+            call("system")
+    with pytest.raises(kvstore.InvalidArgumentError, match="default"):
+        store.drop_keyspace("default")
+    with pytest.raises(kvstore.InvalidArgumentError, match=r"^consistency: "):
+        store.create_keyspace("k", consistency="weak")
+
+
+def test_a_batch_is_sent_at_its_end(store: Any) -> None:
+    store["old"] = 1
+    with store.batch() as batch:
+        before, version = batch.get("new"), batch.put("new", 2)
+        after, gone, missing = batch.get("new"), batch.delete("old"), batch.delete("missing")
+        with pytest.raises(kvstore.ClosedError):
+            before.result()
+    assert (before.result(), after.result(), gone.result(), missing.result()) == (None, 2, True, False)
+    assert store.entry("new").version == version.result()
+    with pytest.raises(kvstore.ClosedError):
+        batch.put("late", 1)
+    with store.batch():
+        pass
+    unsent = []
+    with pytest.raises(ZeroDivisionError), store.batch() as batch:
+        unsent.append((batch.put("new", 3), 1 / 0))
+    assert store["new"] == 2
+    assert unsent == []
+
+
+def test_each_operation_of_a_batch_has_an_error_of_its_own(store: Any) -> None:
+    class Picky:
+        def encode(self, value: Any) -> Any:
+            return bytes(value, "ascii"), 300
+
+        def decode(self, payload: bytes, flags: int) -> Any:
+            if payload == b"bad":
+                msg = "bad"
+                raise kvstore.CodecError(msg)
+            return payload.decode()
+
+    picky = store.with_options(codec=Picky())
+    with picky.batch() as batch:
+        batch.put("a", "good")
+        batch.put("b", "bad")
+        good, bad = batch.get("a"), batch.get("b")
+    assert good.result() == "good"
+    with pytest.raises(kvstore.CodecError, match="bad"):
+        bad.result()
+
+
+def test_a_value_is_popped(store: Any) -> None:
+    store["k"] = None
+    assert store.pop("k", 7) is None
+    assert store.pop("k", 7) == 7
+    with pytest.raises(kvstore.KeyNotFoundError):
+        store.pop("k")
+
+
+def test_keys_are_deleted_by_their_prefix(store: Any) -> None:
+    store.put_many({f"p:{number:04}": number for number in range(1500)})
+    store["q"] = 1
+    assert store.delete_prefix("p:") == 1500
+    assert list(store.keys()) == ["q"]
+    assert store.delete_prefix("") == 1
+    assert store.delete_prefix("") == 0
 
 
 @pytest.fixture

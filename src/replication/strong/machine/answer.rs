@@ -1,7 +1,7 @@
 //! What the machine answers. Every replica gives the same answer to the same entry, and a retry gets the first one.
 
 use super::ids::{ClientId, KeyspaceId, LeaseId, Revision};
-use crate::error::{Error, ErrorCode};
+use crate::error::{Error, ErrorCode, FailedGuard};
 
 /// The answer to a [`super::Command`].
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -192,6 +192,9 @@ impl Refusal {
 impl From<Refusal> for Error {
     fn from(refusal: Refusal) -> Error {
         let error = Error::new(refusal.code(), refusal.to_string());
+        if let Refusal::Guard { guard, found } = refusal {
+            return error.at_guard(FailedGuard { index: guard, found: found.0 });
+        }
         if refusal.is_maybe_applied() {
             return error.maybe_applied();
         }

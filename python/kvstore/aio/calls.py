@@ -1,0 +1,335 @@
+"""The calls that every keyspace takes. `AsyncStore` adds those that only a strong one takes, and those about keyspaces.
+
+Made from kvstore/calls.py by scripts/generate_aio.py: change that one.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Dict,
+    Generic,
+    Iterable,
+    AsyncIterator,
+    List,
+    Mapping,
+    Optional,
+    Tuple,
+    Type,
+    TypeVar,
+    Union,
+    cast,
+    overload,
+)
+
+from kvstore._core import Request, StrongRequests
+from kvstore._options import (
+    DEFAULT,
+    MISSING,
+    Key,
+    Page,
+    Path,
+    Read,
+    Seconds,
+    Timeout,
+    Wanted,
+    absolute,
+    check_page,
+    since_ms,
+)
+from kvstore.errors import UnsupportedError, key_not_found
+from kvstore.watch import AsyncWatch
+
+if TYPE_CHECKING:
+    import datetime as dt
+
+    from kvstore import _core
+    from kvstore._core import Conflict, Entry
+    from kvstore.codecs import Codec
+    from kvstore.aio.lease import AsyncLease
+    from kvstore.status import MemberStatus, NodeStatus
+
+__all__ = ["AsyncCalls", "Requests", "requests_of"]
+
+V = TypeVar("V")
+D = TypeVar("D")
+
+Requests = Union[Type[Request], StrongRequests]
+"""What makes the requests of a keyspace: both have the same names, as far as both promise the same."""
+
+
+def requests_of(keyspace: str) -> Requests:
+    """What makes the requests of a keyspace: `default` is eventual, all others are strong."""
+    return Request if keyspace == "default" else StrongRequests(keyspace)
+
+
+class AsyncCalls(Generic[V]):
+    """Reads and writes, conflicts, watches, and questions about the contacted node."""
+
+    # Else Python would iterate by calling store[0], store[1], ...
+    __iter__: None = None
+
+    _codec: Optional[Codec[V]] = None  # None stands for AUTO, which the native module does itself.
+    _requests: Requests = Request
+
+    async def _run(self, request: Request, timeout: Timeout = DEFAULT, read: Optional[Read] = DEFAULT) -> Any:
+        """Do what was asked, and give the converted answer."""
+        raise NotImplementedError
+
+    def _open_watch(self, wanted: Wanted, /) -> _core.Changes:
+        """Begin a watch, in the background."""
+        raise NotImplementedError
+
+    @overload
+    async def get(self, key: Key, *, read: Read = ..., timeout: Timeout = ...) -> Optional[V]: ...
+    @overload
+    async def get(self, key: Key, default: D, *, read: Read = ..., timeout: Timeout = ...) -> Union[V, D]: ...
+    async def get(self, key: Key, default: Any = None, *, read: Read = DEFAULT, timeout: Timeout = DEFAULT) -> Any:
+        """The value, or `default` when the key is missing or expired."""
+        return await self._run(self._requests.get(key, default, self._codec), timeout, read)
+
+    async def entry(self, key: Key, *, read: Read = DEFAULT, timeout: Timeout = DEFAULT) -> Optional[Entry[V]]:
+        """Value, version and expiry in one read; tells a stored None from a missing key."""
+        return cast("Optional[Entry[V]]", await self._run(self._requests.entry(key, self._codec), timeout, read))
+
+    async def get_many(self, keys: Iterable[Key], *, read: Read = DEFAULT, timeout: Timeout = DEFAULT) -> Dict[str, V]:
+        """One round trip; missing keys are left out. All as of one moment in a strong keyspace.
+
+        Raises:
+            LimitError: More than 4096 keys.
+        """
+        return cast("Dict[str, V]", await self._run(self._requests.get_many(keys, self._codec), timeout, read))
+
+    async def exists(self, key: Key, *, read: Read = DEFAULT) -> bool:
+        """Without fetching the value."""
+        return cast("bool", await self._run(self._requests.exists(key), read=read))
+
+    async def count(self, prefix: Key = "", *, read: Read = DEFAULT) -> int:
+        """Keys under a prefix, counted on the server."""
+        return cast("int", await self._run(self._requests.count(prefix), read=read))
+
+    def scan(
+        self,
+        prefix: Key = "",
+        *,
+        start: Optional[Key] = None,
+        end: Optional[Key] = None,
+        read: Read = DEFAULT,
+        limit: Optional[int] = None,
+        reverse: bool = False,
+        page_size: int = 1000,
+    ) -> AsyncIterator[Entry[V]]:
+        """Entries in bytewise key order, `start` included, `end` not; paged lazily, no cursor on the server.
+
+        Each page has its own timeout, and is one consistent read in a strong keyspace. The whole is no snapshot: a key
+        written meanwhile may be seen or not.
+
+        Example:
+            >>> async for entry in db.scan("user:", limit=10):
+            ...     print(entry.key, entry.value)
+        """
+        self._requests.check_read(read)
+        return self._entries(Page(prefix, start, end, reverse, None, page_size), check_page(limit, page_size), read)
+
+    async def _entries(self, page: Page, left: int, read: Read) -> AsyncIterator[Entry[V]]:
+        more = left > 0
+        while more:
+            request = self._requests.page(page._replace(size=min(left, page.size)), self._codec)
+            entries, more = cast("Tuple[List[Entry[V]], bool]", await self._run(request, read=read))
+            for entry in entries:  # noqa: UP028  # the asyncio twin cannot `yield from`
+                yield entry
+            left -= len(entries)
+            more = more and left > 0 and bool(entries)
+            page = page._replace(last=entries[-1].key_bytes if more else None)
+
+    def keys(
+        self,
+        prefix: Key = "",
+        *,
+        start: Optional[Key] = None,
+        end: Optional[Key] = None,
+        read: Read = DEFAULT,
+        limit: Optional[int] = None,
+        reverse: bool = False,
+    ) -> AsyncIterator[str]:
+        """scan() without the values."""
+        self._requests.check_read(read)
+        page_size = 1000
+        return self._keys(Page(prefix, start, end, reverse, None, page_size), check_page(limit, page_size), read)
+
+    async def _keys(self, page: Page, left: int, read: Read) -> AsyncIterator[str]:
+        more = left > 0
+        while more:
+            request = self._requests.key_page(page._replace(size=min(left, page.size)))
+            keys, more = cast("Tuple[List[bytes], bool]", await self._run(request, read=read))
+            for key in keys:
+                yield key.decode("utf-8", "surrogateescape")
+            left -= len(keys)
+            more = more and left > 0 and bool(keys)
+            page = page._replace(last=keys[-1] if more else None)
+
+    async def put(
+        self,
+        key: Key,
+        value: V,
+        *,
+        ttl: Optional[Seconds] = None,
+        lease: Optional[AsyncLease] = None,
+        if_absent: bool = False,
+        if_version: Optional[int] = None,
+        timeout: Timeout = DEFAULT,
+    ) -> int:
+        """AsyncStore and return the new version; without `ttl` or `lease` the key never expires.
+
+        Args:
+            key: Where.
+            value: What.
+            ttl: Seconds after which the key vanishes.
+            lease: The key vanishes with it, instead of a `ttl`. Strong keyspaces only.
+            if_absent: Only if there is no such key. Strong keyspaces only.
+            if_version: Only if the key has this version. Strong keyspaces only.
+            timeout: As for every call.
+
+        Raises:
+            CodecError: The codec has no form for this value.
+            LimitError: Key or value is too large.
+            KeyExistsError: `if_absent`, and there is one; it has the `current_version`.
+            ConflictError: `if_version`, and it is another; it has the `current_version`.
+            LockLostError: The lease has ended.
+            UnsupportedError: A condition or a lease, of which an eventual keyspace promises nothing.
+        """
+        lease_id = None if lease is None else lease.id
+        request = self._requests.put(key, value, ttl, self._codec, lease_id, if_absent, if_version)
+        return cast("int", await self._run(request, timeout))
+
+    async def put_many(
+        self,
+        items: Mapping[str, V],
+        *,
+        ttl: Optional[Seconds] = None,
+        timeout: Timeout = DEFAULT,
+    ) -> None:
+        """One round trip. Atomic in a strong keyspace; in an eventual one an error may leave some of it applied.
+
+        Raises:
+            CodecError: The codec has no form for one of the values; nothing was stored.
+            LimitError: More than 4096 items (10,000 in a strong keyspace), or 4 MiB; nothing was stored.
+        """
+        await self._run(self._requests.put_many(items, ttl, self._codec), timeout)
+
+    async def delete(self, key: Key, *, if_version: Optional[int] = None, timeout: Timeout = DEFAULT) -> bool:
+        """Whether the key was there, as the answering node saw it.
+
+        Raises:
+            ConflictError: `if_version`, and the key has another version, or is not there.
+            UnsupportedError: `if_version`, which an eventual keyspace cannot check.
+        """
+        return cast("bool", await self._run(self._requests.delete(key, if_version), timeout))
+
+    async def delete_many(self, keys: Iterable[Key]) -> int:
+        """How many were there. LimitError: more than 4096 keys, 10,000 in a strong keyspace."""
+        return cast("int", await self._run(self._requests.delete_many(keys)))
+
+    async def touch(self, key: Key, ttl: Optional[Seconds]) -> bool:
+        """New ttl (None: for ever); False when missing."""
+        return cast("bool", await self._run(self._requests.touch(key, ttl)))
+
+    def conflicts(self, prefix: Key = "", *, since: Optional[dt.datetime] = None) -> AsyncIterator[Conflict[V]]:
+        """Recorded lost writes of all reachable nodes, newest first, each once; all are fetched with the first.
+
+        Those of a member that does not answer, or that died, are missing: compare with members(). A strong keyspace
+        loses no writes: it has none.
+
+        Args:
+            prefix: Only those of keys under it.
+            since: Only those noticed at this time or later.
+
+        Raises:
+            InvalidArgumentError: `since` has no time zone.
+
+        Example:
+            >>> async for conflict in db.conflicts("user:"):
+            ...     print(conflict.key, conflict.lost, "lost against", conflict.won)
+        """
+        return self._conflicts(Request.conflicts(prefix, since_ms(since), self._codec))
+
+    async def _conflicts(self, request: Request) -> AsyncIterator[Conflict[V]]:
+        is_strong = isinstance(self._requests, StrongRequests)
+        found: List[Conflict[V]] = [] if is_strong else cast("List[Conflict[V]]", await self._run(request))
+        for conflict in found:  # noqa: UP028  # the asyncio twin cannot `yield from`
+            yield conflict
+
+    async def restore(self, conflict: Conflict[Any]) -> int:
+        """Write the lost side again, byte for byte, or delete again if a delete was lost; the new version.
+
+        It gets what is left of its time to live. The journal keeps the conflict.
+
+        Raises:
+            InvalidArgumentError: What was lost has expired.
+            UnsupportedError: This is a strong keyspace, to which no conflict belongs.
+        """
+        if isinstance(self._requests, StrongRequests):
+            msg = "restore: a strong keyspace loses no writes; call it on the keyspace of the conflict"
+            raise UnsupportedError(msg)
+        return cast("int", await self._run(Request.restore(conflict)))
+
+    def watch(
+        self,
+        key: Optional[Key] = None,
+        *,
+        prefix: Optional[Key] = None,
+        since: Optional[bytes] = None,
+        initial: bool = False,
+        buffer: int = 4096,
+    ) -> AsyncWatch[V]:
+        """Changes of a key, a prefix or the whole keyspace, from now on or after `since`.
+
+        Args:
+            key: AsyncWatch this key alone.
+            prefix: AsyncWatch the keys that begin with it.
+            since: Go on after this Event.position or AsyncWatch.position, of a watch of the same key or prefix.
+            initial: Send what is there first, as events with initial=True.
+            buffer: Events that may wait here; when they are that many, the node is not read from any more.
+
+        Raises:
+            InvalidArgumentError: `since` is no position of such a watch; or two arguments exclude each other.
+            CompactedError: `since` is too old. Raised by the iteration.
+        """
+        watch: AsyncWatch[V] = AsyncWatch(self._open_watch(Wanted(key, prefix, since, initial, buffer)), self._codec)
+        watch._begin()  # noqa: SLF001
+        return watch
+
+    async def snapshot(self, path: Path, *, timeout: Timeout = None) -> int:
+        """Save everything that the contacted node holds to a file of this machine; its size in bytes.
+
+        Reads and writes go on meanwhile; each partition is as it was at one moment. The file is there whole or not at
+        all; one that was there is replaced. See `restore_snapshot()`.
+
+        Args:
+            path: The file.
+            timeout: None, the default: no limit.
+
+        Raises:
+            CorruptError: What came over the network is not whole; nothing was saved.
+        """
+        return cast("int", await self._run(Request.snapshot(absolute(path)), timeout))
+
+    async def ping(self) -> float:
+        """Round trip to the contacted node, in seconds."""
+        start = time.perf_counter()
+        await self._run(Request.ping())
+        return time.perf_counter() - start
+
+    async def status(self, *, digests: bool = False, timeout: Timeout = DEFAULT) -> NodeStatus:
+        """How the contacted node is. `digests` reads every record."""
+        return cast("NodeStatus", await self._run(Request.status(digests), timeout))
+
+    async def members(self, *, timeout: Timeout = DEFAULT) -> Tuple[MemberStatus, ...]:
+        """The members that the contacted node knows, itself first."""
+        return cast("Tuple[MemberStatus, ...]", await self._run(Request.members(), timeout))
+
+    async def metrics(self, *, timeout: Timeout = DEFAULT) -> Dict[str, float]:
+        """Figures of the contacted node by the name of their series, as Prometheus writes it."""
+        return cast("Dict[str, float]", await self._run(Request.metrics(), timeout))

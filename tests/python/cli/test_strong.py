@@ -1,0 +1,232 @@
+"""Strong keyspaces on the command line: conditions, transactions, leases, and commands that run under a lock."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from typing import TYPE_CHECKING, Any, Callable, Iterator, List
+
+import pytest
+
+import kvstore
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from .conftest import Run
+
+DEADLINE_SECONDS = 20.0
+
+
+def eventually(condition: Callable[[], Any]) -> Any:
+    deadline, pause = time.monotonic() + DEADLINE_SECONDS, threading.Event()
+    while True:
+        outcome = condition()
+        if outcome:
+            return outcome
+        assert time.monotonic() < deadline, "not in time"
+        pause.wait(0.02)
+
+
+@pytest.fixture
+def jobs(node: kvstore.Node) -> Iterator[Any]:
+    yield node.create_keyspace("jobs", consistency="strong")
+    node.drop_keyspace("jobs")
+
+
+def kv(node: kvstore.Node, *arguments: str, **options: Any) -> subprocess.Popen[bytes]:
+    """A command in a process of its own, against the keyspace `jobs`."""
+    command = [sys.executable, "-m", "kvstore", "-s", node.address, "-k", "jobs", *arguments]
+    return subprocess.Popen(command, **options)
+
+
+def test_keyspaces_come_and_go(run: Run) -> None:
+    assert run("keyspace", "create", "made").stdout == "created made\n"
+    assert "KEYSPACE_EXISTS" not in run("keyspace", "create", "made", code=4).stdout
+    run("keyspace", "create", "made", "--exist-ok")
+    run("-k", "made", "put", "k", "v")
+    listed = json.loads(run("keyspace", "ls", "-o", "json").stdout)["keyspaces"]
+    assert {"name": "made", "consistency": "strong", "keys": 1, "bytes": None, "conflicts": 0} in listed
+    assert run("keyspace", "list", "-o", "plain").stdout.splitlines() == ["default\teventual\t0", "made\tstrong\t1"]
+    assert "--yes" in run("keyspace", "drop", "made", code=2).stderr
+    run("keyspace", "drop", "made", "--yes")
+    assert "made" in run("keyspace", "drop", "made", "--yes", code=2).stderr
+    run("get", "k", "-k", "made", code=2)
+
+
+def test_conditions_are_kept(jobs: Any, run: Run) -> None:
+    version = run("-k", "jobs", "put", "k", "1", "--if-absent").stdout.strip()
+    assert "already" in run("-k", "jobs", "put", "k", "2", "--if-absent", code=4).stderr
+    assert version in run("-k", "jobs", "put", "k", "2", "--if-version", "9999999", code=4).stderr
+    run("-k", "jobs", "put", "k", "2", "--if-version", version)
+    run("-k", "jobs", "delete", "k", "--if-version", version, code=4)
+    assert jobs["k"] == "2"
+    assert run("-k", "jobs", "add", "k", "3", code=1).stdout == "false\n"
+    assert run("-k", "jobs", "add", "l", "3").stdout == "true\n"
+    run("put", "k", "1", "--if-absent", code=6)
+    run("get", "k", "--read", "linearizable", code=6)
+    assert run("-k", "jobs", "get", "k", "--read", "linearizable").stdout == "2\n"
+
+
+def test_a_counter_counts(jobs: Any, run: Run) -> None:
+    assert run("-k", "jobs", "incr", "n").stdout == "1\n"
+    assert run("-k", "jobs", "incr", "n", "--", "-5").stdout == "-4\n"
+    assert run("-k", "jobs", "incr", "m", "--initial", "9007199254740993", "-o", "json").stdout == (
+        '{"schema":1,"key":"m","value":"9007199254740994"}\n'
+    )
+    run("incr", "n", code=6)
+    jobs["text"] = "x"
+    run("-k", "jobs", "incr", "text", code=2)
+
+
+def test_a_lease_takes_its_keys_along(jobs: Any, run: Run) -> None:
+    lease = run("lease", "grant", "30s").stdout.strip()
+    run("-k", "jobs", "put", "k", "v", "--lease", lease)
+    shown = json.loads(run("lease", "show", lease, "-o", "json").stdout)
+    assert (shown["lease"], shown["ttl"], shown["places"]) == (lease, 30.0, 1)
+    assert run("lease", "show", lease).stdout.endswith("of 30.0 s left, 1 keys and locks\n")
+    run("lease", "keep", lease, "--once")
+    run("lease", "keep", lease, "--for", "200ms")
+    run("lease", "revoke", lease)
+    assert not jobs.exists("k")
+    for command in ("show", "keep", "revoke"):
+        assert lease in run("lease", command, lease, code=4).stderr
+
+
+def test_a_transaction_does_what_its_file_says(jobs: Any, run: Run, tmp_path: Path) -> None:
+    jobs.put_many({"a": 1, "text": "x", "gone": 0})
+    version = str(jobs.entry("a").version)
+    document = {
+        "compare": [
+            {"key": "a", "version": version},
+            {"key": "text", "value": "x"},
+            {"key": "text", "present": True},
+            {"key": "new", "absent": True},
+        ],
+        "then": [
+            {"put": "new", "value": [1, None], "ttl": "10m"},
+            {"incr": "a", "by": 41},
+            {"get": "a"},
+            {"delete": "gone"},
+            {"delete": "gone"},
+            {"get": "gone"},
+        ],
+        "else": [{"get": "text"}, {"put": "failed", "value": True}],
+    }
+    file = tmp_path / "txn.json"
+    file.write_text(json.dumps(document))
+    done = json.loads(run("-k", "jobs", "-o", "json", "txn", str(file)).stdout)
+    assert done == {
+        "schema": 1,
+        "holds": True,
+        "results": [
+            {"put": "new"},
+            {"incr": "a", "value": 42},
+            {"get": "a", "type": "int", "value": 42},
+            {"delete": "gone", "existed": True},
+            {"delete": "gone", "existed": False},
+            {"get": "gone", "missing": True},
+        ],
+    }
+    assert (jobs["a"], jobs["new"], jobs.get("gone")) == (42, [1, None], None)
+    assert jobs.entry("a").version == jobs.entry("new").version
+    assert jobs.entry("new").ttl > 500
+    lines = run("-k", "jobs", "txn", "-", stdin=json.dumps(document), code=1).stdout.splitlines()
+    assert lines == ["false", '{"get":"text","type":"str","value":"x"}', '{"put":"failed"}']
+    assert jobs["failed"] is True
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        "no json",
+        "[]",
+        '{"when": []}',
+        '{"compare": [{"key": "k"}]}',
+        '{"compare": [{"key": "k", "absent": true, "version": "1"}]}',
+        '{"compare": [{"version": "1"}]}',
+        '{"then": [{"put": "k", "delete": "k"}]}',
+        '{"then": [{"put": "k", "value": 1, "ttl": "soon"}]}',
+        '{"then": [{"put": "k", "value": 1, "lease": 1}]}',
+        '{"else": [{"incr": "k", "by": "much"}]}',
+    ],
+)
+def test_a_file_that_is_no_transaction_is_a_usage_error(jobs: Any, run: Run, document: str) -> None:
+    run("-k", "jobs", "txn", "-", stdin=document, code=2)
+    assert jobs.count() == 0
+
+
+def test_a_command_runs_under_a_lock_with_its_token(node: kvstore.Node, jobs: Any) -> None:
+    show = [sys.executable, "-c", "import os; print(os.environ['KVSTORE_FENCING_TOKEN'])"]
+    tokens = []
+    for _ in range(2):
+        with kv(node, "lock", "l", "--", *show, stdout=subprocess.PIPE) as process:
+            tokens.append(int(process.communicate(timeout=DEADLINE_SECONDS)[0]))
+        assert process.returncode == 0
+    assert 0 < tokens[0] < tokens[1]
+    with jobs.lock("l", timeout=5) as lock:
+        assert lock.fencing_token > tokens[1]
+
+
+@pytest.mark.parametrize("verb", ["lock", "elect"])
+def test_the_exit_code_is_that_of_the_command(node: kvstore.Node, jobs: Any, verb: str) -> None:
+    fail = [sys.executable, "-c", "raise SystemExit(17)"]
+    die = [sys.executable, "-c", "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"]
+    for command, code in ((fail, 17), (die, 137), (["/no/such/program"], 127)):
+        with kv(node, verb, "l", "--", *command, stderr=subprocess.DEVNULL) as process:
+            assert process.wait(DEADLINE_SECONDS) == code
+    with jobs.lock("l", timeout=0):
+        pass
+
+
+def test_a_lock_that_is_held_is_waited_for_as_long_as_wanted(node: kvstore.Node, jobs: Any, run: Run) -> None:
+    with jobs.lock("l"):
+        assert "another holds" in run("-k", "jobs", "lock", "l", "--no-wait", "--", "true", code=4).stderr
+        assert "another holds" in run("-k", "jobs", "lock", "l", "--wait", "100ms", "--", "true", code=124).stderr
+        assert "another leads" in run("-k", "jobs", "elect", "l", "--no-wait", "--", "true", code=4).stderr
+    run("lock", "l", "--", "true", code=6)
+
+
+def running(node: kvstore.Node, jobs: Any, tmp_path: Path, script: str) -> subprocess.Popen[bytes]:
+    """`kvstore elect` with a script that has begun."""
+    begun = tmp_path / "begun"
+    script = f"import pathlib, signal, sys; pathlib.Path({str(begun)!r}).touch()\n{script}"
+    command = [sys.executable, "-c", script]
+    process = kv(node, "elect", "boss", "--ttl", "1s", "--value", "here", "--", *command, stderr=subprocess.PIPE)
+    eventually(begun.exists)
+    return process
+
+
+def lease_of_the_lock(jobs: Any) -> Any:
+    """They are counted up, and nothing hangs on another."""
+    found: List[Any] = []
+    for lease_id in range(1, 200):
+        with contextlib.suppress(kvstore.LockLostError):
+            lease = jobs.find_lease(lease_id)
+            found += [lease] if lease.info().places else []
+    (only,) = found
+    return only
+
+
+def test_a_command_is_ended_when_its_leadership_is_lost(node: kvstore.Node, jobs: Any, tmp_path: Path) -> None:
+    with running(node, jobs, tmp_path, "signal.pause()") as process:
+        assert jobs.election("boss").leader().value == b"here"
+        lease_of_the_lock(jobs).revoke()
+        assert process.wait(DEADLINE_SECONDS) == 4
+        assert process.stderr is not None
+        assert b"lost" in process.stderr.read()
+
+
+def test_the_command_decides_what_a_signal_means(node: kvstore.Node, jobs: Any, tmp_path: Path) -> None:
+    script = "signal.signal(signal.SIGTERM, lambda *_: sys.exit(5))\nwhile True: signal.pause()"
+    with running(node, jobs, tmp_path, f"{script}") as process:
+        # The script has begun, but its handler may not be there yet: then SIGTERM ends it, which is as good.
+        os.kill(process.pid, signal.SIGTERM)
+        assert process.wait(DEADLINE_SECONDS) in (5, 128 + signal.SIGTERM)
+    assert jobs.election("boss").leader() is None
