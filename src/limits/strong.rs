@@ -85,6 +85,10 @@ pub const STRONG_MESSAGE_BYTES_MAX: usize = TRANSACTION_BYTES_MAX + TRANSACTION_
 /// ones delay what shares the connection, smaller ones cost a message each.
 pub const STRONG_CHANGES_BYTES_TARGET: usize = 1024 * 1024;
 
+/// How long a watch is silent before its node makes sure that it still belongs to a majority. Longer, and a watch at a node
+/// that is cut off misses for longer what happens elsewhere; shorter costs more reads of idle watches.
+pub const STRONG_WATCH_SILENCE: Duration = Duration::from_secs(5);
+
 /// Reads of one call. More keep the state locked for longer; fewer make callers ask twice for what belongs together.
 pub const STRONG_READS_MAX: usize = 4096;
 

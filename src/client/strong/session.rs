@@ -253,7 +253,7 @@ impl Session {
             };
             progress.try_failed(before, &error);
             if !is_worth_another_try(&error) {
-                return progress.reconsider(&call, error);
+                return Err(progress.settle(error));
             }
             failures += 1;
             tracing::debug!(%error, failures, "a call about a strong keyspace is tried again");

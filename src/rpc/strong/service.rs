@@ -105,8 +105,9 @@ impl Strong for StrongService {
 
     async fn watch_changes(&self, request: Request<v1::WatchChangesRequest>) -> Answered<Self::WatchChangesStream> {
         let watch = decode_watch(request.into_inner())?;
-        let pages = self.backend()?.watch(watch, CALL_TIMEOUT).await?;
-        Ok(Response::new(Box::pin(ServedPages::new(pages, self.phase.clone()))))
+        let backend = self.backend()?;
+        let pages = backend.watch(watch, CALL_TIMEOUT).await?;
+        Ok(Response::new(Box::pin(ServedPages::new(pages, backend.clone(), self.phase.clone()))))
     }
 }
 
