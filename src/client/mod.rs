@@ -51,8 +51,8 @@ use crate::{
 use call::Slot;
 use download::download;
 use shared::Shared;
-pub use strong::{KeptLease, StrongBackend, StrongClient, StrongCompletion, StrongTicket};
-pub use watch::{Wake, Watch};
+pub use strong::{KeptLease, StrongBackend, StrongClient, StrongCompletion, StrongPages, StrongTicket};
+pub use watch::{Page, Wake, Watch};
 
 /// What a client is made with.
 #[derive(Clone, Debug, PartialEq, Eq)]

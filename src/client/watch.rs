@@ -9,8 +9,8 @@ use std::sync::Arc;
 
 use tokio::{sync::oneshot, task::AbortHandle};
 
-use self::queue::Queue;
-pub use self::queue::Wake;
+pub(super) use self::queue::Queue;
+pub use self::queue::{Page, Wake};
 use super::{endpoints::Endpoints, shared::Shared, Client};
 use crate::{
     error::{Error, ErrorCode, ErrorKind, Result},
@@ -22,8 +22,8 @@ use crate::{
 };
 
 /// A watch under way. Ends when it is dropped.
-pub struct Watch {
-    queue: Arc<Queue>,
+pub struct Watch<P: Page = WatchPage> {
+    queue: Arc<Queue<P>>,
     task: AbortHandle,
 }
 
@@ -66,9 +66,16 @@ impl Watch {
         let stopped = Error::new(ErrorCode::NotRunning, "the node was stopped");
         Ok(Watch::spawn(buffer, runtime, stopped, |queue| follow_keyspace(keyspace, watcher, queue, course)))
     }
+}
 
+impl<P: Page> Watch<P> {
     /// Runs what fills the queue; `cut` is the reason when the runtime ends first.
-    fn spawn<F>(buffer: usize, runtime: &tokio::runtime::Handle, cut: Error, run: impl FnOnce(Arc<Queue>) -> F) -> Watch
+    pub(super) fn spawn<F>(
+        buffer: usize,
+        runtime: &tokio::runtime::Handle,
+        cut: Error,
+        run: impl FnOnce(Arc<Queue<P>>) -> F,
+    ) -> Watch<P>
     where
         F: std::future::Future<Output = Error> + Send + 'static,
     {
@@ -87,7 +94,7 @@ impl Watch {
     /// # Errors
     /// Why the watch has ended, once all pages are taken: `COMPACTED`, `CLIENT_CLOSED`, `NOT_RUNNING`, or what the node
     /// refused.
-    pub fn take(&self) -> Result<Option<WatchPage>> {
+    pub fn take(&self) -> Result<Option<P>> {
         self.queue.take()
     }
 
@@ -101,7 +108,7 @@ impl Watch {
     ///
     /// # Errors
     /// Those of [`Watch::take`].
-    pub async fn next(&self) -> Result<WatchPage> {
+    pub async fn next(&self) -> Result<P> {
         loop {
             if let Some(page) = self.take()? {
                 return Ok(page);
@@ -124,19 +131,19 @@ impl Watch {
     }
 }
 
-impl Drop for Watch {
+impl<P: Page> Drop for Watch<P> {
     fn drop(&mut self) {
         self.task.abort();
     }
 }
 
 /// Nobody may wait for what cannot come: also when the task is dropped with its runtime.
-struct EndAtEnd {
-    queue: Arc<Queue>,
+struct EndAtEnd<P: Page> {
+    queue: Arc<Queue<P>>,
     cut: Option<Error>,
 }
 
-impl Drop for EndAtEnd {
+impl<P: Page> Drop for EndAtEnd<P> {
     fn drop(&mut self) {
         if let Some(why) = self.cut.take() {
             self.queue.end(why);
@@ -144,7 +151,7 @@ impl Drop for EndAtEnd {
     }
 }
 
-fn check_buffer(buffer: usize) -> Result<()> {
+pub(super) fn check_buffer(buffer: usize) -> Result<()> {
     if buffer == 0 || buffer > WATCH_BUFFER_EVENTS_MAX {
         let text = format!("buffer: {buffer} events, must be 1 to {WATCH_BUFFER_EVENTS_MAX}");
         return Err(Error::new(ErrorCode::InvalidArgument, text));
@@ -190,7 +197,7 @@ impl Course {
 }
 
 /// Follows one node after the other; returns why it cannot go on.
-async fn follow_nodes(shared: &Shared, queue: &Queue, mut course: Course) -> Error {
+async fn follow_nodes(shared: &Shared, queue: &Queue<WatchPage>, mut course: Course) -> Error {
     let mut endpoints = Endpoints::new(&shared.targets);
     loop {
         let target = endpoints.current().clone();
@@ -238,7 +245,7 @@ async fn open(shared: &Shared, target: &Address, course: &Course) -> Result<Watc
 }
 
 /// Hands on what one node tells; returns whether it told anything, and why it ended.
-async fn follow_node(mut answers: WatchAnswers, queue: &Queue, course: &mut Course) -> (bool, Error) {
+async fn follow_node(mut answers: WatchAnswers, queue: &Queue<WatchPage>, course: &mut Course) -> (bool, Error) {
     let mut has_told = false;
     loop {
         let page = match answers.next().await {
@@ -260,7 +267,7 @@ async fn follow_node(mut answers: WatchAnswers, queue: &Queue, course: &mut Cour
 async fn follow_keyspace(
     keyspace: Arc<Eventual>,
     mut watcher: Watcher,
-    queue: Arc<Queue>,
+    queue: Arc<Queue<WatchPage>>,
     mut course: Course,
 ) -> Error {
     loop {

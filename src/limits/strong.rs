@@ -81,6 +81,10 @@ pub const MEMBER_ADDRESS_BYTES_MAX: usize = 512;
 /// operations (under 64 bytes each).
 pub const STRONG_MESSAGE_BYTES_MAX: usize = TRANSACTION_BYTES_MAX + TRANSACTION_OPERATIONS_MAX * 64;
 
+/// A page of changes ends with the change that brings it to this weight on the wire: at most this and one more change. Larger
+/// ones delay what shares the connection, smaller ones cost a message each.
+pub const STRONG_CHANGES_BYTES_TARGET: usize = 1024 * 1024;
+
 /// Reads of one call. More keep the state locked for longer; fewer make callers ask twice for what belongs together.
 pub const STRONG_READS_MAX: usize = 4096;
 

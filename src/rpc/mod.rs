@@ -46,7 +46,9 @@ pub use kv_client::{open_pipeline, open_watch, PipelineAnswers, UnaryClient, Wat
 pub use loading::Loading;
 pub use server::Server;
 pub use status::{from_status, to_status};
-pub use strong::{bytes_of_call, check_call, StrongBackend, StrongRpc};
+pub use strong::{
+    bytes_of_call, bytes_of_change, check_call, check_watch, RpcPages, StrongBackend, StrongPages, StrongRpc,
+};
 
 #[cfg(test)]
 pub(crate) use mute::spawn_mute;

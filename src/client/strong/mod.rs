@@ -22,6 +22,7 @@ mod lease;
 mod registration;
 mod remote;
 mod session;
+mod watch;
 
 use std::{sync::Arc, time::Duration};
 
@@ -39,7 +40,7 @@ pub use lease::KeptLease;
 use remote::Remote;
 pub(super) use session::Session;
 
-pub use crate::rpc::StrongBackend;
+pub use crate::rpc::{StrongBackend, StrongPages};
 
 /// Called once with the outcome of a call, from a thread of the runtime or inside [`StrongClient::submit`]. Must not block
 /// or panic.

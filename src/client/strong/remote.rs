@@ -15,8 +15,8 @@ use crate::{
     env::{BoxFuture, Transport},
     error::{Error, ErrorCode, Result},
     limits::{CLIENT_CONNECT_TIMEOUT, STRONG_TRY_FIRST},
-    replication::strong::{Call, Reply},
-    rpc::{connect, StrongBackend, StrongRpc},
+    replication::strong::{Call, GroupWatch, Reply, WatchPage},
+    rpc::{connect, RpcPages, StrongBackend, StrongPages, StrongRpc},
     types::Address,
 };
 
@@ -73,16 +73,63 @@ impl Remote {
         let asked = rpc.call(&call, timeout.saturating_sub(started.elapsed())).await;
         asked.map_err(|error| self.inner.failed(connection.number, timeout, error))
     }
+
+    async fn open_watch(&self, watch: GroupWatch, timeout: Duration) -> Result<Box<dyn StrongPages>> {
+        let (place, address) = {
+            let nodes = self.inner.nodes.lock();
+            (nodes.current, nodes.nodes[nodes.current].address.clone())
+        };
+        let opening = async { self.inner.open(&address).await?.watch(&watch).await };
+        let opened = tokio::time::timeout(timeout, opening).await;
+        let opened = opened.unwrap_or_else(|_| Err(Error::deadline("watch", timeout)));
+        let pages = opened.map_err(|error| self.inner.watch_failed(place, error))?;
+        Ok(Box::new(RemotePages { inner: self.inner.clone(), place, pages }))
+    }
 }
 
 impl StrongBackend for Remote {
     fn call(&self, call: Call, timeout: Duration) -> BoxFuture<'_, Result<Reply>> {
         Box::pin(self.ask(call, timeout))
     }
+
+    fn watch(&self, watch: GroupWatch, timeout: Duration) -> BoxFuture<'_, Result<Box<dyn StrongPages>>> {
+        Box::pin(self.open_watch(watch, timeout))
+    }
+}
+
+/// A watch at one node. It has a connection of its own, because a program that does not take its events stops it.
+struct RemotePages {
+    inner: Arc<Inner>,
+    place: usize,
+    pages: RpcPages,
+}
+
+impl RemotePages {
+    async fn read(&mut self) -> Result<WatchPage> {
+        self.pages.next().await.map_err(|error| self.inner.watch_failed(self.place, error))
+    }
+}
+
+impl StrongPages for RemotePages {
+    fn next(&mut self) -> BoxFuture<'_, Result<WatchPage>> {
+        Box::pin(self.read())
+    }
 }
 
 fn not_connected(within: Duration) -> Error {
     Error::new(ErrorCode::Unreachable, format!("no connection within {:.3} s", within.as_secs_f64()))
+}
+
+/// That one node is being stopped does not end the client.
+fn of_one_node(error: Error) -> Error {
+    if error.code() != ErrorCode::NotRunning {
+        return error;
+    }
+    let elsewhere = Error::new(ErrorCode::Unreachable, error.message());
+    if error.is_maybe_applied() {
+        return elsewhere.maybe_applied();
+    }
+    elsewhere
 }
 
 impl Inner {
@@ -126,14 +173,19 @@ impl Inner {
             ErrorCode::NoLeader | ErrorCode::MemberRemoved => self.leave(number, false),
             // It had its time. With a caller that has less patience than that it is no sign of anything.
             ErrorCode::DeadlineExceeded if timeout >= STRONG_TRY_FIRST => self.leave(number, false),
-            ErrorCode::NotRunning => {
-                self.leave(number, true);
-                let elsewhere = Error::new(ErrorCode::Unreachable, error.message());
-                return if error.is_maybe_applied() { elsewhere.maybe_applied() } else { elsewhere };
-            }
+            ErrorCode::NotRunning => self.leave(number, true),
             _ => {}
         }
-        error
+        of_one_node(error)
+    }
+
+    /// A watch goes on at the next node, unless that is asked already.
+    fn watch_failed(&self, place: usize, error: Error) -> Error {
+        let mut nodes = self.nodes.lock();
+        if nodes.current == place {
+            nodes.current = (place + 1) % nodes.nodes.len();
+        }
+        of_one_node(error)
     }
 
     /// Another node is to be asked, unless that is so already. `is_lost`: the connection is of no more use.

@@ -23,9 +23,10 @@ use crate::{
     error::{Error, ErrorCode, Result},
     limits::{STRONG_CALLS_BYTES_MAX, STRONG_CALLS_MAX, STRONG_GRANTS_MAX, STRONG_LOCK_WAITS_MAX, STRONG_TRY_GRACE},
     replication::strong::{
-        Answer, Call, ClientId, Command, Freshness, LeaseId, ReadCall, ReadReply, Reply, Revision, Submission,
+        Answer, Call, ClientId, Command, Freshness, GroupWatch, LeaseId, ReadCall, ReadReply, Reply, Revision,
+        Submission,
     },
-    rpc::{bytes_of_call, check_call, StrongBackend},
+    rpc::{bytes_of_call, check_call, StrongBackend, StrongPages},
 };
 
 /// See the module.
@@ -110,6 +111,11 @@ impl Session {
         }
         *taken = (calls, total);
         Ok(Taken { session: self.clone(), bytes })
+    }
+
+    /// Whether the client is closed.
+    pub(super) fn is_closed(&self) -> bool {
+        self.client.as_ref().is_some_and(|client| client.is_closed())
     }
 
     /// Returns once the client is closed.
@@ -203,7 +209,7 @@ impl Session {
     }
 
     /// All answers to reads, at one revision.
-    async fn read(&self, mut call: ReadCall, deadline: Deadline, progress: &Progress) -> Result<Reply> {
+    pub(super) async fn read(&self, mut call: ReadCall, deadline: Deadline, progress: &Progress) -> Result<Reply> {
         if let Freshness::Session(wanted) = call.freshness {
             call.freshness = Freshness::Session(wanted.max(self.seen()));
         }
@@ -274,6 +280,18 @@ impl Session {
         Revision(self.seen.load(Ordering::SeqCst))
     }
 
+    /// An answer or a watch has shown this revision.
+    pub(super) fn saw_revision(&self, revision: Revision) {
+        self.seen.fetch_max(revision.0, Ordering::SeqCst);
+    }
+
+    /// One try to begin a watch.
+    pub(super) async fn open_watch(&self, watch: GroupWatch, timeout: Duration) -> Result<Box<dyn StrongPages>> {
+        let opening = self.backend.watch(watch, timeout);
+        let outcome = tokio::time::timeout(timeout.saturating_add(STRONG_TRY_GRACE), opening).await;
+        outcome.unwrap_or_else(|_| Err(Error::deadline("watch", timeout)))
+    }
+
     fn saw(&self, reply: &Reply) {
         let revision = match reply {
             Reply::Done(Answer::Written { revision: Some(revision), .. } | Answer::Proclaimed { revision }) => {
@@ -283,7 +301,7 @@ impl Session {
             Reply::Read(reply) => reply.revision,
             Reply::Done(_) | Reply::Lock(None) | Reply::Lease(_) | Reply::Keyspaces(_) => return,
         };
-        self.seen.fetch_max(revision.0, Ordering::SeqCst);
+        self.saw_revision(revision);
     }
 }
 

@@ -15,17 +15,25 @@ use crate::{
 /// Called once, when there is something to take.
 pub type Wake = Box<dyn FnOnce() + Send>;
 
+/// A part of what a watch tells.
+pub trait Page: Send + 'static {
+    /// How many events it has.
+    fn events(&self) -> usize;
+
+    /// Bytes of their keys and values.
+    fn bytes(&self) -> usize;
+}
+
 /// One task puts pages in, one program takes them out.
-pub(super) struct Queue {
+pub(in crate::client) struct Queue<P> {
     events_max: usize,
-    inner: Mutex<Inner>,
+    inner: Mutex<Inner<P>>,
     /// Wakes the task: there is room again.
     room: Notify,
 }
 
-#[derive(Default)]
-struct Inner {
-    pages: VecDeque<WatchPage>,
+struct Inner<P> {
+    pages: VecDeque<P>,
     events: usize,
     bytes: usize,
     /// Why nothing more will come.
@@ -33,19 +41,20 @@ struct Inner {
     wake: Option<Wake>,
 }
 
-impl Queue {
-    pub(super) fn new(events_max: usize) -> Queue {
-        Queue { events_max, inner: Mutex::default(), room: Notify::new() }
+impl<P: Page> Queue<P> {
+    pub(super) fn new(events_max: usize) -> Queue<P> {
+        let inner = Inner { pages: VecDeque::new(), events: 0, bytes: 0, end: None, wake: None };
+        Queue { events_max, inner: Mutex::new(inner), room: Notify::new() }
     }
 
     /// Puts a page in as soon as there is room: beyond the bounds by this page at most.
-    pub(super) async fn push(&self, page: WatchPage) {
+    pub(in crate::client) async fn push(&self, page: P) {
         while !self.has_room() {
             self.room.notified().await;
         }
         let mut inner = self.inner.lock();
-        inner.events += page.events.len();
-        inner.bytes += bytes(&page);
+        inner.events += page.events();
+        inner.bytes += page.bytes();
         inner.pages.push_back(page);
         let wake = inner.wake.take();
         drop(inner);
@@ -60,11 +69,11 @@ impl Queue {
     }
 
     /// The next page; `None`: there is none yet.
-    pub(super) fn take(&self) -> Result<Option<WatchPage>> {
+    pub(super) fn take(&self) -> Result<Option<P>> {
         let mut inner = self.inner.lock();
         let Some(page) = inner.pages.pop_front() else { return inner.end.clone().map_or(Ok(None), Err) };
-        inner.events -= page.events.len();
-        inner.bytes -= bytes(&page);
+        inner.events -= page.events();
+        inner.bytes -= page.bytes();
         drop(inner);
         self.room.notify_one();
         Ok(Some(page))
@@ -107,10 +116,16 @@ impl Queue {
     }
 }
 
-fn bytes(page: &WatchPage) -> usize {
-    let value = |change: &WatchChange| match change {
-        WatchChange::Put(entry) => entry.value.len(),
-        WatchChange::Delete { .. } | WatchChange::Expire { .. } => 0,
-    };
-    page.events.iter().map(|event| event.key().len() + value(&event.change)).sum()
+impl Page for WatchPage {
+    fn events(&self) -> usize {
+        self.events.len()
+    }
+
+    fn bytes(&self) -> usize {
+        let value = |change: &WatchChange| match change {
+            WatchChange::Put(entry) => entry.value.len(),
+            WatchChange::Delete { .. } | WatchChange::Expire { .. } => 0,
+        };
+        self.events.iter().map(|event| event.key().len() + value(&event.change)).sum()
+    }
 }

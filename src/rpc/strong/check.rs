@@ -7,7 +7,9 @@ use crate::{
         check_keyspace_name, check_transaction, check_ttl_ms, BATCH_BYTES_MAX, GROUP_LOCK_WAIT_MAX, PAGE_KEYS_MAX,
         RANGE_BOUND_BYTES_MAX, STRONG_READS_MAX,
     },
-    replication::strong::{Call, Command, Lifetime, OperationKind, ReadCall, ReadKind, Submission, Transaction},
+    replication::strong::{
+        Call, Command, GroupWatch, Lifetime, OperationKind, ReadCall, ReadKind, Submission, Transaction,
+    },
     types::KeyRange,
 };
 
@@ -29,6 +31,15 @@ pub fn check_call(call: &Call) -> Result<()> {
         }
         Call::Lease(_) | Call::Keyspaces => Ok(()),
     }
+}
+
+/// Checks what is to be watched against the limits.
+///
+/// # Errors
+/// `INVALID_ARGUMENT`, `KEY_TOO_LONG` for a bound of the range that no key reaches.
+pub fn check_watch(watch: &GroupWatch) -> Result<()> {
+    check_keyspace_name(&watch.keyspace)?;
+    check_range(&watch.range).map(drop)
 }
 
 fn invalid(text: String) -> Error {

@@ -6,15 +6,17 @@ use tonic::{Request, Response, Status};
 
 use super::{
     answers::decode_submitted,
+    changes::encode_watch,
     questions::{decode_keyspaces, decode_lease, decode_lock, encode_await_lock},
     reads::{decode_read_answers, encode_reads},
     submissions::encode_submission,
     v1::{self, strong_client::StrongClient},
+    watch::RpcPages,
 };
 use crate::{
     error::{Error, ErrorCode, Result},
     limits::STRONG_MESSAGE_BYTES_MAX,
-    replication::strong::{Call, Reply},
+    replication::strong::{Call, GroupWatch, Reply},
     rpc::{
         channel::Channel,
         status::{from_status, is_from_a_node},
@@ -32,6 +34,16 @@ impl StrongRpc {
             .max_decoding_message_size(STRONG_MESSAGE_BYTES_MAX)
             .max_encoding_message_size(STRONG_MESSAGE_BYTES_MAX);
         StrongRpc(client)
+    }
+
+    /// Begins to watch; returns when the node has taken it. To be given a connection of its own: a watch that nobody reads
+    /// stops what shares its connection.
+    ///
+    /// # Errors
+    /// `CONNECTION_LOST`, or why the node refused.
+    pub async fn watch(&self, watch: &GroupWatch) -> Result<RpcPages> {
+        let stream = answered(self.0.clone().watch_changes(encode_watch(watch)).await)?;
+        Ok(RpcPages::new(stream))
     }
 
     /// One try. The node is told how much time there is.

@@ -1,6 +1,10 @@
 //! A group for tests: a real state machine, whose log is nowhere, behind faults that a test orders.
 
-use std::{collections::VecDeque, sync::Arc, time::Duration};
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Weak},
+    time::Duration,
+};
 
 use parking_lot::Mutex;
 use tokio::{
@@ -8,15 +12,15 @@ use tokio::{
     time::Instant,
 };
 
-use super::StrongBackend;
+use super::{StrongBackend, StrongPages};
 use crate::{
     env::BoxFuture,
     error::{Error, ErrorCode, Result},
     limits::LEASES_PER_EXPIRY_MAX,
     replication::strong::{
-        Answer, Bounds, Call, Command, Entry, Item, KeyspaceFacts, KeyspaceId, LeaseId, LogPosition, Machine, Read,
-        ReadAnswer, ReadCall, ReadKind, ReadReply, Refusal, Reply, Request, RequestId, Revision, Space, Submission,
-        Until,
+        Answer, Bounds, Call, Changes, ChangesQuery, Command, Entry, GroupWatch, Item, KeyspaceFacts, KeyspaceId,
+        LeaseId, LogPosition, Machine, Read, ReadAnswer, ReadCall, ReadKind, ReadReply, Refusal, Reply, Request,
+        RequestId, Revision, Space, Submission, Until, WatchPage,
     },
     types::{Key, PageRequest},
 };
@@ -43,6 +47,7 @@ pub(crate) struct FakeGroup {
     origin: Instant,
     /// Something was applied.
     applied: Notify,
+    me: Weak<FakeGroup>,
     /// Each call waits for a permit and keeps it.
     pub(crate) gate: Semaphore,
 }
@@ -53,6 +58,8 @@ struct State {
     faults: VecDeque<Fault>,
     calls: Vec<(Call, Duration)>,
     answers_max: usize,
+    pages_max: usize,
+    watches: Vec<GroupWatch>,
 }
 
 impl FakeGroup {
@@ -68,10 +75,18 @@ impl FakeGroup {
             faults: VecDeque::new(),
             calls: Vec::new(),
             answers_max: usize::MAX,
+            pages_max: usize::MAX,
+            watches: Vec::new(),
         };
         state.apply(0, None, Command::CreateKeyspace { name: "jobs".into() }).unwrap();
         let gate = Semaphore::new(Semaphore::MAX_PERMITS);
-        Arc::new(FakeGroup { state: Mutex::new(state), origin: Instant::now(), applied: Notify::new(), gate })
+        Arc::new_cyclic(|me| FakeGroup {
+            state: Mutex::new(state),
+            origin: Instant::now(),
+            applied: Notify::new(),
+            me: me.clone(),
+            gate,
+        })
     }
 
     /// What befalls the next calls, in this order; those after them are answered.
@@ -87,6 +102,16 @@ impl FakeGroup {
     /// Reads get so many answers at once.
     pub(crate) fn limit_answers(&self, answers_max: usize) {
         self.state.lock().answers_max = answers_max;
+    }
+
+    /// Watches are cut after so many pages.
+    pub(crate) fn limit_pages(&self, pages_max: usize) {
+        self.state.lock().pages_max = pages_max;
+    }
+
+    /// The watches that were begun so far.
+    pub(crate) fn watches(&self) -> Vec<GroupWatch> {
+        self.state.lock().watches.clone()
     }
 
     /// The calls so far, and how long each was given.
@@ -248,5 +273,58 @@ impl State {
 impl StrongBackend for FakeGroup {
     fn call(&self, call: Call, timeout: Duration) -> BoxFuture<'_, Result<Reply>> {
         Box::pin(self.answer(call, timeout))
+    }
+
+    fn watch(&self, watch: GroupWatch, _timeout: Duration) -> BoxFuture<'_, Result<Box<dyn StrongPages>>> {
+        Box::pin(async move { Ok(Box::new(self.begin(watch)?) as Box<dyn StrongPages>) })
+    }
+}
+
+/// A watch, which keeps its group.
+struct FakePages {
+    group: Arc<FakeGroup>,
+    query: ChangesQuery,
+    told: usize,
+}
+
+impl FakeGroup {
+    fn begin(&self, watch: GroupWatch) -> Result<FakePages> {
+        let mut state = self.state.lock();
+        state.watches.push(watch.clone());
+        let keyspace = state.keyspace(&watch.keyspace)?;
+        assert!(!watch.initial, "what is there is read");
+        let since = watch.since.unwrap_or(state.machine.revision());
+        let query = ChangesQuery { keyspace, space: watch.space, range: watch.range, since, changes_target: 4 };
+        state.machine.changes_since(&query)?;
+        Ok(FakePages { group: self.me.upgrade().unwrap(), query, told: 0 })
+    }
+}
+
+impl FakePages {
+    async fn read(&mut self) -> Result<WatchPage> {
+        loop {
+            let mut applied = std::pin::pin!(self.group.applied.notified());
+            applied.as_mut().enable();
+            {
+                let state = self.group.state.lock();
+                if self.told >= state.pages_max {
+                    return Err(Error::new(ErrorCode::ConnectionLost, "cut"));
+                }
+                let Changes { transactions, until, .. } = state.machine.changes_since(&self.query)?;
+                self.query.since = until;
+                if !transactions.is_empty() || self.told == 0 {
+                    self.told += 1;
+                    let elapsed_ms = state.machine.elapsed_ms();
+                    return Ok(WatchPage { transactions, until, initial: false, elapsed_ms });
+                }
+            }
+            applied.await;
+        }
+    }
+}
+
+impl StrongPages for FakePages {
+    fn next(&mut self) -> BoxFuture<'_, Result<WatchPage>> {
+        Box::pin(self.read())
     }
 }

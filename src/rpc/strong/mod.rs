@@ -6,9 +6,10 @@
 //! * The conversions go both ways; decoding checks every bound and names the bad field. An answer is decoded beside its
 //!   call, because it does not repeat what was asked. What a message does not carry reads as nothing: a lease has
 //!   generation 0, a keyspace that was made has id 0, and the deadlines of items count from the moment of the answer.
-//! * [`check_call`] checks a call that did not come over the wire.
+//! * [`check_call`] and [`check_watch`] check what did not come over the wire.
 
 mod answers;
+mod changes;
 mod check;
 mod client;
 mod questions;
@@ -16,17 +17,20 @@ mod reads;
 mod service;
 mod submissions;
 mod transactions;
+mod watch;
 
 use std::time::Duration;
 
-pub use check::{bytes_of_call, check_call};
+pub use changes::bytes_of_change;
+pub use check::{bytes_of_call, check_call, check_watch};
 pub use client::StrongRpc;
 pub(super) use service::StrongService;
+pub use watch::RpcPages;
 
 use crate::{
     env::BoxFuture,
     error::{Error, ErrorCode, Result},
-    replication::strong::{Call, Group, Reply},
+    replication::strong::{Call, Group, GroupWatch, GroupWatcher, Reply, WatchPage},
     types::{Key, Value},
     wire::{v1, ConvertError},
 };
@@ -36,11 +40,34 @@ pub trait StrongBackend: Send + Sync + 'static {
     /// One try, which takes about as long as it is given at most. An error says whether a change may have happened all the
     /// same.
     fn call(&self, call: Call, timeout: Duration) -> BoxFuture<'_, Result<Reply>>;
+
+    /// Begins to watch, within about the time that it is given. The first page comes at once and says where the watch
+    /// begins.
+    fn watch(&self, watch: GroupWatch, timeout: Duration) -> BoxFuture<'_, Result<Box<dyn StrongPages>>>;
+}
+
+/// What a watch tells, page by page.
+pub trait StrongPages: Send {
+    /// The next page. A watch that has failed is not asked again.
+    fn next(&mut self) -> BoxFuture<'_, Result<WatchPage>>;
 }
 
 impl StrongBackend for Group {
     fn call(&self, call: Call, timeout: Duration) -> BoxFuture<'_, Result<Reply>> {
         Box::pin(Group::call(self, call, timeout))
+    }
+
+    fn watch(&self, watch: GroupWatch, timeout: Duration) -> BoxFuture<'_, Result<Box<dyn StrongPages>>> {
+        Box::pin(async move {
+            let watcher = Group::watch(self, watch, timeout).await?;
+            Ok(Box::new(watcher) as Box<dyn StrongPages>)
+        })
+    }
+}
+
+impl StrongPages for GroupWatcher {
+    fn next(&mut self) -> BoxFuture<'_, Result<WatchPage>> {
+        Box::pin(GroupWatcher::next(self))
     }
 }
 

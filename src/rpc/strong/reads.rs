@@ -115,7 +115,7 @@ fn encode_read_answer(answer: ReadAnswer, elapsed_ms: u64) -> v1::ReadAnswer {
     v1::ReadAnswer { answer: Some(body) }
 }
 
-fn encode_item(key: &Key, item: &Item, elapsed_ms: u64, with_value: bool) -> v1::StrongItem {
+pub(super) fn encode_item(key: &Key, item: &Item, elapsed_ms: u64, with_value: bool) -> v1::StrongItem {
     let (ttl_ms, lease) = match item.until {
         Until::Deleted => (None, None),
         Until::Elapsed(deadline_ms) => (Some(deadline_ms.saturating_sub(elapsed_ms)), None),
@@ -173,7 +173,7 @@ fn decode_read_answer(read: &ReadKind, answer: v1::ReadAnswer) -> Result<ReadAns
     })
 }
 
-fn decode_item(item: v1::StrongItem) -> Result<(Key, Arc<Item>)> {
+pub(super) fn decode_item(item: v1::StrongItem) -> Result<(Key, Arc<Item>)> {
     let until = match (item.ttl_ms, item.lease) {
         (None, None) => Until::Deleted,
         (Some(ttl_ms), None) => Until::Elapsed(ttl_ms),

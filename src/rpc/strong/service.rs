@@ -7,15 +7,17 @@ use tonic::{metadata::MetadataMap, Request, Response, Status};
 
 use super::{
     answers::encode_submitted,
+    changes::decode_watch,
     questions::{decode_await_lock, encode_keyspaces, encode_lease, encode_lock},
     reads::{decode_reads, encode_read_answers},
     submissions::decode_submission,
     v1::{self, strong_server::Strong},
+    watch::ServedPages,
     StrongBackend,
 };
 use crate::{
     error::{Error, ErrorCode, Result},
-    limits::REQUEST_TIMEOUT,
+    limits::{CALL_TIMEOUT, REQUEST_TIMEOUT},
     replication::strong::{Call, LeaseId, Reply},
     rpc::phase::{Phase, PhaseWatch},
 };
@@ -30,9 +32,13 @@ pub(in crate::rpc) struct StrongService {
 
 impl StrongService {
     async fn call(&self, call: Call, metadata: &MetadataMap) -> Result<Reply> {
+        self.backend()?.call(call, patience(metadata)).await
+    }
+
+    fn backend(&self) -> Result<&Arc<dyn StrongBackend>> {
         self.phase.check_serving()?;
         let none = || Error::new(ErrorCode::Unsupported, "this node has no strong keyspaces");
-        self.backend.as_ref().ok_or_else(none)?.call(call, patience(metadata)).await
+        self.backend.as_ref().ok_or_else(none)
     }
 }
 
@@ -97,9 +103,10 @@ impl Strong for StrongService {
         Ok(Response::new(encode_keyspaces(reply)?))
     }
 
-    async fn watch_changes(&self, _: Request<v1::WatchChangesRequest>) -> Answered<Self::WatchChangesStream> {
-        let text = "strong keyspaces cannot be watched in this version";
-        Err(Error::new(ErrorCode::Unsupported, text).into())
+    async fn watch_changes(&self, request: Request<v1::WatchChangesRequest>) -> Answered<Self::WatchChangesStream> {
+        let watch = decode_watch(request.into_inner())?;
+        let pages = self.backend()?.watch(watch, CALL_TIMEOUT).await?;
+        Ok(Response::new(Box::pin(ServedPages::new(pages, self.phase.clone()))))
     }
 }
 

@@ -6,9 +6,9 @@ use crate::{
         GROUP_LOCK_WAIT_MAX, REQUEST_TIMEOUT, STRONG_MESSAGE_BYTES_MAX, TRANSACTION_OPERATIONS_MAX, VALUE_BYTES_MAX,
     },
     replication::strong::{
-        Answer, Call, ClientId, Command, Freshness, Guard, KeyspaceFacts, KeyspaceId, Lease, LeaseId, Lifetime,
-        LockName, Operation, OperationKind, Outcome, Read, ReadAnswer, ReadCall, ReadKind, Reply, RequestId, Revision,
-        Space, Submission, Transaction, Until,
+        Answer, Call, ClientId, Command, Freshness, GroupWatch, Guard, KeyspaceFacts, KeyspaceId, Lease, LeaseId,
+        Lifetime, LockName, Operation, OperationKind, Outcome, Read, ReadAnswer, ReadCall, ReadKind, Reply, RequestId,
+        Revision, Space, Submission, Transaction, Until, VersionState,
     },
     rpc::strong::fake::Fault,
     types::{Key, KeyRange, PageRequest, Value},
@@ -232,8 +232,8 @@ async fn a_bad_message_is_refused_before_the_group_sees_it() {
     assert_eq!(code(within(raw.submit(v1::SubmitRequest::default())).await), ErrorCode::MalformedMessage);
     assert_eq!(code(within(raw.read(v1::ReadRequest::default())).await), ErrorCode::InvalidArgument);
     assert_eq!(code(within(raw.await_lock(v1::AwaitLockRequest::default())).await), ErrorCode::KeyEmpty);
-    assert_eq!(code(within(raw.watch_changes(v1::WatchChangesRequest::default())).await), ErrorCode::Unsupported);
-    assert!(far.group.calls().is_empty());
+    assert_eq!(code(within(raw.watch_changes(v1::WatchChangesRequest::default())).await), ErrorCode::InvalidArgument);
+    assert!(far.group.calls().is_empty() && far.group.watches().is_empty());
 }
 
 #[tokio::test]
@@ -266,6 +266,29 @@ async fn a_node_that_leaves_refuses_calls_and_keeps_nobody_waiting_for_a_lock() 
     far.fixture.server.leave().await;
     assert_eq!(within(waiting).await.unwrap().unwrap_err().code(), ErrorCode::NotRunning);
     assert_eq!(far.call(Call::Keyspaces).await.unwrap_err().code(), ErrorCode::NotRunning);
+}
+
+#[tokio::test]
+async fn a_watch_tells_what_happens_until_the_node_leaves() {
+    for transport in transports() {
+        let far = Far::new(transport).await;
+        let (keyspace, range) = ("jobs".to_string(), KeyRange::default());
+        let watch = GroupWatch { keyspace, space: Space::Data, range, since: None, initial: false };
+        let rpc = StrongRpc::new(far.fixture.channel().await);
+        let mut pages = within(rpc.watch(&watch)).await.unwrap();
+        let first = within(pages.next()).await.unwrap();
+        assert_eq!((first.transactions.len(), first.until), (0, Revision::ZERO));
+        far.done(transact(vec![], vec![put("a", b"1", Lifetime::Ttl(60_000))])).await;
+        let page = within(pages.next()).await.unwrap();
+        let [told] = &page.transactions[..] else { panic!("{page:?}") };
+        assert_eq!((page.until, told.revision), (Revision(1), Revision(1)));
+        let VersionState::Live(item) = &told.changes[0].state else { panic!("{told:?}") };
+        assert!(matches!(item.until, Until::Elapsed(left_ms) if (50_000..=60_000).contains(&left_ms)), "{item:?}");
+        far.fixture.server.leave().await;
+        assert_eq!(within(pages.next()).await.unwrap_err().code(), ErrorCode::NotRunning);
+        let refused = within(rpc.watch(&watch)).await.map(drop).unwrap_err();
+        assert_eq!(refused.code(), ErrorCode::NotRunning);
+    }
 }
 
 #[tokio::test]

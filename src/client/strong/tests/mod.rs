@@ -5,6 +5,7 @@ mod leases;
 mod outcomes;
 mod remote;
 mod sessions;
+mod watches;
 
 use tokio::time::Instant;
 

@@ -46,6 +46,8 @@ pub struct WatchPage {
     pub until: Revision,
     /// It is a part of what was there when the watch began.
     pub initial: bool,
+    /// The machine's own time, in which the deadlines of items are.
+    pub elapsed_ms: u64,
 }
 
 /// A watch at work. Dropping it ends it.
@@ -86,11 +88,15 @@ impl GroupWatcher {
         let mut progress = self.core.replica.progress();
         loop {
             progress.mark_unchanged();
-            let Changes { transactions, until, more } = self.core.replica.machine().changes_since(&self.query)?;
+            let (changes, elapsed_ms) = {
+                let machine = self.core.replica.machine();
+                (machine.changes_since(&self.query)?, machine.elapsed_ms())
+            };
+            let Changes { transactions, until, more } = changes;
             self.query.since = until;
             if !transactions.is_empty() || !self.begun {
                 self.begun = true;
-                return Ok(WatchPage { transactions, until, initial: false });
+                return Ok(WatchPage { transactions, until, initial: false, elapsed_ms });
             }
             if !more {
                 progress.changed().await.map_err(|_| stopped())?;
@@ -114,7 +120,8 @@ impl GroupWatcher {
             let change = Change { key, state: VersionState::Live(item), previous: None };
             TransactionChanges { revision, time_ms, changes: vec![change] }
         });
-        let told = WatchPage { transactions: transactions.collect(), until: self.query.since, initial: true };
+        let (transactions, elapsed_ms) = (transactions.collect(), machine.elapsed_ms());
+        let told = WatchPage { transactions, until: self.query.since, initial: true, elapsed_ms };
         if page.more {
             self.snapshot = Some((machine, after));
         }

@@ -1,6 +1,7 @@
 //! What a client asks and what it is answered survive the wire, and nothing out of bounds gets in.
 
 mod bounds;
+mod changes;
 
 use std::sync::Arc;
 
