@@ -56,7 +56,7 @@ pub(super) fn client(targets: &str) -> Result<StrongClient, Failure> {
 
 /// Makes the keyspace, unless it is there.
 pub(super) async fn create(targets: &str) -> Result<(), Failure> {
-    let command = Command::CreateKeyspace { name: String::new() };
+    let command = Command::CreateKeyspace { name: KEYSPACE.to_string() };
     let call = Call::Submit(Submission { id: None, keyspace: KEYSPACE.to_string(), command });
     match client(targets)?.call(call, Some(PATIENCE)).await {
         Ok(_) => Ok(()),

@@ -55,6 +55,16 @@ pub const GROUP_LOOK: Duration = Duration::from_millis(50);
 /// The pause between two attempts to find or found the group, and as much again at random.
 pub const GROUP_FOUNDING_PAUSE: Duration = Duration::from_millis(100);
 
+/// What that pause grows to while a node waits for one that is not there.
+pub const GROUP_FOUNDING_PAUSE_MAX: Duration = Duration::from_secs(1);
+
+/// How long a member that is stopped takes to leave its group in good order. Longer makes stops slow where nobody is left to
+/// take over; shorter leaves the others without a leader for the time of an election.
+pub const GROUP_FAREWELL_MAX: Duration = Duration::from_secs(1);
+
+/// How long a follower that was asked to lead goes on standing for election: the lease of its leader has to pass first.
+pub const GROUP_CAMPAIGN_MAX: Duration = Duration::from_secs(2);
+
 /// Voters of a group. Each more makes every write wait for more, and seven survive the loss of three; further members
 /// follow without a vote.
 pub const GROUP_VOTERS_MAX: usize = 7;

@@ -47,8 +47,8 @@ use crate::{
     env::Env,
     error::{Error, ErrorCode, Result},
     limits::{
-        GROUP_CALL_TIMEOUT, GROUP_ELECTION_LEAST, GROUP_ELECTION_MOST, GROUP_ENTRIES_KEPT, GROUP_HEARTBEAT,
-        GROUP_SNAPSHOT_ENTRIES,
+        GROUP_CALL_TIMEOUT, GROUP_ELECTION_LEAST, GROUP_ELECTION_MOST, GROUP_ENTRIES_KEPT, GROUP_FAREWELL_MAX,
+        GROUP_HEARTBEAT, GROUP_SNAPSHOT_ENTRIES,
     },
     storage::log::{Log, Position},
     types::{Address, NodeId},
@@ -225,15 +225,17 @@ impl Group {
         }
     }
 
-    /// Ends: hands the leadership over if it has it, leaves for good if it lives in memory, within `patience`. False when that
-    /// had to be cut short; the others get along without it all the same.
+    /// Ends: leaves the leadership to another if it has it, and the group for good if it lives in memory, within `patience` and
+    /// [`GROUP_FAREWELL_MAX`]. False when that had to be cut short; the others get along without it all the same.
     pub async fn shutdown(&self, patience: Duration) -> bool {
-        let farewell = tokio::time::timeout(patience, self.0.say_goodbye()).await;
+        let farewell = tokio::time::timeout(patience.min(GROUP_FAREWELL_MAX), self.0.say_goodbye()).await;
         self.0.stopping.send_replace(true);
-        if let Err(error) = self.0.raft.shutdown().await {
-            tracing::error!(%error, "the consensus broke off");
+        match tokio::time::timeout(GROUP_CALL_TIMEOUT, self.0.raft.shutdown()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::error!(%error, "the consensus broke off"),
+            Err(_) => tracing::warn!("the consensus waits for the disk, and is left to it"),
         }
-        farewell.unwrap_or(false)
+        farewell.is_ok_and(|farewell| farewell.is_ok())
     }
 }
 
@@ -247,34 +249,6 @@ impl Core {
                 _ = stopping.wait_for(|stopping| *stopping) => {}
             }
         });
-    }
-
-    /// Leaves the others in good order. False when nobody is there to take over.
-    async fn say_goodbye(&self) -> bool {
-        let others = {
-            let metrics = self.raft.metrics();
-            let metrics = metrics.borrow();
-            let mut voters = metrics.membership_config.membership().voter_ids();
-            voters.any(|voter| voter != self.me.member)
-        };
-        if !self.is_member() || !others {
-            return true;
-        }
-        if self.leadership().is_mine && self.move_leader_here(0).await.is_err() {
-            return false;
-        }
-        if self.is_durable {
-            return true;
-        }
-        // It will never be back under this id.
-        while let Err(error) | Ok(Err(error)) = self.dismiss(self.me.member).await.map(|reply| match reply {
-            MemberReply::Done => Ok(()),
-            _ => Err(self.no_leader()),
-        }) {
-            tracing::debug!(%error, "this member could not leave the strong group yet");
-            tokio::time::sleep(GROUP_HEARTBEAT).await;
-        }
-        true
     }
 }
 

@@ -35,7 +35,7 @@ use self::{
 use super::types::{GroupTypes, LogEntry, LogId, Vote};
 use crate::{
     error::{Error, ErrorCode, Result},
-    limits::{GROUP_APPEND_BYTES_TARGET, LOG_ENTRY_BYTES_MAX},
+    limits::{GROUP_APPEND_BYTES_TARGET, GROUP_HEARTBEAT, LOG_ENTRY_BYTES_MAX},
     storage::log::{Durability, Log, Position},
 };
 
@@ -271,7 +271,7 @@ impl RaftLogStorage<GroupTypes> for LogStore {
     {
         let entries = entries.into_iter().collect();
         if let Home::Disk { log, .. } = &self.home {
-            log.room().await.map_err(logs_failed)?;
+            room(log).await.map_err(logs_failed)?;
         }
         match self.write_entries(entries).map_err(logs_failed)? {
             Some(last) => {
@@ -293,6 +293,16 @@ impl RaftLogStorage<GroupTypes> for LogStore {
     async fn purge(&mut self, log_id: LogId) -> Stored<()> {
         self.write_facts(|facts| facts.purged = facts.purged.max(Some(log_id))).map_err(logs_failed)?;
         Ok(())
+    }
+}
+
+/// Waits until there is room, also on a full disk: the member stands still until then, as one that is cut off, and goes on.
+async fn room(log: &Log) -> Result<()> {
+    loop {
+        match log.room().await {
+            Err(error) if error.code() == ErrorCode::DiskFull => tokio::time::sleep(GROUP_HEARTBEAT).await,
+            outcome => return outcome,
+        }
     }
 }
 

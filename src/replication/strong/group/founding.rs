@@ -17,18 +17,23 @@ use std::{
 
 use openraft::BasicNode;
 use parking_lot::Mutex;
+use tokio::sync::Notify;
 
 use super::{
     core::Core,
     message::{Acquaintance, Message, Reply},
 };
 use crate::{
-    limits::{GROUP_ACQUAINTANCES_MAX, GROUP_CALL_TIMEOUT, GROUP_FOUNDING_PAUSE},
+    limits::{GROUP_ACQUAINTANCES_MAX, GROUP_CALL_TIMEOUT, GROUP_FOUNDING_PAUSE, GROUP_FOUNDING_PAUSE_MAX},
     types::Address,
 };
 
 /// What a node knows on its way to a group.
-pub(super) struct Founding(Mutex<State>);
+pub(super) struct Founding {
+    state: Mutex<State>,
+    /// Wakes the node that looks for a group: it was asked by somebody.
+    news: Notify,
+}
 
 struct State {
     me: Acquaintance,
@@ -53,14 +58,16 @@ impl Founding {
     pub(super) fn new(me: Acquaintance, peers: &[Address], has_group: bool) -> Founding {
         let known = peers.iter().map(Address::to_string).filter(|peer| *peer != me.address).collect();
         let own_names = BTreeSet::from([me.address.clone()]);
-        Founding(Mutex::new(State { me, known, own_names, has_group, waits_for: String::new() }))
+        let state = State { me, known, own_names, has_group, waits_for: String::new() };
+        Founding { state: Mutex::new(state), news: Notify::new() }
     }
 
     /// Answers a node that looks for a group, and knows it from now on.
     pub(super) fn asked(&self, sender: Acquaintance, known: Vec<String>) -> Reply {
-        let mut state = self.0.lock();
+        let mut state = self.state.lock();
         if !state.has_group && sender.member != state.me.member {
             state.learn([sender.address].into_iter().chain(known));
+            self.news.notify_one();
         }
         let receiver = state.me.clone();
         Reply::Asked { receiver, has_group: state.has_group, known: state.known.iter().cloned().collect() }
@@ -68,23 +75,23 @@ impl Founding {
 
     /// There is a group, and this node belongs to it.
     pub(super) fn found(&self) {
-        self.0.lock().has_group = true;
+        self.state.lock().has_group = true;
     }
 
     /// What this node waits for; `None`: nothing, it has a group.
     pub(super) fn why_not(&self) -> Option<String> {
-        let state = self.0.lock();
+        let state = self.state.lock();
         (!state.has_group).then(|| state.waits_for.clone())
     }
 
     fn known(&self) -> Vec<String> {
-        self.0.lock().known.iter().cloned().collect()
+        self.state.lock().known.iter().cloned().collect()
     }
 
     /// Decides, in one step with what others are answered, whether this node founds the group, given all that have answered
     /// that they have none.
     fn decide(&self, answered: &BTreeMap<String, Acquaintance>) -> bool {
-        let mut state = self.0.lock();
+        let mut state = self.state.lock();
         let silent: Vec<&str> =
             state.known.iter().filter(|address| !answered.contains_key(*address)).map(String::as_str).collect();
         if !silent.is_empty() {
@@ -127,13 +134,13 @@ impl Core {
             return Answer::Silent;
         };
         if receiver.member == self.me.member {
-            self.founding.0.lock().is_me(address);
+            self.founding.state.lock().is_me(address);
             return Answer::Myself;
         }
         if has_group {
             return Answer::HasGroup(address.to_string());
         }
-        self.founding.0.lock().learn(known);
+        self.founding.state.lock().learn(known);
         Answer::HasNone(receiver)
     }
 
@@ -174,7 +181,7 @@ impl Core {
             Ok(_) => format!("{address} knows no leader of its group"),
             Err(error) => format!("{address} did not let this node join: {error}"),
         };
-        self.founding.0.lock().waits_for = why;
+        self.founding.state.lock().waits_for = why;
     }
 
     /// Whether the log says that this node belongs to a group.
@@ -187,16 +194,17 @@ impl Core {
 
 /// Looks for a group until there is one.
 pub(super) async fn run(core: Weak<Core>) {
+    let mut pause = GROUP_FOUNDING_PAUSE;
     loop {
-        let pause = {
-            let Some(core) = core.upgrade() else { return };
-            if core.look_for_group().await {
-                return;
-            }
-            let jitter = core.env.rng.next_u64().unwrap_or_default() % 100;
-            GROUP_FOUNDING_PAUSE + GROUP_FOUNDING_PAUSE * u32::try_from(jitter).unwrap_or_default() / 100
-        };
-        tokio::time::sleep(pause).await;
+        let Some(core) = core.upgrade() else { return };
+        if core.look_for_group().await {
+            return;
+        }
+        let jitter = u32::try_from(core.env.rng.next_u64().unwrap_or_default() % 100).unwrap_or_default();
+        // Whoever asks will have decided in a moment.
+        tokio::time::sleep(GROUP_FOUNDING_PAUSE * jitter / 100).await;
+        let _asked = tokio::time::timeout(pause, core.founding.news.notified()).await;
+        pause = (pause * 5 / 4).min(GROUP_FOUNDING_PAUSE_MAX);
     }
 }
 
@@ -283,7 +291,7 @@ mod tests {
             match has_group {
                 true => drop(std::mem::take(&mut heard[who])),
                 false => {
-                    nodes[who].0.lock().learn(known);
+                    nodes[who].state.lock().learn(known);
                     heard[who].insert(address, receiver);
                 }
             }

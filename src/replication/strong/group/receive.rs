@@ -1,5 +1,7 @@
 //! What other members ask of this one.
 
+use std::sync::Arc;
+
 use openraft::Snapshot;
 
 use super::{
@@ -29,7 +31,7 @@ impl Core {
     ///
     /// # Errors
     /// `NOT_RUNNING`, `CORRUPT` and `CONFLICT` of snapshots, those of [`Core::append_for_others`] and of changes of the members.
-    pub(super) async fn receive(&self, message: Message) -> Result<Reply> {
+    pub(super) async fn receive(self: &Arc<Core>, message: Message) -> Result<Reply> {
         match message {
             Message::Append(request) => {
                 self.raft.append_entries(request).await.map(Reply::Append).map_err(|_| stopped())
@@ -51,7 +53,7 @@ impl Core {
             Message::Join(joiner) => self.admit(joiner).await,
             Message::Leave { member } => self.dismiss(member).await,
             Message::Campaign => {
-                self.raft.trigger().elect().await.map_err(|_| stopped())?;
+                self.campaign();
                 Ok(Reply::Done)
             }
             Message::MoveLeader { to } => self.move_leader_here(to).await,

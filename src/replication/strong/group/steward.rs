@@ -3,6 +3,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    sync::Arc,
     time::Duration,
 };
 
@@ -17,7 +18,7 @@ use super::{
 };
 use crate::{
     error::{Error, ErrorCode, Result},
-    limits::{GROUP_CALL_TIMEOUT, GROUP_HEARTBEAT, GROUP_PROMOTION_LAG_MAX, GROUP_VOTERS_MAX},
+    limits::{GROUP_CALL_TIMEOUT, GROUP_CAMPAIGN_MAX, GROUP_HEARTBEAT, GROUP_PROMOTION_LAG_MAX, GROUP_VOTERS_MAX},
 };
 
 type Metrics = RaftMetrics<u64, BasicNode>;
@@ -173,20 +174,78 @@ impl Core {
             tokio::time::sleep(GROUP_HEARTBEAT / 10).await;
         };
         self.silence.hand_over(true);
-        while self.now() < deadline {
-            // Refused by the others while the lease of this leader lasts; then it is elected.
-            let campaign = self.network.ask((heir.member, &heir.address), &Message::Campaign, GROUP_CALL_TIMEOUT);
-            if let Err(error) = campaign.await {
-                tracing::debug!(%error, "the next leader could not be asked to stand for election");
+        self.ask_to_lead(&heir).await?;
+        let mut metrics = self.raft.metrics();
+        let is_other = |now: &Metrics| now.current_leader.is_some_and(|leader| leader != self.me.member);
+        let elected = async { metrics.wait_for(is_other).await.is_ok() };
+        let left = deadline.saturating_sub(self.now());
+        match tokio::time::timeout(left, elected).await {
+            Ok(true) => Ok(()),
+            _ => Err(Error::new(ErrorCode::NoLeader, "nobody took the leadership over; this member goes on leading")),
+        }
+    }
+
+    /// Has a follower stand for election until it leads.
+    async fn ask_to_lead(&self, heir: &Heir) -> Result<()> {
+        self.network.ask((heir.member, &heir.address), &Message::Campaign, GROUP_CALL_TIMEOUT).await.map(|_| ())
+    }
+
+    /// Stands for election again and again: the others refuse while the lease of the present leader lasts.
+    pub(super) fn campaign(self: &Arc<Core>) {
+        let core = self.clone();
+        let before = core.leadership();
+        self.spawn_until_stopped(async move {
+            let ends = core.now() + GROUP_CAMPAIGN_MAX;
+            while core.now() < ends {
+                let now = core.leadership();
+                let is_settled = now.is_mine || now.leader.is_some() && now.leader != before.leader;
+                if is_settled || core.raft.trigger().elect().await.is_err() {
+                    return;
+                }
+                let changed = core.leadership_other_than(&now);
+                let _in_time = tokio::time::timeout(GROUP_HEARTBEAT, changed).await;
             }
-            let mut metrics = self.raft.metrics();
-            let is_other = |now: &Metrics| now.current_leader.is_some_and(|leader| leader != self.me.member);
-            let elected = async { metrics.wait_for(is_other).await.is_ok() };
-            if tokio::time::timeout(GROUP_HEARTBEAT, elected).await.is_ok_and(|elected| elected) {
-                return Ok(());
+        });
+    }
+
+    /// Leaves the others in good order: with a leader who has everything, and without a member that will never be back.
+    ///
+    /// # Errors
+    /// When nobody can take over, or take note.
+    pub(super) async fn say_goodbye(&self) -> Result<()> {
+        let metrics = self.raft.metrics().borrow().clone();
+        let has_others = metrics.membership_config.membership().voter_ids().any(|voter| voter != self.me.member);
+        if !self.is_member() || !has_others {
+            return Ok(());
+        }
+        let leads = self.leadership().is_mine;
+        self.silence.pause(leads && self.is_durable);
+        if !self.is_durable {
+            // It will never be back under this id. A leader goes on until that is settled.
+            while self.dismiss(self.me.member).await.map_or(true, |reply| !matches!(reply, Reply::Done)) {
+                tokio::time::sleep(GROUP_HEARTBEAT).await;
             }
         }
-        Err(Error::new(ErrorCode::NoLeader, "nobody took the leadership over; this member goes on leading"))
+        if !leads {
+            return Ok(());
+        }
+        let heir = self.best_heir(&metrics).await?;
+        self.silence.hand_over(true);
+        self.ask_to_lead(&heir).await
+    }
+
+    /// The follower that has everything, once there is one.
+    async fn best_heir(&self, before: &Metrics) -> Result<Heir> {
+        loop {
+            let metrics = self.raft.metrics().borrow().clone();
+            // A leader that has left the group knows nothing of the others any more.
+            let metrics = if metrics.replication.is_some() { metrics } else { before.clone() };
+            let heirs = heirs(&metrics, self.me.member, 0)?;
+            if let Some(heir) = heirs.into_iter().find(|heir| heir.has_all) {
+                return Ok(heir);
+            }
+            tokio::time::sleep(GROUP_HEARTBEAT / 10).await;
+        }
     }
 }
 
