@@ -195,10 +195,12 @@ mod tests {
     #[test]
     fn a_caller_cannot_make_a_node_wait_longer_than_its_own_limit() {
         let mut metadata = MetadataMap::new();
-        assert_eq!(patience(&metadata), REQUEST_TIMEOUT);
+        assert_eq!(patience(&metadata), REQUEST_TIMEOUT * 19 / 20);
         metadata.insert("grpc-timeout", "1H".parse().unwrap());
-        assert_eq!(patience(&metadata), REQUEST_TIMEOUT);
+        assert_eq!(patience(&metadata), REQUEST_TIMEOUT * 19 / 20);
         metadata.insert("grpc-timeout", "250m".parse().unwrap());
-        assert_eq!(patience(&metadata), Duration::from_millis(250));
+        assert_eq!(patience(&metadata), Duration::from_micros(237_500));
+        metadata.insert("grpc-timeout", "50m".parse().unwrap());
+        assert_eq!(patience(&metadata), Duration::from_millis(40));
     }
 }
