@@ -35,6 +35,7 @@ use self::{
 use super::types::{GroupTypes, LogEntry, LogId, Vote};
 use crate::{
     error::{Error, ErrorCode, Result},
+    faults::is_mutant,
     limits::{GROUP_APPEND_BYTES_TARGET, LOG_ENTRY_BYTES_MAX},
     storage::log::{Durability, Log, Position},
 };
@@ -245,6 +246,9 @@ impl RaftLogStorage<GroupTypes> for LogStore {
 
     async fn save_vote(&mut self, vote: &Vote) -> Stored<()> {
         let position = self.write_facts(|facts| facts.vote = Some(*vote)).map_err(vote_failed)?;
+        if is_mutant("strong_vote_not_synced") {
+            return Ok(());
+        }
         self.synced(position).await.map_err(vote_failed)
     }
 
@@ -274,11 +278,11 @@ impl RaftLogStorage<GroupTypes> for LogStore {
             log.room().await.map_err(logs_failed)?;
         }
         match self.write_entries(entries).map_err(logs_failed)? {
-            Some(last) => {
+            Some(last) if !is_mutant("strong_append_not_synced") => {
                 let done = |synced: Result<()>| callback.log_io_completed(synced.map_err(io::Error::other));
                 self.on_synced(last, done);
             }
-            None => callback.log_io_completed(Ok(())),
+            Some(_) | None => callback.log_io_completed(Ok(())),
         }
         Ok(())
     }
