@@ -233,8 +233,11 @@ impl Group {
     pub async fn shutdown(&self, patience: Duration) -> bool {
         let farewell = tokio::time::timeout(patience, self.0.say_goodbye()).await;
         self.0.stopping.send_replace(true);
-        if let Err(error) = self.0.raft.shutdown().await {
-            tracing::error!(%error, "the consensus broke off");
+        match tokio::time::timeout(GROUP_CALL_TIMEOUT, self.0.raft.shutdown()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::error!(%error, "the consensus broke off"),
+            // It ends when the log of the node is closed.
+            Err(_) => tracing::warn!("the consensus waits for the disk and could not be ended in order"),
         }
         farewell.unwrap_or(false)
     }

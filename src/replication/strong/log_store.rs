@@ -275,7 +275,12 @@ impl RaftLogStorage<GroupTypes> for LogStore {
     {
         let entries = entries.into_iter().collect();
         if let Home::Disk { log, .. } = &self.home {
-            log.room().await.map_err(logs_failed)?;
+            match log.room().await {
+                // What is appended then waits for room, and its callback with it: this member falls silent, and the others go
+                // on without it until there is.
+                Err(error) if error.code() == ErrorCode::DiskFull => {}
+                room => room.map_err(logs_failed)?,
+            }
         }
         match self.write_entries(entries).map_err(logs_failed)? {
             Some(last) if !is_mutant("strong_append_not_synced") => {
