@@ -23,7 +23,7 @@ use std::{fmt::Debug, io, ops::RangeBounds, sync::Arc};
 
 use openraft::{
     storage::{LogFlushed, RaftLogStorage},
-    AnyError, LogState, OptionalSend, RaftLogReader, StorageError, StorageIOError,
+    AnyError, EntryPayload, LogState, OptionalSend, RaftLogReader, StorageError, StorageIOError,
 };
 use parking_lot::Mutex;
 
@@ -99,6 +99,17 @@ impl LogStore {
     pub fn size(&self) -> (usize, usize) {
         let kept = self.kept.lock();
         (kept.entries.len(), kept.bytes)
+    }
+
+    /// The last time that an entry of this term shows; `None`: none is kept.
+    pub(super) fn shown_ms_in(&self, term: u64) -> Option<u64> {
+        let kept = self.kept.lock();
+        let entries = kept.entries.values().rev().take_while(|kept| kept.entry.log_id.leader_id.term == term);
+        let shown = entries.filter_map(|kept| match &kept.entry.payload {
+            EntryPayload::Normal(entry) => Some(entry.time_ms),
+            EntryPayload::Blank | EntryPayload::Membership(_) => None,
+        });
+        shown.max()
     }
 
     /// As [`LogStore::new`], reading all of the log first. Blocks on the disk.
