@@ -54,6 +54,8 @@ pub struct Nemesis {
     stopping: BTreeSet<usize>,
     armed: BTreeSet<usize>,
     failed: BTreeSet<usize>,
+    /// Nodes that were taken out of the group, or are about to be, and that go on.
+    leaving: BTreeSet<usize>,
     /// Since when all voters have been there, and none more.
     whole_since: Option<Duration>,
     /// The next leader that is seen loses a voter; in which term the last one was.
@@ -71,7 +73,7 @@ impl Nemesis {
     pub fn new(shared: Rc<Shared>) -> Nemesis {
         let rng = StdRng::seed_from_u64(mix(&[shared.plan.base.seed, 25]));
         let (links, mends, stopping, armed, failed, whole_since) = Default::default();
-        let (waits_for_election, connected_since, counts) = Default::default();
+        let (leaving, waits_for_election, connected_since, counts) = Default::default();
         let next = Duration::from_millis(3000);
         Nemesis {
             shared,
@@ -83,6 +85,7 @@ impl Nemesis {
             stopping,
             armed,
             failed,
+            leaving,
             whole_since,
             waits_for_election,
             connected_since,

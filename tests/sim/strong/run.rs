@@ -4,6 +4,7 @@ use std::{cell::Cell, cell::RefCell, rc::Rc, sync::Arc, time::Duration};
 
 use kvstore::{
     env::seed_ambient,
+    limits::{REDIAL_MAX, SESSION_SILENCE_MAX},
     node::Running,
     replication::strong::look_on,
     types::{GroupMember, GroupRole},
@@ -35,6 +36,9 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// Within this a healed group has one leader, and all members have applied the same.
 const CONVERGE_MAX: Duration = Duration::from_secs(45);
+
+/// After this nothing is left of what was broken.
+const SETTLE: Duration = SESSION_SILENCE_MAX.saturating_add(REDIAL_MAX);
 
 /// The longest time to live of a lease or key, and within which time after it they end in a healed group.
 const LAST_LEASE: Duration = Duration::from_secs(4);
@@ -134,6 +138,14 @@ impl Scene {
             return Ok(());
         }
         self.converged = Some(sim.elapsed() - healed);
+        // Connections that lost a segment are given up, and opened again.
+        let settled = sim.elapsed() + SETTLE;
+        while sim.elapsed() < settled {
+            self.step(sim)?;
+        }
+        if !self.converge(sim, settled)? {
+            return Ok(());
+        }
         self.shared.phase.set(Phase::Serve);
         while self.shared.served.get() < self.clients() {
             self.step(sim)?;

@@ -206,6 +206,10 @@ impl Truth {
             ));
         }
         self.count("entries applied");
+        if std::env::var_os("KVSTORE_SIM_TRACE").is_some() {
+            let (now, count) = (self.moved.as_secs_f64(), answers.len());
+            println!("{now:10.4} entry {at} shows {} ms: {count} {:?}", entry.time_ms, entry.requests.first());
+        }
         self.leases.observe(at.term, entry.time_ms);
         self.step(at, entry.time_ms, None);
         for (request, answer) in entry.requests.iter().zip(answers) {

@@ -30,7 +30,7 @@ impl Nemesis {
 
     /// Whether a voter may go for good: all others have what it had.
     fn may_lose_one(&self, sim: &Sim<'_>) -> bool {
-        self.whole_since.is_some_and(|since| sim.elapsed() >= since + WHOLE_FOR)
+        self.leaving.is_empty() && self.whole_since.is_some_and(|since| sim.elapsed() >= since + WHOLE_FOR)
     }
 
     fn is_whole(&self) -> bool {
@@ -186,6 +186,7 @@ impl Nemesis {
             return false;
         };
         self.whole_since = None;
+        self.leaving.insert(node);
         let member = gone.group().member();
         self.note(sim, &format!("remove {node}, {member}"));
         let group = asked.group().clone();
@@ -201,6 +202,8 @@ impl Nemesis {
         if self.is_up(sim, node) {
             self.kill(sim, node, true);
         }
+        self.leaving.remove(&node);
+        self.whole_since = None;
         self.forget(node);
         self.restart(sim, node);
     }
