@@ -33,13 +33,16 @@ test-concurrency: ## the store under every schedule that shuttle tries
 
 test-sim: ## whole clusters on a simulated network, a few seeds
 	cargo sim --seeds $(SMOKE_SEEDS)
+	cargo sim --strong --seeds $(SMOKE_SEEDS)
 
-sim: ## whole clusters on a simulated network, SEEDS of them; ends in a table
+sim: ## whole clusters on a simulated network, SEEDS of each engine; ends in two tables
 	cargo sim --seeds $(SEEDS)
+	cargo sim --strong --seeds $(SEEDS)
 
 sim-mutants: ## known mistakes, each of which the tests of what is on disk or the simulation have to catch
 	cargo test --features faults --lib the_known_mistakes_are_caught
 	cargo sim --mutants
+	cargo sim --strong --mutants
 
 test-python: $(VENV)/.maturin ## one wheel, the pytest suite on each Python
 	rm -rf $(WHEEL_DIR)/dev
