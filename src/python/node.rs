@@ -297,9 +297,11 @@ impl PyNode {
 
     #[pyo3(signature = (wanted, /))]
     fn _open_watch(&self, wanted: Wanted<'_>) -> PyResult<Changes> {
-        let (request, buffer) = wanted.request()?;
-        let (keyspace, runtime) = (self.keyspace()?.clone(), self.node()?.runtime()?);
-        Ok(Changes::open(request, |request| Watch::local(keyspace, request, buffer, &runtime))?)
+        let (keyspace, strong, runtime) = (self.keyspace()?.clone(), self.strong()?, self.node()?.runtime()?);
+        wanted.open(
+            |request, buffer| Watch::local(keyspace, request, buffer, &runtime),
+            |watch, buffer| strong.watch(watch, buffer),
+        )
     }
 
     /// The value, or `default` when the key is missing or expired. From memory: it never waits.

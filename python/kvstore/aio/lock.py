@@ -12,7 +12,7 @@ import warnings
 from typing import TYPE_CHECKING, Any, Callable, Final, List, NoReturn, Optional, Tuple, TypeVar, Union, cast
 
 from kvstore._core import StrongRequests
-from kvstore._options import DEFAULT, in_seconds
+from kvstore._options import DEFAULT, Wanted, in_seconds
 from kvstore.codecs import BYTES, native
 from kvstore.errors import (
     ConflictError,
@@ -22,6 +22,7 @@ from kvstore.errors import (
     LockLostError,
     UnavailableError,
 )
+from kvstore.watch import AsyncWatch
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -43,6 +44,9 @@ _WAIT_SECONDS: Final = 15.0
 
 _ANSWER_SECONDS: Final = 5.0
 """How long the answer to it may take on top."""
+
+_OBSERVED_MAX: Final = 64
+"""Changes of leadership that may wait to be taken."""
 
 
 class _Claim:
@@ -277,6 +281,13 @@ class AsyncElection(_Claim):
         """Who leads, with the value it campaigned with; None: nobody."""
         request = self._requests.holder(self._name, native(BYTES))
         return cast("Optional[Entry[bytes]]", await self._store._run(request))  # noqa: SLF001
+
+    def observe(self) -> AsyncWatch[bytes]:
+        """Changes of leadership, the present one first: a put says who leads, a delete or expire that nobody does."""
+        wanted = Wanted(self._name, None, None, True, _OBSERVED_MAX, self._requests.keyspace, locks=True)  # noqa: FBT003
+        watch: AsyncWatch[bytes] = AsyncWatch(self._store._open_watch(wanted), native(BYTES))  # noqa: SLF001
+        watch._begin()  # noqa: SLF001
+        return watch
 
     async def __aenter__(self) -> Self:
         """Campaign until this leads."""
