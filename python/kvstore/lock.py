@@ -9,7 +9,7 @@ import contextlib
 import threading
 import time
 import warnings
-from typing import TYPE_CHECKING, Any, Callable, Final, List, NoReturn, Optional, Tuple, TypeVar, Union, cast
+from typing import TYPE_CHECKING, Any, Callable, Final, List, NoReturn, Optional, Tuple, TypeVar, Union, cast, overload
 
 from kvstore._core import StrongRequests
 from kvstore._options import DEFAULT, Wanted, in_seconds
@@ -76,7 +76,11 @@ class _Claim:
             raise InvalidArgumentError(msg)
         return self._token
 
-    def scope(self, store: Optional[Store[V]] = None) -> View[V]:
+    @overload
+    def scope(self) -> View[Any]: ...
+    @overload
+    def scope(self, store: Store[V]) -> View[V]: ...
+    def scope(self, store: Optional[Store[Any]] = None) -> View[Any]:
         """A view whose every write is refused with LockLostError, by the store itself, unless it is still held.
 
         That is safe where a look at the clock is not: a program that was stopped for a minute does no harm.
