@@ -213,6 +213,9 @@ class Request:
     def remove_member(node_id: str, force: bool) -> Request:
         """Answers None."""
     @staticmethod
+    def move_leader(node_id: Optional[str]) -> Request:
+        """Answers the id of the new leader."""
+    @staticmethod
     def metrics() -> Request:
         """Answers a dict of figures by the name of their series."""
     @staticmethod

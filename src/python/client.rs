@@ -104,6 +104,9 @@ impl Started {
             Call::RemoveMember { node, force } => runtime::handle()?.spawn(async move {
                 done(asking.remove_member(node, force, timeout).await.map(|()| Outcome::Removed));
             }),
+            Call::MoveLeader { to } => runtime::handle()?.spawn(async move {
+                done(asking.move_leader(to, timeout).await.map(Outcome::Leader));
+            }),
             Call::Snapshot { path } => runtime::handle()?.spawn(async move {
                 done(asking.snapshot(path, timeout).await.map(Outcome::Bytes));
             }),

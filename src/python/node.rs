@@ -121,6 +121,7 @@ impl PyNode {
                 self.node()?.remove_member(node, force)?;
                 Outcome::Removed
             }
+            Call::MoveLeader { to } => Outcome::Leader(self.node()?.move_leader(to, timeout.unwrap_or(PATIENCE_MAX))?),
             Call::Snapshot { path } => Outcome::Bytes(self.node()?.snapshot(path, timeout.unwrap_or(PATIENCE_MAX))?),
             Call::Metrics => Outcome::Metrics(metrics(&self.node()?.status(false)?, &self.node()?.members()?)),
             Call::Strong(_) => return Err(Error::new(ErrorCode::Internal, "a strong keyspace never answers at once")),
