@@ -1,6 +1,6 @@
 //! Whether a node does what it should, and what a person should look at.
 
-use crate::types::{Health, LogState, MemberState, MemberStatus, NodeStatus, PeerStatus, StorageStatus};
+use crate::types::{GroupStatus, Health, LogState, MemberState, MemberStatus, NodeStatus, PeerStatus, StorageStatus};
 
 /// The health of a node that says this of itself, and that knows these members.
 pub(super) fn health(status: &NodeStatus, members: &[MemberStatus]) -> Health {
@@ -10,6 +10,7 @@ pub(super) fn health(status: &NodeStatus, members: &[MemberStatus]) -> Health {
     }
     problems.extend(status.storage.iter().flat_map(problems_of_storage));
     problems.extend(problem_of_memory(status));
+    problems.extend(status.group.iter().filter_map(problem_of_group));
     problems.extend(members.iter().filter_map(problem_of_member));
     problems.extend(status.peers.iter().flat_map(problems_of_peer));
     let has_failed = status.storage.as_ref().is_some_and(|storage| storage.state == LogState::Failed);
@@ -35,6 +36,15 @@ fn problem_of_memory(status: &NodeStatus) -> Option<String> {
     let (memory, max) = (status.memory, status.max_memory?);
     let is_reached = memory >= max - max / 100;
     is_reached.then(|| format!("max_memory: {memory} of {max} bytes are taken: writes beyond are refused"))
+}
+
+/// A group that is only looked for is none: a cluster that has no strong keyspaces does not need it.
+fn problem_of_group(group: &GroupStatus) -> Option<String> {
+    let text = || {
+        let why = &group.problem;
+        format!("this node takes no part in the strong group any more until it is started again: {why}")
+    };
+    group.failed.then(text)
 }
 
 fn problem_of_member(member: &MemberStatus) -> Option<String> {

@@ -328,7 +328,9 @@ fn group_status<'py>(py: Python<'py>, group: &GroupStatus) -> PyResult<Bound<'py
     let member = |member: &GroupMember| {
         GROUP_MEMBER.make(py, (member.member.to_string(), member.address.as_str(), member.votes, member.lag))
     };
-    let fields = (
+    let members = tuple(py, group.members.iter().map(member))?;
+    // In parts, because the conversion of tuples ends at twelve fields.
+    let head = (
         group.role.as_str(),
         group.leader.map(|leader| leader.to_string()),
         group.term,
@@ -337,12 +339,11 @@ fn group_status<'py>(py: Python<'py>, group: &GroupStatus) -> PyResult<Bound<'py
         group.revision,
         group.compacted,
         group.log_hash,
-        group.elections,
-        group.unheard_ms.map(|ms| ms as f64 / 1000.0),
-        tuple(py, group.members.iter().map(member))?,
-        group.problem.as_str(),
     );
-    GROUP.make(py, fields)
+    let unheard = group.unheard_ms.map(|ms| ms as f64 / 1000.0);
+    let tail = (group.elections, unheard, members, group.problem.as_str(), group.failed);
+    let fields = head.into_pyobject(py)?.as_sequence().concat(tail.into_pyobject(py)?.as_sequence())?;
+    GROUP.make(py, fields.to_tuple()?)
 }
 
 /// A `StorageStatus`.

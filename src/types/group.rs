@@ -60,7 +60,9 @@ pub struct GroupStatus {
     pub unheard_ms: Option<u64>,
     /// Everybody in the group.
     pub members: Vec<GroupMember>,
-    /// Why there is no group or no snapshot; empty: there are.
+    /// The consensus has ended and takes no part any more until the node is started again.
+    pub failed: bool,
+    /// Why there is no group or no snapshot, or why it failed; empty: all is well.
     pub problem: String,
 }
 

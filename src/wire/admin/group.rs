@@ -23,6 +23,7 @@ pub(super) fn from_group(group: GroupStatus) -> v1::GroupStatus {
         unheard_ms: group.unheard_ms,
         members: group.members.into_iter().map(from_member).collect(),
         problem: group.problem,
+        failed: group.failed,
     }
 }
 
@@ -42,6 +43,7 @@ pub(super) fn to_group(group: v1::GroupStatus) -> Converted<GroupStatus> {
         unheard_ms: group.unheard_ms,
         members: group.members.into_iter().map(to_member).collect::<Converted<_>>()?,
         problem: group.problem,
+        failed: group.failed,
     })
 }
 

@@ -65,6 +65,15 @@ impl Core {
         }
     }
 
+    /// False when the consensus has ended by itself: a disk that failed, or a bug.
+    fn is_alive(&self) -> bool {
+        let running = self.raft.metrics().borrow().running_state.clone();
+        if let Err(error) = &running {
+            tracing::error!(%error, "this node takes no part in the strong group any more until it is started again");
+        }
+        running.is_ok()
+    }
+
     fn see_to_silence(&self) {
         let unheard = {
             let metrics = self.raft.metrics();
@@ -86,6 +95,9 @@ pub(super) async fn run(core: Weak<Core>) {
     loop {
         ticker.tick().await;
         let Some(core) = core.upgrade() else { return };
+        if !core.is_alive() {
+            return;
+        }
         core.see_to_silence();
         core.see_to_time().await;
         looks = looks.wrapping_add(1);

@@ -35,7 +35,11 @@ impl Group {
             elections: core.elections.count(),
             unheard_ms: metrics.millis_since_quorum_ack,
             members: members.collect(),
-            problem: core.founding.why_not().unwrap_or_else(|| core.replica.snapshot_problem()),
+            failed: metrics.running_state.is_err() && !*core.stopping.borrow(),
+            problem: match &metrics.running_state {
+                Err(fatal) => fatal.to_string(),
+                Ok(()) => core.founding.why_not().unwrap_or_else(|| core.replica.snapshot_problem()),
+            },
         }
     }
 }
