@@ -32,7 +32,7 @@ ROOTS = {"_run", "run"}
 COROUTINES = {"close", "__enter__", "__exit__"}
 OPERATORS = {"__getitem__", "__setitem__", "__delitem__", "__contains__"}
 # Names under which a method has an object of another class.
-RECEIVERS = {"txn": "Txn", "lease": "Lease"}
+RECEIVERS = {"txn": "Txn", "lease": "Lease", "client": "Client"}
 
 # Phrases first, then names.
 PHRASES = {
@@ -41,6 +41,7 @@ PHRASES = {
     "fn: Callable[[Txn[V]], R]": "fn: Callable[[Txn[V]], Awaitable[R]]",
     "result = fn(txn)": "result = await fn(txn)",
     "        granted._begin()  # noqa: SLF001\n": "",
+    "        with Client(": "        async with Client(",
     ">>> def move(txn):": ">>> async def move(txn):",
     'txn.put("to", txn.get("from"))': 'txn.put("to", await txn.get("from"))',
     ">>> db.transact": ">>> await db.transact",

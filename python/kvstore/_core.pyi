@@ -213,6 +213,9 @@ class Request:
     def remove_member(node_id: str, force: bool) -> Request:
         """Answers None."""
     @staticmethod
+    def move_leader(node_id: Optional[str]) -> Request:
+        """Answers the id of the new leader."""
+    @staticmethod
     def metrics() -> Request:
         """Answers a dict of figures by the name of their series."""
     @staticmethod
@@ -510,13 +513,13 @@ class Event(Generic[_V]):
         """To resume after this event: `watch(since=...)`, good at any node. To be stored, not compared."""
     @property
     def revision(self) -> Optional[int]:
-        """None in eventual keyspaces."""
+        """Grows over the whole keyspace, the same for all changes of a transaction; None in eventual keyspaces."""
     @property
     def entry(self) -> Optional[Entry[_V]]:
         """The new value; None for delete and expire."""
     @property
     def previous(self) -> Optional[Entry[_V]]:
-        """None in eventual keyspaces, which do not keep what was replaced."""
+        """What was there before, in strong keyspaces; None in eventual ones, which do not keep it."""
     @property
     def initial(self) -> bool:
         """Part of the state asked for with initial=True."""
@@ -530,6 +533,9 @@ class Changes:
     @property
     def begun(self) -> bool:
         """Whether it is known where it begins: nothing is missed from then on."""
+    @property
+    def inside(self) -> bool:
+        """Whether the next event is there and belongs to the same transaction as the last."""
     @property
     def position(self) -> bytes:
         """After the last event that was taken."""

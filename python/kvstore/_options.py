@@ -241,6 +241,10 @@ class Wanted(NamedTuple):
     since: Optional[bytes]
     initial: bool
     buffer: int
+    keyspace: Optional[str] = None
+    """A strong one."""
+    locks: bool = False
+    """Of who holds its locks, instead of its keys."""
 
 
 def check_page(limit: Optional[int], page_size: int) -> int:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Callable, Literal, NamedTuple, Optional
 
 from kvstore import _core
 from kvstore._options import parse_target
+from kvstore.errors import UnsupportedError
 
 if TYPE_CHECKING:
     from kvstore._options import Target, Timeout
@@ -111,7 +112,11 @@ def run(
 
 
 def _run(target: Target, settings: LoadSettings, on_progress: Callable[[int], None]) -> LoadReport:
-    client = _core.Client(parse_target(target).addresses)
+    parsed = parse_target(target)
+    if parsed.keyspace not in (None, "default"):
+        msg = f"bench: it loads the eventual keyspace `default` only, not {parsed.keyspace!r}"
+        raise UnsupportedError(msg)
+    client = _core.Client(parsed.addresses)
     load = _core.Load(client, settings)
     try:
         report = load.wait()

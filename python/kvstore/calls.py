@@ -286,6 +286,9 @@ class Calls(Generic[V]):
     ) -> Watch[V]:
         """Changes of a key, a prefix or the whole keyspace, from now on or after `since`.
 
+        In a strong keyspace: every change, in the order of the log, with its `revision` and what was there before. In
+        an eventual one each key in the order of its versions; what was replaced meanwhile may be skipped.
+
         Args:
             key: Watch this key alone.
             prefix: Watch the keys that begin with it.
@@ -297,7 +300,9 @@ class Calls(Generic[V]):
             InvalidArgumentError: `since` is no position of such a watch; or two arguments exclude each other.
             CompactedError: `since` is too old. Raised by the iteration.
         """
-        watch: Watch[V] = Watch(self._open_watch(Wanted(key, prefix, since, initial, buffer)), self._codec)
+        keyspace = self._requests.keyspace if isinstance(self._requests, StrongRequests) else None
+        wanted = Wanted(key, prefix, since, initial, buffer, keyspace)
+        watch: Watch[V] = Watch(self._open_watch(wanted), self._codec)
         watch._begin()  # noqa: SLF001
         return watch
 

@@ -99,7 +99,7 @@ class Store(Calls[V]):
         """Take the value away; KeyNotFoundError without a default. In an eventual keyspace two callers may get it."""
         is_strong = isinstance(self._requests, StrongRequests)
         for _ in range(_POPS_MAX):
-            entry = self.entry(key)
+            entry = self.entry(key, read=self._newest())
             if entry is None:
                 if default is MISSING:
                     raise key_not_found(key)
@@ -147,7 +147,8 @@ class Store(Calls[V]):
         deleted, more = 0, True
         while more:
             page = Page(prefix, None, None, reverse=False, last=None, size=1000)
-            keys, more = cast("Tuple[List[bytes], bool]", self._run(self._requests.key_page(page)))
+            request = self._requests.key_page(page)
+            keys, more = cast("Tuple[List[bytes], bool]", self._run(request, read=self._newest()))
             deleted += self.delete_many(keys) if keys else 0
         return deleted
 
@@ -339,6 +340,10 @@ class Store(Calls[V]):
     def _keep(self, lease: int, ttl: float, /) -> _core.Kept:
         """Keep a lease alive."""
         raise NotImplementedError
+
+    def _newest(self) -> Read:
+        """The freshest read that the keyspace has, whatever is the default: for what is decided by it."""
+        return "linearizable" if isinstance(self._requests, StrongRequests) else DEFAULT
 
     def _strong(self, call: str) -> StrongRequests:
         """What makes the requests of a strong keyspace."""

@@ -55,7 +55,8 @@ class _Watch(Generic[V]):
 
     def _take_batch(self) -> List[Event[V]]:
         batch: List[Event[V]] = []
-        while len(batch) < _BATCH_EVENTS:
+        # What was written together stays together, however much it is.
+        while len(batch) < _BATCH_EVENTS or self._native.inside:
             event = self._take_more(batch)
             if event is None:
                 break
@@ -88,11 +89,12 @@ def _no_begin() -> UnavailableError:
 class Watch(_Watch[V]):
     """Iterates for ever, over lost connections and nodes, without gaps or repeats, or raises CompactedError.
 
-    Each key comes in the order of its versions; versions that were replaced before they were told of are skipped. An
-    event is shown once another node has it too. For one thread, but for cancel(). A `with` block ends it.
+    In a strong keyspace every write comes, in the order of the log. In an eventual one each key comes in the order of
+    its versions; versions that were replaced before they were told of are skipped, and an event is shown once another
+    node has it too. For one thread, but for cancel(). A `with` block ends it.
 
     Raises:
-        CompactedError: A delete after `since` is forgotten: watch again with initial=True.
+        CompactedError: What came after `since` is forgotten: watch again with initial=True.
         ClosedError: The client was closed, or the node stopped.
 
     Example:
@@ -124,7 +126,7 @@ class Watch(_Watch[V]):
                 return None
 
     def batches(self) -> Iterator[List[Event[V]]]:
-        """All that is there, at least one event, again and again."""
+        """All that is there, at least one event, again and again; what was written together is in one of them."""
         while True:
             try:
                 batch = self._take_batch()

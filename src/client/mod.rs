@@ -43,7 +43,7 @@ use crate::{
     env::Env,
     error::{Error, ErrorCode, Result},
     limits,
-    rpc::{all_conflicts, node_members, node_status, remove_member, Channel},
+    rpc::{all_conflicts, move_leader, node_members, node_status, remove_member, Channel},
     types::{
         metrics, Address, Answer, ConflictQuery, Conflicts, MemberStatus, NodeId, NodeStatus, Operation, ReadLevel,
     },
@@ -208,6 +208,16 @@ impl Client {
     pub async fn remove_member(&self, node: NodeId, force: bool, timeout: Option<Duration>) -> Result<()> {
         // Asking twice is as good as once, so a lost connection is no reason to give up.
         self.ask("remove_member", timeout, |channel| remove_member(channel, node, force)).await
+    }
+
+    /// Has another member lead the strong group, or for `None` whoever is best at it; the id of the new leader. To be polled on a
+    /// tokio runtime with a timer.
+    ///
+    /// # Errors
+    /// Those of [`Client::status`]; `UNKNOWN_MEMBER` when it has no vote; `NO_LEADER`.
+    pub async fn move_leader(&self, to: Option<NodeId>, timeout: Option<Duration>) -> Result<NodeId> {
+        // Asked twice it may move twice, which harms nobody.
+        self.ask("move_leader", timeout, |channel| move_leader(channel, to)).await
     }
 
     /// Fetches everything that the contacted node holds into a file of this machine, which is there whole or not at all;

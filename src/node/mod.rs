@@ -260,6 +260,15 @@ impl Node {
         runtime.block_on(running.remove_member(node, force))
     }
 
+    /// Has another member lead the strong group, or for `None` whoever is best at it; the id of the new leader. Blocks: not for
+    /// use inside a tokio runtime.
+    ///
+    /// # Errors
+    /// `UNKNOWN_MEMBER` when it has no vote; `NO_LEADER`, `DEADLINE_EXCEEDED`, `NOT_RUNNING`.
+    pub fn move_leader(&self, to: Option<NodeId>, timeout: Duration) -> Result<NodeId> {
+        self.ask("move_leader", timeout, move |running| async move { running.move_leader(to).await })?
+    }
+
     /// Does something on the runtime of the node, and waits for it.
     fn ask<T, F>(&self, name: &str, timeout: Duration, ask: impl FnOnce(Arc<Running>) -> F) -> Result<T>
     where

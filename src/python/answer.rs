@@ -20,8 +20,8 @@ use crate::{
     error::{Error, ErrorCode, Result},
     replication::strong::Reply,
     types::{
-        Answer, Conflicts, Entry, GroupMember, GroupRole, GroupStatus, MemberStatus, NodeStatus, PeerState, PeerStatus,
-        StorageStatus,
+        Answer, Conflicts, Entry, GroupMember, GroupRole, GroupStatus, MemberStatus, NodeId, NodeStatus, PeerState,
+        PeerStatus, StorageStatus,
     },
 };
 
@@ -33,6 +33,8 @@ pub(super) enum Outcome {
     Members(Vec<MemberStatus>),
     Conflicts(Conflicts),
     Removed,
+    /// Who leads now.
+    Leader(NodeId),
     /// Of a snapshot.
     Bytes(u64),
     Metrics(BTreeMap<String, f64>),
@@ -102,6 +104,7 @@ impl Conversion {
                 _ => Err(mismatch().into()),
             },
             Outcome::Removed => Ok(py.None().into_bound(py)),
+            Outcome::Leader(leader) => Ok(leader.to_string().into_pyobject(py)?.into_any()),
             Outcome::Bytes(bytes) => Ok(bytes.into_pyobject(py)?.into_any()),
             Outcome::Metrics(metrics) => Ok(metrics.into_pyobject(py)?.into_any()),
             Outcome::Strong(reply) => match self {

@@ -104,6 +104,9 @@ impl Started {
             Call::RemoveMember { node, force } => runtime::handle()?.spawn(async move {
                 done(asking.remove_member(node, force, timeout).await.map(|()| Outcome::Removed));
             }),
+            Call::MoveLeader { to } => runtime::handle()?.spawn(async move {
+                done(asking.move_leader(to, timeout).await.map(Outcome::Leader));
+            }),
             Call::Snapshot { path } => runtime::handle()?.spawn(async move {
                 done(asking.snapshot(path, timeout).await.map(Outcome::Bytes));
             }),
@@ -180,9 +183,8 @@ impl PyClient {
 
     #[pyo3(signature = (wanted, /))]
     fn watch(&self, wanted: Wanted<'_>) -> PyResult<Changes> {
-        let (request, buffer) = wanted.request()?;
-        let client = self.connection()?.client;
-        Ok(Changes::open(request, |request| client.watch(request, buffer))?)
+        let Connection { client, strong } = self.connection()?;
+        wanted.open(|request, buffer| client.watch(request, buffer), |watch, buffer| strong.watch(watch, buffer))
     }
 
     /// Locks of the client may be held by its threads, which never wait for the GIL; so it may be kept here.

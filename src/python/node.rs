@@ -121,6 +121,7 @@ impl PyNode {
                 self.node()?.remove_member(node, force)?;
                 Outcome::Removed
             }
+            Call::MoveLeader { to } => Outcome::Leader(self.node()?.move_leader(to, timeout.unwrap_or(PATIENCE_MAX))?),
             Call::Snapshot { path } => Outcome::Bytes(self.node()?.snapshot(path, timeout.unwrap_or(PATIENCE_MAX))?),
             Call::Metrics => Outcome::Metrics(metrics(&self.node()?.status(false)?, &self.node()?.members()?)),
             Call::Strong(_) => return Err(Error::new(ErrorCode::Internal, "a strong keyspace never answers at once")),
@@ -297,9 +298,11 @@ impl PyNode {
 
     #[pyo3(signature = (wanted, /))]
     fn _open_watch(&self, wanted: Wanted<'_>) -> PyResult<Changes> {
-        let (request, buffer) = wanted.request()?;
-        let (keyspace, runtime) = (self.keyspace()?.clone(), self.node()?.runtime()?);
-        Ok(Changes::open(request, |request| Watch::local(keyspace, request, buffer, &runtime))?)
+        let (keyspace, strong, runtime) = (self.keyspace()?.clone(), self.strong()?, self.node()?.runtime()?);
+        wanted.open(
+            |request, buffer| Watch::local(keyspace, request, buffer, &runtime),
+            |watch, buffer| strong.watch(watch, buffer),
+        )
     }
 
     /// The value, or `default` when the key is missing or expired. From memory: it never waits.

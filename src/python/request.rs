@@ -25,6 +25,7 @@ pub(super) enum Call {
     Members,
     Conflicts(ConflictQuery),
     RemoveMember { node: NodeId, force: bool },
+    MoveLeader { to: Option<NodeId> },
     Metrics,
     Snapshot { path: PathBuf },
     Strong(Box<strong::Call>),
@@ -39,6 +40,7 @@ impl Call {
             | Call::Members
             | Call::Conflicts(_)
             | Call::RemoveMember { .. }
+            | Call::MoveLeader { .. }
             | Call::Metrics
             | Call::Snapshot { .. }
             | Call::Strong(_) => false,
@@ -282,6 +284,12 @@ impl Request {
     }
 
     #[staticmethod]
+    fn move_leader(node_id: Option<&str>) -> PyResult<Request> {
+        let to = node_id.map(str::parse::<NodeId>).transpose()?;
+        Ok(Request::new(Call::MoveLeader { to }, Conversion::Nothing))
+    }
+
+    #[staticmethod]
     fn metrics() -> Request {
         Request::new(Call::Metrics, Conversion::Metrics)
     }
@@ -306,7 +314,7 @@ impl Request {
     /// Whether a node asks other nodes for the answer, or reads and writes much.
     #[getter]
     fn waits(&self) -> bool {
-        matches!(&*self.0.lock(), Some((Call::Conflicts(_) | Call::Snapshot { .. }, _)))
+        matches!(&*self.0.lock(), Some((Call::Conflicts(_) | Call::MoveLeader { .. } | Call::Snapshot { .. }, _)))
     }
 
     /// Whether it concerns a strong keyspace.

@@ -1,14 +1,21 @@
 //! Watches, from any thread and for asyncio. A thread or loop waits until there is something, and takes it afterwards: so
 //! a wait that is given up loses no event.
 
-use std::{collections::VecDeque, sync::Arc};
+mod eventual;
+mod strong;
 
-use parking_lot::Mutex;
+use std::sync::Arc;
+
+use bytes::Bytes;
 use pyo3::{
     prelude::*,
     types::{PyBytes, PyString, PyType},
 };
 
+use self::{
+    eventual::{Eventual, Trail},
+    strong::{Strong, StrongPosition},
+};
 use super::{
     convert::{self, KeyBytes, Timeout},
     entry::PyEntry,
@@ -21,92 +28,106 @@ use crate::{
     env::{Clock, SystemClock},
     error::Result,
     limits::SIGNAL_CHECK_INTERVAL,
-    types::{
-        Dot, PartitionId, WatchChange, WatchEvent, WatchFilter, WatchPage, WatchPosition, WatchRequest, WatchStart,
-    },
-    wire::kv::{decode_position, encode_position},
+    replication::strong as group,
+    types::{Entry, WatchFilter, WatchRequest, WatchStart},
+    wire::kv::decode_position,
 };
 
-/// What to watch: key, prefix, `since`, `initial`, and how many events may wait.
+/// What to watch: key, prefix, `since`, `initial`, how many events may wait, the strong keyspace, and whether its locks.
 #[derive(FromPyObject)]
-pub(super) struct Wanted<'py>(Option<KeyBytes<'py>>, Option<KeyBytes<'py>>, Option<Vec<u8>>, bool, usize);
+pub(super) struct Wanted<'py>(
+    Option<KeyBytes<'py>>,
+    Option<KeyBytes<'py>>,
+    Option<Vec<u8>>,
+    bool,
+    usize,
+    Option<String>,
+    bool,
+);
 
 impl Wanted<'_> {
-    /// The request, and how many events may wait.
+    /// Begins the watch, in the keyspace that is wanted.
     ///
     /// # Errors
-    /// `InvalidArgumentError` that names the argument.
-    pub(super) fn request(self) -> PyResult<(WatchRequest, usize)> {
-        let Wanted(key, prefix, since, initial, buffer) = self;
+    /// `InvalidArgumentError` that names the argument; those of `eventual` and `strong`.
+    pub(super) fn open(
+        self,
+        eventual: impl FnOnce(WatchRequest, usize) -> Result<Watch>,
+        strong: impl FnOnce(group::GroupWatch, usize) -> Result<Watch<group::WatchPage>>,
+    ) -> PyResult<Changes> {
+        let Wanted(key, prefix, since, initial, buffer, keyspace, locks) = self;
         let filter = match (key, prefix) {
             (Some(_), Some(_)) => return Err(errors::invalid("prefix: there is a key already; give one of the two")),
             (Some(key), None) => WatchFilter::Key(key.to_key()?),
             (None, Some(prefix)) if !prefix.is_empty() => WatchFilter::Prefix(prefix.to_vec()),
             (None, _) => WatchFilter::All,
         };
+        if since.is_some() && initial {
+            return Err(errors::invalid("initial: there is a `since` already; give one of the two"));
+        }
+        if let Some(keyspace) = keyspace {
+            let source = Strong::open((keyspace, locks, filter), (since.as_deref(), initial), |w| strong(w, buffer))?;
+            return Ok(Changes(ProcessBound::new(Box::new(source))));
+        }
         let start = match (since, initial) {
-            (Some(_), true) => return Err(errors::invalid("initial: there is a `since` already; give one of the two")),
-            (Some(since), false) => WatchStart::After(decode_position(&filter, &since)?),
+            (Some(since), _) => WatchStart::After(decode_position(&filter, &since)?),
             (None, true) => WatchStart::Initial,
             (None, false) => WatchStart::Now,
         };
-        Ok((WatchRequest { filter, start }, buffer))
+        let source = Eventual::open(WatchRequest { filter, start }, |request| eventual(request, buffer))?;
+        Ok(Changes(ProcessBound::new(Box::new(source))))
+    }
+}
+
+/// Where events come from.
+trait Source: Send + Sync {
+    /// Lets somebody know when there is something to take.
+    fn on_change(&self, wake: Wake);
+    /// The next event, if it is there.
+    fn pop(&self) -> Result<Option<Told>>;
+    /// Whether it is known where the watch begins.
+    fn is_begun(&self) -> Result<bool>;
+    /// After the last event that was handed out.
+    fn position(&self) -> Vec<u8>;
+    /// Whether the next event belongs to the same transaction as the last, and is there.
+    fn is_inside(&self) -> bool;
+    fn cancel(&self);
+}
+
+/// An event before it is Python's.
+struct Told {
+    kind: &'static str,
+    key: Bytes,
+    version: u64,
+    entry: Option<Entry>,
+    previous: Option<Entry>,
+    revision: Option<u64>,
+    initial: bool,
+    place: Place,
+}
+
+/// Where an event stands; made into bytes when somebody asks.
+enum Place {
+    Trail(Arc<Trail>, usize),
+    Strong(StrongPosition),
+}
+
+impl Place {
+    fn to_bytes(&self) -> Vec<u8> {
+        match self {
+            Place::Trail(trail, place) => trail.position(*place),
+            Place::Strong(position) => position.encode(),
+        }
     }
 }
 
 /// See `_core.pyi`.
 #[pyclass(frozen, module = "kvstore._core")]
-pub(super) struct Changes {
-    watch: ProcessBound<Watch>,
-    filter: WatchFilter,
-    state: Mutex<State>,
-}
-
-struct State {
-    is_begun: bool,
-    /// After the last event that was handed out.
-    position: WatchPosition,
-    /// Of the last page, those that were not handed out.
-    events: VecDeque<(WatchEvent, usize)>,
-    trail: Arc<Trail>,
-    /// Reached once the events are handed out.
-    marks: Vec<(PartitionId, crate::types::VersionVector)>,
-}
-
-/// From where the events of a page lead where: the positions are made when somebody asks for one.
-struct Trail {
-    filter: WatchFilter,
-    base: WatchPosition,
-    dots: Vec<(PartitionId, Dot)>,
-}
-
-impl Trail {
-    fn position(&self, place: usize) -> Vec<u8> {
-        let mut position = self.base.clone();
-        self.dots.iter().take(place + 1).for_each(|&(partition, dot)| position.pass(partition, dot));
-        encode_position(&self.filter, &position)
-    }
-}
+pub(super) struct Changes(ProcessBound<Box<dyn Source>>);
 
 impl Changes {
-    /// A watch that `open` begins.
-    ///
-    /// # Errors
-    /// Those of `open`.
-    pub(super) fn open(request: WatchRequest, open: impl FnOnce(WatchRequest) -> Result<Watch>) -> Result<Changes> {
-        let position = match &request.start {
-            WatchStart::Now | WatchStart::Initial => WatchPosition::new(),
-            WatchStart::After(position) | WatchStart::InitialAfter(position) => position.clone(),
-        };
-        let filter = request.filter.clone();
-        let trail = Trail { filter: filter.clone(), base: WatchPosition::new(), dots: Vec::new() };
-        let is_begun = !matches!(request.start, WatchStart::Now);
-        let state = State { is_begun, position, events: VecDeque::new(), trail: Arc::new(trail), marks: Vec::new() };
-        Ok(Changes { watch: ProcessBound::new(open(request)?), filter, state: Mutex::new(state) })
-    }
-
-    fn watch(&self) -> Result<&Watch> {
-        self.watch.get().ok_or_else(|| forked("Watch"))
+    fn source(&self) -> Result<&dyn Source> {
+        self.0.get().map(|source| &**source).ok_or_else(|| forked("Watch"))
     }
 
     /// Lets somebody know when there is something to take.
@@ -114,45 +135,8 @@ impl Changes {
     /// # Errors
     /// `FORKED`.
     pub(super) fn on_change(&self, wake: Wake) -> Result<()> {
-        self.watch()?.on_change(wake);
+        self.source()?.on_change(wake);
         Ok(())
-    }
-
-    /// The next event with its place in its page, if it is there; the trail is the page's.
-    fn pop(&self) -> Result<Option<(WatchEvent, usize, Arc<Trail>)>> {
-        let watch = self.watch()?;
-        let mut state = self.state.lock();
-        state.fill(&self.filter, watch)?;
-        let Some((event, place)) = state.events.pop_front() else { return Ok(None) };
-        state.position.pass(event.partition, event.dot);
-        if state.events.is_empty() {
-            state.reach_marks();
-        }
-        Ok(Some((event, place, state.trail.clone())))
-    }
-}
-
-impl State {
-    /// Takes pages until one has events, or there is none.
-    fn fill(&mut self, filter: &WatchFilter, watch: &Watch) -> Result<()> {
-        while self.events.is_empty() {
-            let Some(WatchPage { events, marks, is_initial_done: _ }) = watch.take()? else { return Ok(()) };
-            self.is_begun = true;
-            let dots = events.iter().map(|event| (event.partition, event.dot)).collect();
-            self.trail = Arc::new(Trail { filter: filter.clone(), base: self.position.clone(), dots });
-            self.events = events.into_iter().zip(0..).collect();
-            self.marks = marks;
-            if self.events.is_empty() {
-                self.reach_marks();
-            }
-        }
-        Ok(())
-    }
-
-    fn reach_marks(&mut self) {
-        for (partition, vector) in std::mem::take(&mut self.marks) {
-            self.position.reach(partition, &vector);
-        }
     }
 }
 
@@ -161,8 +145,8 @@ impl Changes {
     /// The next event, if it is there.
     #[pyo3(signature = (codec, /))]
     fn take<'py>(&self, py: Python<'py>, codec: Option<&Bound<'py, PyAny>>) -> PyResult<Option<PyEvent>> {
-        let Some((event, place, trail)) = self.pop()? else { return Ok(None) };
-        PyEvent::new(py, codec, event, place, trail).map(Some)
+        let Some(told) = self.source()?.pop()? else { return Ok(None) };
+        PyEvent::new(py, codec, told).map(Some)
     }
 
     /// Waits until there may be something to take, with the GIL released; False after the timeout.
@@ -188,21 +172,23 @@ impl Changes {
     /// Whether it is known where the watch begins: nothing is missed from then on.
     #[getter]
     fn begun(&self) -> PyResult<bool> {
-        let watch = self.watch()?;
-        let mut state = self.state.lock();
-        state.fill(&self.filter, watch)?;
-        Ok(state.is_begun)
+        Ok(self.source()?.is_begun()?)
+    }
+
+    /// Whether the next event belongs to the same transaction as the last.
+    #[getter]
+    fn inside(&self) -> PyResult<bool> {
+        Ok(self.source()?.is_inside())
     }
 
     #[getter]
     fn position<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
-        self.watch()?;
-        Ok(PyBytes::new(py, &encode_position(&self.filter, &self.state.lock().position)))
+        Ok(PyBytes::new(py, &self.source()?.position()))
     }
 
     fn cancel(&self) {
-        if let Some(watch) = self.watch.get() {
-            watch.cancel();
+        if let Some(source) = self.0.get() {
+            source.cancel();
         }
     }
 }
@@ -214,27 +200,26 @@ pub(super) struct PyEvent {
     key_bytes: Py<PyBytes>,
     version: u64,
     entry: Option<Py<PyEntry>>,
+    previous: Option<Py<PyEntry>>,
+    revision: Option<u64>,
     initial: bool,
-    trail: Arc<Trail>,
-    place: usize,
+    place: Place,
 }
 
 impl PyEvent {
-    fn new(
-        py: Python<'_>,
-        codec: Option<&Bound<'_, PyAny>>,
-        event: WatchEvent,
-        place: usize,
-        trail: Arc<Trail>,
-    ) -> PyResult<PyEvent> {
-        let (kind, entry) = match &event.change {
-            WatchChange::Put(entry) => ("put", Some(Py::new(py, PyEntry::decode(py, codec, entry)?)?)),
-            WatchChange::Delete { .. } => ("delete", None),
-            WatchChange::Expire { .. } => ("expire", None),
-        };
-        let key_bytes = PyBytes::new(py, event.key()).unbind();
-        let version = event.version().0;
-        Ok(PyEvent { kind, key_bytes, version, entry, initial: event.is_initial, trail, place })
+    fn new(py: Python<'_>, codec: Option<&Bound<'_, PyAny>>, told: Told) -> PyResult<PyEvent> {
+        let decode =
+            |entry: Option<Entry>| entry.map(|entry| Py::new(py, PyEntry::decode(py, codec, &entry)?)).transpose();
+        Ok(PyEvent {
+            kind: told.kind,
+            key_bytes: PyBytes::new(py, &told.key).unbind(),
+            version: told.version,
+            entry: decode(told.entry)?,
+            previous: decode(told.previous)?,
+            revision: told.revision,
+            initial: told.initial,
+            place: told.place,
+        })
     }
 }
 
@@ -270,12 +255,12 @@ impl PyEvent {
 
     #[getter]
     fn position<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
-        PyBytes::new(py, &self.trail.position(self.place))
+        PyBytes::new(py, &self.place.to_bytes())
     }
 
     #[getter]
     fn revision(&self) -> Option<u64> {
-        None
+        self.revision
     }
 
     #[getter]
@@ -284,8 +269,8 @@ impl PyEvent {
     }
 
     #[getter]
-    fn previous(&self) -> Option<Py<PyEntry>> {
-        None
+    fn previous<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyEntry>> {
+        self.previous.as_ref().map(|entry| entry.bind(py).clone())
     }
 
     #[getter]

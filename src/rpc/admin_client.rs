@@ -43,6 +43,16 @@ pub async fn remove_member(channel: Channel, node: NodeId, force: bool) -> Resul
     Ok(())
 }
 
+/// Has another member lead the strong group, or for `None` whoever is best at it; the id of the new leader.
+///
+/// # Errors
+/// Those of [`node_status`]; `UNKNOWN_MEMBER` when it has no vote; `NO_LEADER`.
+pub async fn move_leader(channel: Channel, to: Option<NodeId>) -> Result<NodeId> {
+    let node_id = to.map_or(0, |to| to.0);
+    let response = client(channel).move_leader(v1::MoveLeaderRequest { node_id }).await;
+    Ok(NodeId(response.map_err(|status| from_status(&status))?.into_inner().node_id))
+}
+
 /// The snapshot that a node sends, piece by piece.
 pub struct SnapshotPieces(Streaming<v1::SnapshotChunk>);
 

@@ -36,7 +36,7 @@ mod status;
 mod strong;
 mod watch;
 
-pub use admin_client::{node_members, node_status, open_snapshot, remove_member, SnapshotPieces};
+pub use admin_client::{move_leader, node_members, node_status, open_snapshot, remove_member, SnapshotPieces};
 pub use channel::{connect, Channel};
 pub use conflicts::{all_conflicts, gather_conflicts, node_conflicts};
 pub use courier::GroupCourier;

@@ -5,7 +5,7 @@ Made from kvstore/cluster.py by scripts/generate_aio.py: change that one.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NoReturn, Optional, Tuple, cast
+from typing import TYPE_CHECKING, Any, Optional, Tuple, cast
 
 from kvstore._core import Request
 from kvstore._options import DEFAULT
@@ -50,31 +50,42 @@ class AsyncCluster:
         """
         await self._store._run(Request.remove_member(node_id, force), timeout)  # noqa: SLF001
 
-    def leader(self) -> Optional[NodeStatus]:
-        """Of the strong group.
+    async def leader(self) -> Optional[NodeStatus]:
+        """How the leader of the strong group is, as it says itself; None while the contacted node knows of none.
 
         Raises:
-            UnsupportedError: There is none yet.
+            UnavailableError: The leader cannot be reached from here.
         """
-        _refuse("leader")
+        status = cast("NodeStatus", await self._store._run(Request.status(digests=False)))  # noqa: SLF001
+        group = status.group
+        if group is None or group.leader is None or group.leader == status.id:
+            return status if group is not None and group.leader == status.id else None
+        addresses = [member.address for member in group.members if member.id == group.leader]
+        if not addresses:
+            return None
+        # Imported here: a client is a store, and a store has a cluster.
+        from kvstore.aio.client import AsyncClient  # noqa: PLC0415
 
-    def add(self, address: str, node_id: Optional[str] = None) -> None:  # noqa: ARG002 - not there yet
-        """To the strong group.
+        async with AsyncClient(addresses) as client:
+            return await client.status()
+
+    async def move_leader(self, node_id: Optional[str] = None, *, timeout: Timeout = DEFAULT) -> str:
+        """Let another node lead the strong group; the new leader's id.
+
+        Args:
+            node_id: Which, as members() tells it; None: whoever is best at it.
+            timeout: As for every call.
 
         Raises:
-            UnsupportedError: There is none yet; a node joins a cluster by its `peers`.
+            InvalidArgumentError: It has no vote (code UNKNOWN_MEMBER).
         """
-        _refuse("add")
+        return cast("str", await self._store._run(Request.move_leader(node_id), timeout))  # noqa: SLF001
 
-    def move_leader(self, node_id: Optional[str] = None) -> str:  # noqa: ARG002 - not there yet
-        """Of the strong group.
+    def add(self, address: str, node_id: Optional[str] = None) -> None:  # noqa: ARG002 - nodes join by themselves
+        """Nodes join a cluster, and its strong group, by their `peers`.
 
         Raises:
-            UnsupportedError: There is none yet.
+            UnsupportedError: Always.
         """
-        _refuse("move_leader")
-
-
-def _refuse(call: str) -> NoReturn:
-    msg = f"cluster.{call}(): an eventual cluster has no leader and no voters; nodes join by their peers"
-    raise UnsupportedError(msg)
+        msg = "cluster.add(): start the node with `peers`; it joins by itself"
+        raise UnsupportedError(msg)

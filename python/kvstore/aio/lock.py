@@ -9,10 +9,10 @@ import contextlib
 import threading
 import time
 import warnings
-from typing import TYPE_CHECKING, Any, Callable, Final, List, NoReturn, Optional, Tuple, TypeVar, Union, cast
+from typing import TYPE_CHECKING, Any, Callable, Final, List, NoReturn, Optional, Tuple, TypeVar, Union, cast, overload
 
 from kvstore._core import StrongRequests
-from kvstore._options import DEFAULT, in_seconds
+from kvstore._options import DEFAULT, Wanted, in_seconds
 from kvstore.codecs import BYTES, native
 from kvstore.errors import (
     ConflictError,
@@ -22,6 +22,7 @@ from kvstore.errors import (
     LockLostError,
     UnavailableError,
 )
+from kvstore.watch import AsyncWatch
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -43,6 +44,9 @@ _WAIT_SECONDS: Final = 15.0
 
 _ANSWER_SECONDS: Final = 5.0
 """How long the answer to it may take on top."""
+
+_OBSERVED_MAX: Final = 64
+"""Changes of leadership that may wait to be taken."""
 
 
 class _Claim:
@@ -72,7 +76,11 @@ class _Claim:
             raise InvalidArgumentError(msg)
         return self._token
 
-    def scope(self, store: Optional[AsyncStore[V]] = None) -> AsyncView[V]:
+    @overload
+    def scope(self) -> AsyncView[Any]: ...
+    @overload
+    def scope(self, store: AsyncStore[V]) -> AsyncView[V]: ...
+    def scope(self, store: Optional[AsyncStore[Any]] = None) -> AsyncView[Any]:
         """A view whose every write is refused with LockLostError, by the store itself, unless it is still held.
 
         That is safe where a look at the clock is not: a program that was stopped for a minute does no harm.
@@ -153,11 +161,10 @@ class _Claim:
         if kept is None:
             return
         try:
-            was_held = kept.alive
+            # Refused in a forked child: what is held is its parent's.
+            _ = kept.alive
+            # Refused unless it was held all the time, also if no sign of life got through for a while.
             await self._store._run(self._requests.release(self._name, self._lease))  # noqa: SLF001
-            if not was_held:
-                msg = f"{self._what} {self._name!r}: no keep-alive got through in time; another may have had it"
-                raise LockLostError(msg)
         finally:
             # The lease has nothing on it any more; nobody needs to wait for its end.
             kept.abandon()
@@ -277,6 +284,13 @@ class AsyncElection(_Claim):
         """Who leads, with the value it campaigned with; None: nobody."""
         request = self._requests.holder(self._name, native(BYTES))
         return cast("Optional[Entry[bytes]]", await self._store._run(request))  # noqa: SLF001
+
+    def observe(self) -> AsyncWatch[bytes]:
+        """Changes of leadership, the present one first: a put says who leads, a delete or expire that nobody does."""
+        wanted = Wanted(self._name, None, None, True, _OBSERVED_MAX, self._requests.keyspace, locks=True)  # noqa: FBT003
+        watch: AsyncWatch[bytes] = AsyncWatch(self._store._open_watch(wanted), native(BYTES))  # noqa: SLF001
+        watch._begin()  # noqa: SLF001
+        return watch
 
     async def __aenter__(self) -> Self:
         """Campaign until this leads."""

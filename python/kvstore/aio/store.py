@@ -100,7 +100,7 @@ class AsyncStore(AsyncCalls[V]):
         """Take the value away; KeyNotFoundError without a default. In an eventual keyspace two callers may get it."""
         is_strong = isinstance(self._requests, StrongRequests)
         for _ in range(_POPS_MAX):
-            entry = await self.entry(key)
+            entry = await self.entry(key, read=self._newest())
             if entry is None:
                 if default is MISSING:
                     raise key_not_found(key)
@@ -148,7 +148,8 @@ class AsyncStore(AsyncCalls[V]):
         deleted, more = 0, True
         while more:
             page = Page(prefix, None, None, reverse=False, last=None, size=1000)
-            keys, more = cast("Tuple[List[bytes], bool]", await self._run(self._requests.key_page(page)))
+            request = self._requests.key_page(page)
+            keys, more = cast("Tuple[List[bytes], bool]", await self._run(request, read=self._newest()))
             deleted += await self.delete_many(keys) if keys else 0
         return deleted
 
@@ -339,6 +340,10 @@ class AsyncStore(AsyncCalls[V]):
     def _keep(self, lease: int, ttl: float, /) -> _core.Kept:
         """Keep a lease alive."""
         raise NotImplementedError
+
+    def _newest(self) -> Read:
+        """The freshest read that the keyspace has, whatever is the default: for what is decided by it."""
+        return "linearizable" if isinstance(self._requests, StrongRequests) else DEFAULT
 
     def _strong(self, call: str) -> StrongRequests:
         """What makes the requests of a strong keyspace."""

@@ -37,7 +37,8 @@ COMMANDS: List[click.Command] = [
     keys.get, keys.put, keys.add, keys.incr, keys.delete, keys.exists, keys.touch,
     browse.scan, browse.keys, browse.count, watch.watch,
     keyspace.keyspace, txn.txn, hold.lock, hold.elect, lease.lease,
-    cluster.status, cluster.health, cluster.metrics, cluster.members, cluster.member, conflicts.conflicts,
+    cluster.status, cluster.health, cluster.metrics, cluster.members, cluster.member, cluster.leader,
+    conflicts.conflicts,
     transfer.export_entries, transfer.import_entries, storage.snapshot, storage.doctor,
     bench.bench, demo.demo, info.version,
 ]  # fmt: skip

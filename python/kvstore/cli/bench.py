@@ -54,6 +54,9 @@ def bench(settings: Settings, work: Any, operations: Optional[int], seconds: Opt
 
     It writes keys of its own into the store. Exit 3 when operations failed.
     """
+    if settings.keyspace != "default":
+        msg = f"bench: it loads the eventual keyspace `default` only, not {settings.keyspace!r}"
+        raise kvstore.UnsupportedError(msg)
     if operations is None and seconds is None:
         seconds = _DEFAULT_SECONDS
     with progress(settings, work, operations) as advance:

@@ -224,6 +224,35 @@ def remove(settings: Settings, node_id: str, *, force: bool) -> None:
 member.add_command(remove)
 
 
+@click.group()
+def leader() -> None:
+    """See and change who leads the strong group."""
+
+
+@verb()
+def show(settings: Settings) -> None:
+    """Print the address and the id of the leader; exit 3 when there is none."""
+    with settings.client() as client:
+        found = client.cluster.leader()
+    if found is None:
+        msg = "nobody leads the strong group at the moment"
+        raise Failure(msg, UNAVAILABLE)
+    print_record(settings, {"node": found.id, "address": found.address}, f"{found.address}\t{found.id}")
+
+
+@verb()
+@click.argument("node_id", required=False)
+def move(settings: Settings, node_id: Optional[str]) -> None:
+    """Let the node NODE_ID lead, or whoever is best at it, and print the new leader's id."""
+    with settings.client() as client:
+        found = client.cluster.move_leader(node_id)
+    print_record(settings, {"node": found}, found)
+
+
+leader.add_command(show)
+leader.add_command(move)
+
+
 @verb()
 @click.option("--wait", type=DURATION, default=0.0, metavar="DURATION", help="Wait so long for it, such as 30s.")
 def health(settings: Settings, *, wait: float) -> None:

@@ -56,6 +56,8 @@ def watch(settings: Settings, key: Optional[str], prefix: Optional[str], limit: 
 def _record(event: kvstore.Event[Stored]) -> Dict[str, Any]:
     position = base64.b64encode(event.position).decode("ascii")
     record: Dict[str, Any] = {"schema": SCHEMA, "event": event.type, "initial": event.initial, "position": position}
+    if event.revision is not None:
+        record["revision"] = str(event.revision)
     if event.entry is None:
         return {**record, **key_fields(event.key_bytes), "version": str(event.version)}
     return {**record, **entry_to_json(event.entry)}

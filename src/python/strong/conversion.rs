@@ -156,7 +156,7 @@ fn snapshot<'py>(py: Python<'py>, codec: &Option<Py<PyAny>>, reply: ReadReply) -
 pub(in crate::python) fn answers(reply: Reply) -> Result<Vec<Result<Answer>>> {
     let Reply::Read(reply) = reply else { return Err(mismatch()) };
     // What the state machine counts is no time of day: what is left of it, from now on.
-    let now = Now { wall_ms: SystemClock::new().wall_ms(), elapsed_ms: reply.elapsed_ms };
+    let now = Now::at(reply.elapsed_ms);
     let answer = |answer| match answer {
         ReadAnswer::Key { key, item, metadata_only } => {
             Answer::Entry(item.map(|item| now.entry(&key, &item, metadata_only)))
@@ -170,13 +170,19 @@ pub(in crate::python) fn answers(reply: Reply) -> Result<Vec<Result<Answer>>> {
     Ok(reply.answers.into_iter().map(|each| Ok(answer(each))).collect())
 }
 
-struct Now {
+/// The time of day, and what the state machine showed at that moment.
+pub(in crate::python) struct Now {
     wall_ms: u64,
     elapsed_ms: u64,
 }
 
 impl Now {
-    fn entry(&self, key: &Key, item: &Item, metadata_only: bool) -> Entry {
+    pub(in crate::python) fn at(elapsed_ms: u64) -> Now {
+        Now { wall_ms: SystemClock::new().wall_ms(), elapsed_ms }
+    }
+
+    /// An item as an eventual keyspace would give it.
+    pub(in crate::python) fn entry(&self, key: &Key, item: &Item, metadata_only: bool) -> Entry {
         let expires_ms = match item.until {
             Until::Elapsed(deadline_ms) => {
                 NonZeroU64::new(self.wall_ms.saturating_add(deadline_ms.saturating_sub(self.elapsed_ms)))

@@ -8,7 +8,7 @@ mod kept;
 mod requests;
 mod write;
 
-pub(super) use conversion::{answers, StrongConversion};
+pub(super) use conversion::{answers, Now, StrongConversion};
 pub(super) use kept::Kept;
 pub(super) use requests::StrongRequests;
 pub(super) use write::Write;

@@ -74,6 +74,31 @@ def test_conditions_are_kept(jobs: Any, run: Run) -> None:
     assert run("-k", "jobs", "get", "k", "--read", "linearizable").stdout == "2\n"
 
 
+def test_what_leaves_a_strong_keyspace_comes_back(jobs: Any, run: Run, tmp_path: Path) -> None:
+    jobs.put_many({f"k{number:04}": {"n": number} for number in range(2500)})
+    file = str(tmp_path / "jobs.jsonl")
+    run("-k", "jobs", "export", file)
+    jobs.delete_prefix("")
+    run("-k", "jobs", "import", file)
+    assert [entry.value["n"] for entry in jobs.scan()] == list(range(2500))
+    assert run("-k", "jobs", "count").stdout == "2500\n"
+    assert run("-k", "jobs", "conflicts", "ls", "-o", "plain").stdout == ""
+    assert "default" in run("-k", "jobs", "bench", "get", "-n", "10", code=6).stderr
+
+
+def test_a_watch_tells_the_revision(jobs: Any, run: Run) -> None:
+    version = jobs.put("k", 1)
+    (line,) = run("-k", "jobs", "watch", "--initial", "--limit", "1", "-o", "jsonl").stdout.splitlines()
+    told = json.loads(line)
+    assert (told["event"], told["key"], told["revision"], told["value"]) == ("put", "k", str(version), 1)
+
+
+def test_leadership_is_shown_and_moved(node: kvstore.Node, jobs: Any, run: Run) -> None:
+    assert run("leader", "show").stdout == f"{node.address}\t{node.id}\n"
+    assert json.loads(run("leader", "move", node.id, "-o", "json").stdout) == {"schema": 1, "node": node.id}
+    run("leader", "move", "00000000000000ff", code=2)
+
+
 def test_a_counter_counts(jobs: Any, run: Run) -> None:
     assert run("-k", "jobs", "incr", "n").stdout == "1\n"
     assert run("-k", "jobs", "incr", "n", "--", "-5").stdout == "-4\n"

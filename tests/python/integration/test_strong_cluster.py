@@ -78,6 +78,40 @@ def test_every_node_reads_what_any_node_has_acknowledged(jobs: Cluster) -> None:
             client.close()
 
 
+def leader_of(client: kvstore.Client[Any]) -> str:
+    """As the leader itself says."""
+    status = client.cluster.leader()
+    return "" if status is None else status.id
+
+
+def test_leadership_is_moved_and_told_by_every_node(jobs: Cluster) -> None:
+    before = leader(jobs)
+    target = (before + 1) % 3
+    with jobs.client(before) as old, jobs.client(target) as new, strong_client(jobs, target) as db:
+        assert leader_of(old) == leader_of(new) == old.status().id
+        assert old.cluster.move_leader(new.status().id) == new.status().id
+        eventually(lambda: leader_of(old) == leader_of(new) == new.status().id, "both know")
+        assert new.status().role == "leader"
+        db["k"] = 1
+        assert new.cluster.move_leader() != new.status().id
+        db["k"] = 2
+        with pytest.raises(kvstore.InvalidArgumentError) as caught:
+            new.cluster.move_leader("00000000000000ff")
+        assert caught.value.code == "UNKNOWN_MEMBER"
+        with pytest.raises(kvstore.UnsupportedError, match="peers"):
+            new.cluster.add("127.0.0.1:1")
+
+    present = jobs.nodes[leader(jobs)].node
+
+    async def main() -> Any:
+        async with kvstore.AsyncClient(jobs.address(before)) as client:
+            status = await client.cluster.leader()
+            assert status is not None
+            return status.id, await client.cluster.move_leader(status.id)
+
+    assert asyncio.run(main()) == (present, present)
+
+
 class Counting(threading.Thread):
     """Adds to a counter until it is told to stop, and counts what it was told."""
 

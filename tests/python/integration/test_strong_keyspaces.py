@@ -6,13 +6,16 @@ import datetime as dt
 import pickle
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 import kvstore
 
 from .harness import eventually
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 READS = ["local", "session", "linearizable", kvstore.ReadLevel.LINEARIZABLE, ...]
 
@@ -211,3 +214,27 @@ def test_a_client_remembers_its_keyspace(host: kvstore.Node) -> None:
         assert db.keyspace("default").get("k", read="local") is None
     assert host.keyspace("kept")["k"] == 1
     assert host.keyspace("kept").keyspace("kept").with_options(read="local")["k"] == 1
+
+
+def test_a_durable_node_comes_back_with_its_strong_keyspaces(tmp_path: Path) -> None:
+    with kvstore.Node(data_dir=tmp_path) as node:
+        jobs = node.create_keyspace("jobs", consistency="strong")
+        version = jobs.put("k", {"n": 1})
+        jobs.put("short", 1, ttl=600)
+        jobs.incr("n", 41)
+        with jobs.lock("l") as lock:
+            token = lock.fencing_token
+        with jobs.watch() as watch:
+            position = watch.position
+        jobs["late"] = 2
+    with kvstore.Node(data_dir=tmp_path) as node:
+        jobs = node.keyspace("jobs").with_options(timeout=20)
+        assert (jobs.entry("k").value, jobs.entry("k").version) == ({"n": 1}, version)
+        assert 500 < jobs.entry("short").ttl <= 600
+        assert jobs.incr("n") == 42
+        with jobs.lock("l") as lock:
+            assert lock.fencing_token > token
+        with jobs.watch(since=position) as watch:
+            event = watch.next(timeout=10)
+            assert event is not None
+            assert (event.key, event.revision) == ("late", jobs.entry("late").version)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import gc
 import pickle
+import subprocess
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -289,6 +291,35 @@ def test_one_leads_until_it_resigns(strong: Any) -> None:
         assert third.is_leader
         assert third.leader().value == b""
     assert third.leader() is None
+
+
+def test_a_forked_child_does_not_have_what_its_parent_holds() -> None:
+    code = """
+import os, sys, kvstore
+node = kvstore.Node().start()
+db = kvstore.Client(node.address)
+jobs = db.create_keyspace("jobs", consistency="strong")
+with jobs.lock("l") as lock, jobs.lease(10) as lease:
+    pid = os.fork()
+    if pid == 0:
+        refused = 0
+        for call in (lambda: lock.held, lambda: lease.alive, lock.release, lease.revoke):
+            try:
+                call()
+            except kvstore.ForkedError:
+                refused += 1
+        # Its own client works, and whoever has the token may write.
+        jobs["child"] = refused
+        other = jobs.lock("l")
+        os._exit(0 if refused == 4 and not other.acquire(timeout=0) else 1)
+    assert os.waitpid(pid, 0)[1] == 0
+    assert lock.held and lease.alive
+    assert jobs["child"] == 4
+    lock.scope().put("parent", 1)
+node.stop()
+"""
+    done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True, timeout=25)
+    assert done.returncode == 0, done.stderr
 
 
 def test_what_is_held_is_no_value(strong: Any) -> None:

@@ -25,6 +25,24 @@ assert_type(list(texts.keys()), List[str])
 assert_type(list(texts.conflicts(since=dt.datetime.now(dt.timezone.utc))), List[kv.Conflict[str]])
 assert_type([texts.restore(conflict) for conflict in texts.conflicts("p:")], List[int])
 
+jobs = texts.create_keyspace("jobs", consistency="strong", exist_ok=True)
+assert_type(jobs.get("k"), Optional[str])
+assert_type(jobs.add("k", "v"), bool)
+assert_type(jobs.incr("n", ttl=1), int)
+assert_type(jobs.update("k", lambda old: (old or "") + "x"), str)
+assert_type(jobs.transact(lambda txn: txn.get("k")), Optional[str])
+assert_type(jobs.pop("k"), str)
+assert_type(jobs.pop("k", 0), Union[str, int])
+assert_type(jobs.keyspaces(), List[kv.KeyspaceInfo])
+with jobs.batch(atomic=True) as batch:
+    assert_type(batch.get("k").result(), Optional[str])
+    assert_type(batch.put("k", "v").result(), int)
+with jobs.lock("l") as lock, jobs.lease(10) as lease:
+    assert_type(lock.fencing_token, int)
+    assert_type(lock.scope().put("k", "v", lease=lease), int)
+    assert_type(lock.scope(db)["k"], Any)
+assert_type(jobs.election("e").leader(), Optional[kv.Entry[bytes]])
+
 with kv.Node(7001, ["h:1", 7002, ("h", 3)], cluster="demo") as node:
     assert_type(node.start(wait="ready"), kv.Node)
     assert_type(node.get("k"), Any)
@@ -32,11 +50,20 @@ with kv.Node(7001, ["h:1", 7002, ("h", 3)], cluster="demo") as node:
     assert_type(node.join(1.5), bool)
 
 
+async def read(txn: kv.AsyncTxn[bytes]) -> Optional[bytes]:
+    return await txn.get("k")
+
+
 async def main() -> None:
     async with kv.AsyncClient("127.0.0.1:7001", codec=kv.BYTES) as store:
         assert_type(await store.get("k"), Optional[bytes])
         assert_type(await store.delete("k"), bool)
         assert_type([entry.value async for entry in store.scan()], List[bytes])
+        strong = store.keyspace("jobs")
+        assert_type(await strong.transact(read), Optional[bytes])
+        async with strong.lock("l") as held, strong.batch() as batch, strong.lease(10) as leased:
+            assert_type(await held.scope().put("k", b"v", lease=leased), int)
+            assert_type(batch.delete("k").result(), bool)
         assert_type([conflict.lost async for conflict in store.conflicts()], List[Optional[kv.Entry[bytes]]])
 
 

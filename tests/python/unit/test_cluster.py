@@ -10,12 +10,23 @@ import pytest
 import kvstore
 
 
-@pytest.mark.parametrize("call", ["leader", "move_leader"])
-def test_what_needs_a_strong_group_is_refused(node: kvstore.Node, call: str) -> None:
+def test_a_node_alone_leads_itself(node: kvstore.Node, until: Callable[[Callable[[], bool]], None]) -> None:
+    until(lambda: node.status().role == "leader")
+    with kvstore.Client(node.address) as client:
+        for cluster in (node.cluster, client.cluster):
+            status = cluster.leader()
+            assert status is not None
+            assert status.id == node.id
+            with pytest.raises(kvstore.InvalidArgumentError, match="no other voter"):
+                cluster.move_leader()
+            with pytest.raises(kvstore.InvalidArgumentError) as caught:
+                cluster.move_leader("zz")
+            assert caught.value.code == "INVALID_ARGUMENT"
+
+
+def test_nodes_join_by_themselves(node: kvstore.Node) -> None:
     for cluster in (node.cluster, node.async_client().cluster):
-        with pytest.raises(kvstore.UnsupportedError):
-            getattr(cluster, call)()
-        with pytest.raises(kvstore.UnsupportedError):
+        with pytest.raises(kvstore.UnsupportedError, match="peers"):
             cluster.add("127.0.0.1:1")
 
 
