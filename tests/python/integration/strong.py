@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import shutil
 import socket
 import threading
 from typing import TYPE_CHECKING, Any, Dict, List, Optional, Sequence, Set
@@ -126,7 +125,7 @@ class Terms(threading.Thread):
         super().__init__(name="terms", daemon=True)
         self._cluster = cluster
         self._ends = threading.Event()
-        self._revisions: Dict[str, int] = {}
+        self._revisions: Dict[int, int] = {}
         self.leaders: Dict[int, Set[str]] = {}
         self.looks = 0
         self.error: Optional[BaseException] = None
@@ -152,9 +151,10 @@ class Terms(threading.Thread):
         if group.role == "leader":
             self.leaders.setdefault(group.term, set()).add(node.node)
             assert len(self.leaders[group.term]) == 1, f"term {group.term} has the leaders {self.leaders[group.term]}"
-        known = self._revisions.get(node.node, 0)
+        # A process that has just begun may not know yet what of its log is committed.
+        known = self._revisions.get(node.pid, 0)
         assert group.revision >= known, f"{node.node} went back from revision {known} to {group.revision}"
-        self._revisions[node.node] = group.revision
+        self._revisions[node.pid] = group.revision
 
     def stop(self) -> None:
         """Stop looking; AssertionError if a term had two leaders, or a revision went back."""
@@ -174,8 +174,3 @@ class DurableNetworkedCluster(NetworkedCluster):
     def _launch(self, index: int, port: int, peers: Sequence[str], options: Sequence[str] = ()) -> NodeProcess:
         place = ["--data-dir", str(self._root / f"node-{index}")]
         return super()._launch(index, port, peers, [*place, *options])
-
-
-def wipe(directory: Path) -> None:
-    """What a node had on disk is gone."""
-    shutil.rmtree(directory)
