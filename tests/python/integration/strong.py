@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import socket
 import threading
+import weakref
 from typing import TYPE_CHECKING, Any, Dict, List, Optional, Sequence, Set
 
 import kvstore
@@ -31,13 +32,22 @@ _LOOK_SECONDS = 0.05
 _PORTS = range(20_000, 32_000)
 
 
-def group_of(node: NodeProcess, timeout: float = _STATUS_SECONDS) -> Optional[GroupStatus]:
+# One client a process that is looked at, which lives as long as that: looks are many, connections are not for nothing.
+_clients: weakref.WeakKeyDictionary[NodeProcess, kvstore.Client[Any]] = weakref.WeakKeyDictionary()
+_clients_lock = threading.Lock()
+
+
+def group_of(node: NodeProcess) -> Optional[GroupStatus]:
     """How a node sees the group; None if it does not answer."""
     if not node.running:
         return None
+    with _clients_lock:
+        client = _clients.get(node)
+        if client is None:
+            client = _clients[node] = node.client(timeout=_STATUS_SECONDS)
+            weakref.finalize(node, client.close)
     try:
-        with node.client(timeout=timeout) as client:
-            return client.status().group
+        return client.status().group
     except kvstore.KVError:
         return None
 

@@ -85,6 +85,8 @@ class LeaderFaults(Faults):
     def __init__(self, cluster: Cluster, seed: int) -> None:
         super().__init__(cluster, seed)
         self.last_end = time.monotonic()
+        self.timeline: List[str] = []
+        self._began = time.monotonic()
 
     def _has_room(self, active: int) -> bool:
         # Of three nodes two are then gone, mostly: nothing can be done until one is back.
@@ -100,14 +102,23 @@ class LeaderFaults(Faults):
         """Mend everything, and remember when."""
         super().heal()
         self.last_end = time.monotonic()
+        self._note("all is mended")
 
     def _aim(self) -> Tuple[int, str]:
         """A node to hit that is not hit by a signal already, and what it is."""
         leader = leader_of(self._cluster)
-        if leader is not None and leader not in self._busy and self._random.random() < _LEADER_SHARE:
-            return leader, "of the leader"
         index = self._random.choice([i for i in range(len(self._cluster.nodes)) if i not in self._busy])
+        if leader is not None and leader not in self._busy and self._random.random() < _LEADER_SHARE:
+            index = leader
+        self._note(f"node {index} is hit, {leader} leads")
         return index, "of the leader" if index == leader else "of others"
+
+    def _note(self, what: str) -> None:
+        self.timeline.append(f"{time.monotonic() - self._began:7.2f} s: {what}")
+
+    def _count(self, kind: str) -> None:
+        super()._count(kind)
+        self._note(kind)
 
     def _kill(self, _left: float) -> Tuple[float, _Mend]:
         index, what = self._aim()
@@ -152,4 +163,5 @@ class LeaderFaults(Faults):
 
     def _cut(self, kind: str, pairs: List[Tuple[int, int]], left: float) -> Tuple[float, _Mend]:
         _, heal = super()._cut(kind, pairs, left)
+        self._note(f"nothing arrives from -> at {', '.join(f'{one} -> {other}' for one, other in pairs)}")
         return self._random.uniform(*_CUT_SECONDS), heal

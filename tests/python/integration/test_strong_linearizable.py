@@ -25,7 +25,7 @@ from . import strong_history
 from .durable import DurableCluster
 from .harness import Cluster, eventually
 from .network import Network, missing
-from .strong import DurableNetworkedCluster, Terms, client_of, from_node, wait_one_group
+from .strong import DurableNetworkedCluster, Terms, client_of, from_node, group_of, wait_one_group
 from .strong_chaos import LeaderFaults, Pace, recorded
 from .strong_history import collect, run_workers
 
@@ -108,9 +108,10 @@ class Battle:
         workers.start()
         try:
             self.faults.run(seconds)
-        finally:
             self.faults.heal()
             self._wait_for_progress(number)
+        finally:
+            self.faults.heal()
             pace.stop()
             workers.join()
         if mistakes:
@@ -128,8 +129,16 @@ class Battle:
         for node in range(NODES):
             with client_of(self.cluster, [node], "battle", timeout=CALL_SECONDS) as client:
                 left = self.faults.last_end + PROGRESS_SECONDS - time.monotonic()
-                eventually(lambda: _puts(client, f"progress/{number}"), f"node {node} takes writes", max(left, 0.1))
+                try:
+                    eventually(lambda: _puts(client, f"progress/{number}"), f"node {node} takes writes", max(left, 0.1))
+                except AssertionError as error:
+                    raise AssertionError("\n".join([str(error), *self._evidence()])) from error
         self.back_after.append(time.monotonic() - self.faults.last_end)
+
+    def _evidence(self) -> List[str]:
+        """What happened last, and what the nodes say."""
+        states = [f"node {index}: {node.node}: {group_of(node)}" for index, node in enumerate(self.cluster.nodes)]
+        return [*self.faults.timeline[-20:], *states, *(node.last_words() for node in self.cluster.nodes)]
 
     def _judge(self, number: int, history: str) -> None:
         lines: List[Dict[str, Any]] = [json.loads(line) for line in history.splitlines()]
