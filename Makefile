@@ -12,7 +12,7 @@ SEEDS ?= 500
 SMOKE_SEEDS ?= 24
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-rust test-python test-concurrency test-sim sim sim-mutants churn chaos kills kills-mutant verify fix bench bench-paired bench-store bench-memory bench-durable bench-strong wheel clean
+.PHONY: help demo test test-rust test-python test-concurrency test-sim sim sim-mutants churn chaos strong-chaos strong-hand-overs kills kills-mutant verify fix bench bench-paired bench-store bench-memory bench-durable bench-strong wheel clean
 
 help:            ## list the targets
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 20
@@ -33,13 +33,16 @@ test-concurrency: ## the store under every schedule that shuttle tries
 
 test-sim: ## whole clusters on a simulated network, a few seeds
 	cargo sim --seeds $(SMOKE_SEEDS)
+	cargo sim --strong --seeds $(SMOKE_SEEDS)
 
-sim: ## whole clusters on a simulated network, SEEDS of them; ends in a table
+sim: ## whole clusters on a simulated network, SEEDS of each engine; ends in two tables
 	cargo sim --seeds $(SEEDS)
+	cargo sim --strong --seeds $(SEEDS)
 
 sim-mutants: ## known mistakes, each of which the tests of what is on disk or the simulation have to catch
 	cargo test --features faults --lib the_known_mistakes_are_caught
 	cargo sim --mutants
+	cargo sim --strong --mutants
 
 test-python: $(VENV)/.maturin ## one wheel, the pytest suite on each Python
 	rm -rf $(WHEEL_DIR)/dev
@@ -52,6 +55,12 @@ churn: ## ten minutes of puts and deletes while nodes are killed and restarted
 
 chaos: ## ten minutes of kills, pauses and network cuts; as root, with namespaces, it cuts for real
 	KVSTORE_CHAOS_SECONDS=600 $(MAKE) test-python PYTHONS=3.11 PYTEST_ARGS='-k chaos -s --timeout 900'
+
+strong-chaos: ## ten minutes of kills, pauses and network cuts under strong keyspaces, every answer judged; as root it cuts
+	KVSTORE_STRONG_SECONDS=600 $(MAKE) test-python PYTHONS=3.11 PYTEST_ARGS='-k strong_linearizable -s --timeout 3600'
+
+strong-hand-overs: ## 1,000 hand-overs of a lock between processes that are killed and stopped
+	KVSTORE_STRONG_HAND_OVERS=1000 $(MAKE) test-python PYTHONS=3.11 PYTEST_ARGS='-k strong_hand_overs -s --timeout 3600'
 
 kills: ## 200 kills and 200 power cuts of a durable node; as root, for the power cuts
 	KVSTORE_KILL_CYCLES=200 KVSTORE_POWER_CUTS=200 $(MAKE) test-python PYTHONS=3.11 PYTEST_ARGS='-k "by_kills or with_the_power" -s --timeout 7200'

@@ -35,6 +35,23 @@ pub struct NodeConfig {
     pub max_memory: Option<u64>,
     /// How the files in the directory are cut. No user has a reason to change it; simulations make it small.
     pub disk: DiskBounds,
+    /// How much of its log a member of the strong group keeps. No user has a reason to change it; simulations make it small.
+    pub group: GroupBounds,
+}
+
+/// How much of its log a member of the strong group keeps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GroupBounds {
+    /// Entries after which a snapshot is taken: [`limits::GROUP_SNAPSHOT_ENTRIES`].
+    pub snapshot_entries: u64,
+    /// Entries before the snapshot that stay: [`limits::GROUP_ENTRIES_KEPT`].
+    pub entries_kept: u64,
+}
+
+impl Default for GroupBounds {
+    fn default() -> GroupBounds {
+        GroupBounds { snapshot_entries: limits::GROUP_SNAPSHOT_ENTRIES, entries_kept: limits::GROUP_ENTRIES_KEPT }
+    }
 }
 
 /// How a node cuts what it keeps on disk into files.
@@ -109,6 +126,7 @@ impl Default for NodeConfig {
             durability: Durability::Sync,
             max_memory: None,
             disk: DiskBounds::default(),
+            group: GroupBounds::default(),
         }
     }
 }

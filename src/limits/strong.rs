@@ -85,8 +85,25 @@ pub const STRONG_MESSAGE_BYTES_MAX: usize = TRANSACTION_BYTES_MAX + TRANSACTION_
 /// ones delay what shares the connection, smaller ones cost a message each.
 pub const STRONG_CHANGES_BYTES_TARGET: usize = 1024 * 1024;
 
+/// How long a watch is silent before its node makes sure that it still belongs to a majority. Longer, and a watch at a node
+/// that is cut off misses for longer what happens elsewhere; shorter costs more reads of idle watches.
+pub const STRONG_WATCH_SILENCE: Duration = Duration::from_secs(5);
+
 /// Reads of one call. More keep the state locked for longer; fewer make callers ask twice for what belongs together.
 pub const STRONG_READS_MAX: usize = 4096;
+
+/// Calls in one message of a session: enough for those of a hundred threads, few enough to be answered at once.
+pub const STRONG_BATCH_CALLS_MAX: usize = 512;
+
+/// Bytes of calls in one message of a session, at most this and one call more.
+pub const STRONG_BATCH_BYTES_TARGET: usize = 256 * 1024;
+
+/// Bytes of keys and values of a call that shares a message with others; larger ones go alone.
+pub const STRONG_BATCHED_CALL_BYTES_MAX: usize = 64 * 1024;
+
+/// Messages with changes, and with reads, that a connection of a session has under way at a time. What comes meanwhile waits for the
+/// next and shares it; one would leave the connection idle while the node works.
+pub const STRONG_BATCHES_MAX: usize = 2;
 
 /// Requests with an id that a client has under way; further ones wait for a place within their deadline. Fewer than
 /// [`CLIENT_ANSWERS_MAX`], so that a retry finds its answer.

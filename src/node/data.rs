@@ -8,6 +8,7 @@ use crate::{
     config::{Durability, NodeConfig},
     env::Env,
     error::{Error, ErrorCode, Result},
+    faults::is_mutant,
     replication::{
         eventual::{draw_id, open, Eventual, Keeper, OpenConfig, Opened, Retain},
         strong::GroupStore,
@@ -49,11 +50,11 @@ impl Data {
         };
         let Some(dir) = &config.data_dir else {
             let id = id.map_or_else(|| draw_id(env), Ok)?;
-            let group = GroupStore::in_memory(id);
+            let group = GroupStore::in_memory(member(id, config));
             return Ok(Data { keyspace: Arc::new(make(id)), membership: Membership::default(), durable: None, group });
         };
         let group = Mutex::new(None);
-        let beside = |log: &Arc<Log>, dir: &DataDir| open_group(config.durability, env, (log, dir), &group);
+        let beside = |log: &Arc<Log>, dir: &DataDir| open_group(config, env, (log, dir), &group);
         let open_config = OpenConfig {
             dir: dir.clone(),
             cluster: config.cluster.clone(),
@@ -75,19 +76,30 @@ impl Data {
 /// Opens what a node keeps of the strong group. Where its log is not synced, nothing: a vote could be given twice. Such a node
 /// is somebody new in the group at each start.
 fn open_group(
-    durability: Durability,
+    config: &NodeConfig,
     env: &Env,
     (log, dir): (&Arc<Log>, &DataDir),
     opened: &Mutex<Option<GroupStore>>,
 ) -> Result<Retain> {
-    if durability == Durability::Memory {
+    if config.durability == Durability::Memory {
         *opened.lock() = Some(GroupStore::in_memory(draw_id(env)?));
         return Ok(Box::new(|| None));
     }
-    let store = GroupStore::open(dir.node(), dir.cluster(), log.clone(), dir.group_dir(), env)?;
+    let store = GroupStore::open(member(dir.node(), config), dir.cluster(), log.clone(), dir.group_dir(), env)?;
     let low = store.low();
     *opened.lock() = Some(store);
     Ok(Box::new(low))
+}
+
+/// Which member of the strong group a node is: a new one whenever the node is somebody new, because nobody remembers what the
+/// former one has voted and acknowledged.
+fn member(id: NodeId, config: &NodeConfig) -> NodeId {
+    match &config.advertise {
+        Some(address) if is_mutant("strong_member_id_reused") => {
+            NodeId(address.to_string().bytes().fold(1, |id, byte| (id << 5) ^ u64::from(byte)))
+        }
+        _ => id,
+    }
 }
 
 impl Durable {

@@ -85,7 +85,7 @@ impl Running {
         );
         let group = Group::spawn(
             group,
-            GroupConfig { address: address.clone(), peers: config.peers.clone() },
+            GroupConfig { address: address.clone(), peers: config.peers.clone(), bounds: config.group },
             Arc::new(GroupCourier::new(env.transport.clone(), config.cluster.clone())),
             env.clone(),
         );

@@ -12,6 +12,6 @@ def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     """A developer's KVSTORE_URL must not decide what the tests talk to."""
     for name in list(os.environ):
         if name.startswith("KVSTORE_") and not name.startswith(
-            ("KVSTORE_CHURN_", "KVSTORE_CHAOS_", "KVSTORE_KILL_", "KVSTORE_POWER_")
+            ("KVSTORE_CHURN_", "KVSTORE_CHAOS_", "KVSTORE_KILL_", "KVSTORE_POWER_", "KVSTORE_STRONG_")
         ):
             monkeypatch.delenv(name)

@@ -10,7 +10,7 @@ use std::{
 };
 
 use kvstore::{
-    config::{Durability, NodeConfig},
+    config::{Durability, GroupBounds, NodeConfig},
     env::{Disk, Env, SeededRng, SimDisk},
     error::{Error, ErrorCode},
     limits::{REDIAL_MAX, SESSION_LOST_AFTER, SESSION_SILENCE_MAX},
@@ -164,6 +164,7 @@ pub struct Hosts {
     /// When a link was last seen broken, in milliseconds; 0: never.
     cut_ms: AtomicU64,
     seed: u64,
+    group: GroupBounds,
 }
 
 impl Hosts {
@@ -172,10 +173,10 @@ impl Hosts {
         let nodes = (0..plan.nodes).map(|number| Host::new(format!("n{number}"), disk(number))).collect();
         let has_clock_faults = plan.faults.iter().any(|fault| matches!(fault, Fault::ClockJump | Fault::ClockRate));
         let (traffic, removed, cut_ms) = Default::default();
-        let (storage, seed) = (plan.storage, plan.seed);
+        let (storage, seed, group) = (plan.storage, plan.seed, plan.group);
         let loses_nothing = storage.is_some_and(|storage| storage.durability == Durability::Sync)
             && !plan.faults.iter().any(|fault| matches!(fault, Fault::Remove | Fault::BitFlip));
-        Arc::new(Hosts { nodes, traffic, storage, has_clock_faults, loses_nothing, removed, cut_ms, seed })
+        Arc::new(Hosts { nodes, traffic, storage, has_clock_faults, loses_nothing, removed, cut_ms, seed, group })
     }
 
     /// Nodes wait for their disks before they acknowledge.
@@ -289,6 +290,7 @@ impl Hosts {
             data_dir: self.storage.map(|_| DATA_DIR.into()),
             durability: self.storage.map_or(Durability::Sync, |storage| storage.durability),
             disk: self.storage.map_or_else(Default::default, |storage| storage.bounds),
+            group: self.group,
             ..NodeConfig::default()
         };
         let running = self.open(number, &config, (seed, was_stopped)).await?;

@@ -15,7 +15,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{plan::Fault, report::Report};
+use super::{plan::Fault, report::Report, strong};
 
 /// Seeds of a run for which no number is given.
 pub const SEEDS: u64 = 500;
@@ -31,6 +31,74 @@ const REPLAY_EVERY: u64 = 20;
 
 /// How often the progress is told.
 const PROGRESS_EVERY: Duration = Duration::from_secs(60);
+
+/// What a run is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Eventual,
+    Strong,
+}
+
+impl Kind {
+    /// The argument of the latter.
+    pub const STRONG: &'static str = "--strong";
+
+    /// The arguments that repeat a run.
+    fn arguments(self, seed: u64) -> Vec<String> {
+        let kind = match self {
+            Kind::Eventual => None,
+            Kind::Strong => Some(Kind::STRONG.to_string()),
+        };
+        kind.into_iter().chain(["--seed".to_string(), seed.to_string()]).collect()
+    }
+
+    fn mutants(self) -> &'static [&'static str] {
+        match self {
+            Kind::Eventual => &MUTANTS,
+            Kind::Strong => &STRONG_MUTANTS,
+        }
+    }
+
+    /// What a long run has to have seen.
+    fn must_be_seen(self) -> Vec<&'static str> {
+        match self {
+            Kind::Eventual => MUST_BE_SEEN.to_vec(),
+            Kind::Strong => {
+                STRONG_MUST_BE_SEEN.into_iter().chain(strong::plan::Fault::ALL.map(strong::plan::Fault::name)).collect()
+            }
+        }
+    }
+}
+
+/// The known mistakes of the strong group.
+const STRONG_MUTANTS: [&str; 9] = [
+    "strong_local_read_as_linearizable",
+    "strong_vote_not_synced",
+    "strong_append_not_synced",
+    "strong_watch_below_compaction",
+    "strong_lease_ended_by_former_leader",
+    "strong_member_id_reused",
+    "strong_retry_without_id",
+    "strong_retry_not_deduplicated",
+    "strong_token_not_checked",
+];
+
+/// What a run of the strong group that has none of it says nothing about.
+const STRONG_MUST_BE_SEEN: [&str; 13] = [
+    "acknowledged writes found in the log",
+    "entries applied again, and equal",
+    "leases expired",
+    "leases kept",
+    "linearizable reads",
+    "locks handed over",
+    "locks held",
+    "retries of requests with an id",
+    "states taken from snapshots",
+    "unknown writes found in the log",
+    "watch events checked",
+    "watches told that they are compacted",
+    "writes under an old token refused",
+];
 
 /// The known mistakes; `src` names each where it is made.
 const MUTANTS: [&str; 11] = [
@@ -69,10 +137,10 @@ const MUST_BE_SEEN: [&str; 14] = [
 ];
 
 /// Runs one seed in a process of its own. A run that ends without a report is a violation.
-fn run_seed(seed: u64, mutant: Option<&str>) -> Report {
+fn run_seed(kind: Kind, seed: u64, mutant: Option<&str>) -> Report {
     let program = std::env::current_exe().expect("the path of this program is known");
     let mut command = Command::new(program);
-    command.args(["--seed", &seed.to_string()]).env_remove("MUTANT_OF_KVSTORE");
+    command.args(kind.arguments(seed)).env_remove("MUTANT_OF_KVSTORE");
     if let Some(mutant) = mutant {
         command.env("MUTANT_OF_KVSTORE", mutant);
     }
@@ -95,7 +163,7 @@ struct Total {
 }
 
 /// Runs `seeds` seeds from `first` on and prints a table. False: something was violated, unknown or did not replay.
-pub fn drive(first: u64, seeds: u64, jobs: u64) -> bool {
+pub fn drive(kind: Kind, first: u64, seeds: u64, jobs: u64) -> bool {
     let started = Instant::now();
     let (next, total) = (AtomicU64::new(first), Mutex::new(Total::default()));
     let told = Mutex::new(started);
@@ -104,19 +172,19 @@ pub fn drive(first: u64, seeds: u64, jobs: u64) -> bool {
         if seed >= first + seeds {
             return;
         }
-        let report = run_seed(seed, None);
+        let report = run_seed(kind, seed, None);
         for violation in &report.violations {
             println!("VIOLATION seed {seed}: {violation}");
         }
         if !report.violations.is_empty() || report.is_unknown {
-            println!("REPRODUCE: cargo sim --seed {seed}");
+            println!("REPRODUCE: cargo sim {}", kind.arguments(seed).join(" "));
         }
-        let again = (seed % REPLAY_EVERY == 0).then(|| run_seed(seed, None));
+        let again = (seed % REPLAY_EVERY == 0).then(|| run_seed(kind, seed, None));
         let mut total = total.lock().expect("no worker panics");
         if let Some(again) = again {
             total.replayed += 1;
             if again.trace_hash != report.trace_hash {
-                println!("NOT REPLAYED: cargo sim --seed {seed}");
+                println!("NOT REPLAYED: cargo sim {}", kind.arguments(seed).join(" "));
                 total.unequal.push(seed);
             }
         }
@@ -132,7 +200,7 @@ pub fn drive(first: u64, seeds: u64, jobs: u64) -> bool {
         workers.into_iter().for_each(|worker| worker.join().expect("a worker does not panic"));
     });
     let total = total.into_inner().expect("no worker panics");
-    print_table(&total, started.elapsed())
+    print_table(kind, &total, started.elapsed())
 }
 
 /// The value below which so many of a hundred lie.
@@ -147,7 +215,7 @@ fn spread(values: impl Iterator<Item = u64>) -> String {
     format!("p50 {p50} ms, p99 {p99} ms, max {max} ms ({} samples)", sorted.len())
 }
 
-fn print_table(total: &Total, took: Duration) -> bool {
+fn print_table(kind: Kind, total: &Total, took: Duration) -> bool {
     let reports = || total.reports.values();
     let sum = |count: fn(&Report) -> u64| reports().map(count).sum::<u64>();
     let (violated, unknown) = (
@@ -176,13 +244,15 @@ fn print_table(total: &Total, took: Duration) -> bool {
     );
     println!("segments       {}", sum(|r| r.segments));
     println!("reads          {}, {} failed", sum(|r| r.counts.reads), sum(|r| r.counts.reads_failed));
-    println!("faults         {}", faults.join(", "));
+    if kind == Kind::Eventual {
+        println!("faults         {}", faults.join(", "));
+        println!("lag when idle  {}", spread(reports().flat_map(|report| report.lags_ms.iter().copied())));
+    }
     println!("convergence    {}", spread(reports().filter_map(|report| report.converged_ms)));
-    println!("lag when idle  {}", spread(reports().flat_map(|report| report.lags_ms.iter().copied())));
     for (name, count) in tallies(total) {
         println!("  {count:>9}    {name}");
     }
-    let unseen = unseen(total);
+    let unseen = unseen(kind, total);
     if !unseen.is_empty() {
         println!("TOO LITTLE     nothing of this was seen: {}", unseen.join(", "));
     }
@@ -193,15 +263,19 @@ fn print_table(total: &Total, took: Duration) -> bool {
 }
 
 /// What a long run should have seen and has not.
-fn unseen(total: &Total) -> Vec<&'static str> {
+fn unseen(kind: Kind, total: &Total) -> Vec<&'static str> {
     if (total.reports.len() as u64) < ALL_IS_SEEN_AFTER {
         return Vec::new();
     }
     let tallies = tallies(total);
     let is_unseen = |name: &&'static str| tallies.get(name).copied().unwrap_or(0) == 0;
     let has_fault = |index: usize| total.reports.values().any(|report| report.faults.get(index) > Some(&0));
-    let faults = Fault::ALL.iter().enumerate().filter(|&(index, _)| !has_fault(index)).map(|(_, fault)| fault.name());
-    MUST_BE_SEEN.into_iter().filter(is_unseen).chain(faults).collect()
+    let faults = Fault::ALL
+        .iter()
+        .enumerate()
+        .filter(|&(index, _)| kind == Kind::Eventual && !has_fault(index))
+        .map(|(_, fault)| fault.name());
+    kind.must_be_seen().into_iter().filter(is_unseen).chain(faults).collect()
 }
 
 /// What the invariants of all seeds looked at and let off.
@@ -214,16 +288,16 @@ fn tallies(total: &Total) -> BTreeMap<&str, u64> {
 }
 
 /// Runs seeds with each known mistake switched on until one is caught. False: one survived.
-pub fn hunt_mutants(budget: u64, jobs: u64) -> bool {
+pub fn hunt_mutants(kind: Kind, budget: u64, jobs: u64) -> bool {
     let mut caught = 0;
-    for mutant in MUTANTS {
+    for &mutant in kind.mutants() {
         let (next, is_caught, found) = (AtomicU64::new(0), AtomicBool::new(false), Mutex::new(None::<Report>));
         let work = || loop {
             let seed = next.fetch_add(1, Ordering::SeqCst);
             if seed >= budget || is_caught.load(Ordering::SeqCst) {
                 return;
             }
-            let report = run_seed(seed, Some(mutant));
+            let report = run_seed(kind, seed, Some(mutant));
             if !report.violations.is_empty() {
                 is_caught.store(true, Ordering::SeqCst);
                 let mut found = found.lock().expect("no worker panics");
@@ -241,6 +315,6 @@ pub fn hunt_mutants(budget: u64, jobs: u64) -> bool {
             None => println!("{mutant:<28} SURVIVED {budget} seeds"),
         }
     }
-    println!("mutants caught {caught}/{}", MUTANTS.len());
-    caught == MUTANTS.len()
+    println!("mutants caught {caught}/{}", kind.mutants().len());
+    caught == kind.mutants().len()
 }

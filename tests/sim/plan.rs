@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use kvstore::config::{DiskBounds, Durability};
+use kvstore::config::{DiskBounds, Durability, GroupBounds};
 use rand::{rngs::StdRng, Rng, SeedableRng};
 
 /// The kinds of fault.
@@ -120,6 +120,8 @@ pub struct Plan {
     pub latency_ms: (u64, u64),
     /// `None`: nodes live in memory.
     pub storage: Option<Storage>,
+    /// How much of its log a member of the strong group keeps.
+    pub group: GroupBounds,
 }
 
 /// How nodes keep their data.
@@ -203,6 +205,7 @@ impl Plan {
             padding_max: [0, 100, 20_000][rng.random_range(0..3)],
             latency_ms: (rng.random_range(1..4), rng.random_range(5..40)),
             storage,
+            group: GroupBounds::default(),
         }
     }
 }

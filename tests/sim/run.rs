@@ -3,6 +3,7 @@
 use std::{cell::Cell, cell::RefCell, process::ExitCode, rc::Rc, sync::Arc, time::Duration};
 
 use kvstore::{
+    env::seed_ambient,
     limits::{CLOCK_RESERVE, REDIAL_MAX, SESSION_SILENCE_MAX},
     node::Running,
     types::PeerState,
@@ -11,10 +12,12 @@ use turmoil::{Builder, Sim};
 
 use super::{
     cluster::Hosts,
+    driver::Kind,
     history::{held, Judge},
     nemesis::Nemesis,
     plan::{mix, Fault, Plan, Storage},
     report::Report,
+    strong,
     watchers::{administer, Watcher, ADMIN},
     workload::{Phase, Shared, Worker},
 };
@@ -47,7 +50,7 @@ const FAULTS_MIN: u64 = 3;
 const HANGS_AFTER: Duration = Duration::from_secs(120);
 
 /// Runs a seed, prints one line of JSON.
-pub fn run_and_report(seed: u64) -> ExitCode {
+pub fn run_and_report(kind: Kind, seed: u64) -> ExitCode {
     let (_alive, dead) = std::sync::mpsc::channel::<()>();
     #[allow(clippy::disallowed_methods, reason = "it has to end the process when the simulation does not")]
     let _watchdog = std::thread::spawn(move || {
@@ -56,7 +59,10 @@ pub fn run_and_report(seed: u64) -> ExitCode {
             std::process::exit(3);
         }
     });
-    let report = run(seed);
+    let report = match kind {
+        Kind::Eventual => run(seed),
+        Kind::Strong => strong::run::run(seed),
+    };
     println!("{}", report.to_json());
     if report.violations.is_empty() {
         ExitCode::SUCCESS
@@ -73,6 +79,8 @@ struct Scene {
 }
 
 fn run(seed: u64) -> Report {
+    // The members of the strong group throw dice, too.
+    seed_ambient(mix(&[seed, 20]));
     let plan = Plan::of(seed);
     let mut sim = build(&plan);
     let hosts = Hosts::new(&plan);

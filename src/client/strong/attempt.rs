@@ -8,9 +8,9 @@ use std::{
 use tokio::time::Instant;
 
 use crate::{
-    error::{Error, ErrorCode, ErrorKind, Result},
+    error::{Error, ErrorCode, ErrorKind},
     limits::{CLIENT_PAUSE_MAX, REDIAL_FIRST, REQUEST_TIMEOUT, STRONG_TRY_FIRST},
-    replication::strong::{Answer, Call, Command, Reply},
+    replication::strong::{Call, Command},
 };
 
 /// Whether a change may have happened.
@@ -62,17 +62,6 @@ impl Progress {
         }
         error
     }
-
-    /// What came of a call whose earlier try may have succeeded unheard.
-    pub(super) fn reconsider(&self, call: &Call, error: Error) -> Result<Reply> {
-        let is_revoke =
-            matches!(call, Call::Submit(submission) if matches!(submission.command, Command::Revoke { .. }));
-        if is_revoke && self.is_unknown() && error.code() == ErrorCode::LeaseLost {
-            // It has no id, so this may be what the first try has done, and is what was wanted.
-            return Ok(Reply::Done(Answer::Revoked));
-        }
-        Err(self.settle(error))
-    }
 }
 
 /// Whether another try, perhaps at another node, may succeed where this one failed.
@@ -90,9 +79,10 @@ pub(super) fn is_worth_another_try(error: &Error) -> bool {
 /// Whether the group applies a command twice when it gets it twice without an id, and that matters.
 pub(super) fn needs_id(command: &Command) -> bool {
     match command {
-        Command::Register | Command::KeepAlive { .. } | Command::Revoke { .. } => false,
+        Command::Register | Command::KeepAlive { .. } => false,
         Command::Transact(_)
         | Command::Grant { .. }
+        | Command::Revoke { .. }
         | Command::Expire { .. }
         | Command::Acquire { .. }
         | Command::Release { .. }

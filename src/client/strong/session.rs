@@ -21,6 +21,7 @@ use crate::{
     client::{closed, shared::Shared},
     env::Env,
     error::{Error, ErrorCode, Result},
+    faults::is_mutant,
     limits::{STRONG_CALLS_BYTES_MAX, STRONG_CALLS_MAX, STRONG_GRANTS_MAX, STRONG_LOCK_WAITS_MAX, STRONG_TRY_GRACE},
     replication::strong::{
         Answer, Call, ClientId, Command, Freshness, GroupWatch, LeaseId, ReadCall, ReadReply, Reply, Revision,
@@ -150,7 +151,7 @@ impl Session {
     }
 
     async fn change(&self, mut change: Submission, deadline: Deadline, progress: &Progress) -> Result<Reply> {
-        if change.id.is_some() || !needs_id(&change.command) {
+        if change.id.is_some() || !needs_id(&change.command) || is_mutant("strong_retry_without_id") {
             return self.try_until(Call::Submit(change), deadline, progress).await;
         }
         let place = self.place(deadline).await?;
@@ -253,7 +254,7 @@ impl Session {
             };
             progress.try_failed(before, &error);
             if !is_worth_another_try(&error) {
-                return progress.reconsider(&call, error);
+                return Err(progress.settle(error));
             }
             failures += 1;
             tracing::debug!(%error, failures, "a call about a strong keyspace is tried again");

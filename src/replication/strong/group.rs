@@ -21,6 +21,7 @@ mod snapshots;
 mod status;
 mod steward;
 mod watch;
+mod witness;
 
 #[cfg(test)]
 mod tests;
@@ -44,16 +45,16 @@ use self::{
 };
 use super::{log_store::LogStore, Call, Reply};
 use crate::{
+    config::GroupBounds,
     env::Env,
     error::{Error, ErrorCode, Result},
-    limits::{
-        GROUP_CALL_TIMEOUT, GROUP_ELECTION_LEAST, GROUP_ELECTION_MOST, GROUP_ENTRIES_KEPT, GROUP_FAREWELL_MAX,
-        GROUP_HEARTBEAT, GROUP_SNAPSHOT_ENTRIES,
-    },
+    limits::{GROUP_CALL_TIMEOUT, GROUP_ELECTION_LEAST, GROUP_ELECTION_MOST, GROUP_FAREWELL_MAX, GROUP_HEARTBEAT},
     storage::log::{Log, Position},
     types::{Address, NodeId},
 };
 
+#[cfg(feature = "faults")]
+pub use self::witness::{look_on, Witness};
 pub use self::{
     network::Courier,
     watch::{GroupWatch, GroupWatcher, WatchPage},
@@ -76,6 +77,8 @@ pub struct GroupConfig {
     pub address: Address,
     /// Whom it asks for a group.
     pub peers: Vec<Address>,
+    /// How much of its log it keeps.
+    pub bounds: GroupBounds,
 }
 
 /// A member of a group. Clones are the same member.
@@ -124,10 +127,10 @@ impl Group {
     pub async fn spawn(store: GroupStore, config: GroupConfig, courier: Arc<dyn Courier>, env: Env) -> Result<Group> {
         let GroupStore { member, is_durable, log, snapshots } = store;
         let me = Acquaintance { member: member.0, address: config.address.to_string() };
-        let replica = Replica::new(snapshots);
+        let replica = Replica::new(member.0, snapshots);
         let silence = Arc::new(Silence::default());
         let network = Network::new(courier, silence.clone(), env.rng.next_u64()? >> 1);
-        let raft = Raft::new(me.member, raft_config()?, network.clone(), log.clone(), replica.clone())
+        let raft = Raft::new(me.member, raft_config(config.bounds)?, network.clone(), log.clone(), replica.clone())
             .await
             .map_err(failed)?;
         let has_group = raft.is_initialized().await.map_err(failed)?;
@@ -233,7 +236,8 @@ impl Group {
         match tokio::time::timeout(GROUP_CALL_TIMEOUT, self.0.raft.shutdown()).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::error!(%error, "the consensus broke off"),
-            Err(_) => tracing::warn!("the consensus waits for the disk, and is left to it"),
+            // It ends when the log of the node is closed.
+            Err(_) => tracing::warn!("the consensus waits for the disk and could not be ended in order"),
         }
         farewell.is_ok_and(|farewell| farewell.is_ok())
     }
@@ -252,14 +256,14 @@ impl Core {
     }
 }
 
-fn raft_config() -> Result<Arc<Config>> {
+fn raft_config(bounds: GroupBounds) -> Result<Arc<Config>> {
     let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     let config = Config {
         heartbeat_interval: millis(GROUP_HEARTBEAT),
         election_timeout_min: millis(GROUP_ELECTION_LEAST),
         election_timeout_max: millis(GROUP_ELECTION_MOST),
-        snapshot_policy: SnapshotPolicy::LogsSinceLast(GROUP_SNAPSHOT_ENTRIES),
-        max_in_snapshot_log_to_keep: GROUP_ENTRIES_KEPT,
+        snapshot_policy: SnapshotPolicy::LogsSinceLast(bounds.snapshot_entries),
+        max_in_snapshot_log_to_keep: bounds.entries_kept,
         ..Config::default()
     };
     config.validate().map(Arc::new).map_err(failed)

@@ -23,7 +23,7 @@ use std::{fmt::Debug, io, ops::RangeBounds, sync::Arc};
 
 use openraft::{
     storage::{LogFlushed, RaftLogStorage},
-    AnyError, LogState, OptionalSend, RaftLogReader, StorageError, StorageIOError,
+    AnyError, EntryPayload, LogState, OptionalSend, RaftLogReader, StorageError, StorageIOError,
 };
 use parking_lot::Mutex;
 
@@ -35,7 +35,8 @@ use self::{
 use super::types::{GroupTypes, LogEntry, LogId, Vote};
 use crate::{
     error::{Error, ErrorCode, Result},
-    limits::{GROUP_APPEND_BYTES_TARGET, GROUP_HEARTBEAT, LOG_ENTRY_BYTES_MAX},
+    faults::is_mutant,
+    limits::{GROUP_APPEND_BYTES_TARGET, LOG_ENTRY_BYTES_MAX},
     storage::log::{Durability, Log, Position},
 };
 
@@ -98,6 +99,17 @@ impl LogStore {
     pub fn size(&self) -> (usize, usize) {
         let kept = self.kept.lock();
         (kept.entries.len(), kept.bytes)
+    }
+
+    /// The last time that an entry of this term shows; `None`: none is kept.
+    pub(super) fn shown_ms_in(&self, term: u64) -> Option<u64> {
+        let kept = self.kept.lock();
+        let entries = kept.entries.values().rev().take_while(|kept| kept.entry.log_id.leader_id.term == term);
+        let shown = entries.filter_map(|kept| match &kept.entry.payload {
+            EntryPayload::Normal(entry) => Some(entry.time_ms),
+            EntryPayload::Blank | EntryPayload::Membership(_) => None,
+        });
+        shown.max()
     }
 
     /// As [`LogStore::new`], reading all of the log first. Blocks on the disk.
@@ -245,6 +257,9 @@ impl RaftLogStorage<GroupTypes> for LogStore {
 
     async fn save_vote(&mut self, vote: &Vote) -> Stored<()> {
         let position = self.write_facts(|facts| facts.vote = Some(*vote)).map_err(vote_failed)?;
+        if is_mutant("strong_vote_not_synced") {
+            return Ok(());
+        }
         self.synced(position).await.map_err(vote_failed)
     }
 
@@ -271,14 +286,19 @@ impl RaftLogStorage<GroupTypes> for LogStore {
     {
         let entries = entries.into_iter().collect();
         if let Home::Disk { log, .. } = &self.home {
-            room(log).await.map_err(logs_failed)?;
+            match log.room().await {
+                // What is appended then waits for room, and its callback with it: this member falls silent, and the others go
+                // on without it until there is.
+                Err(error) if error.code() == ErrorCode::DiskFull => {}
+                room => room.map_err(logs_failed)?,
+            }
         }
         match self.write_entries(entries).map_err(logs_failed)? {
-            Some(last) => {
+            Some(last) if !is_mutant("strong_append_not_synced") => {
                 let done = |synced: Result<()>| callback.log_io_completed(synced.map_err(io::Error::other));
                 self.on_synced(last, done);
             }
-            None => callback.log_io_completed(Ok(())),
+            Some(_) | None => callback.log_io_completed(Ok(())),
         }
         Ok(())
     }
@@ -293,16 +313,6 @@ impl RaftLogStorage<GroupTypes> for LogStore {
     async fn purge(&mut self, log_id: LogId) -> Stored<()> {
         self.write_facts(|facts| facts.purged = facts.purged.max(Some(log_id))).map_err(logs_failed)?;
         Ok(())
-    }
-}
-
-/// Waits until there is room, also on a full disk: the member stands still until then, as one that is cut off, and goes on.
-async fn room(log: &Log) -> Result<()> {
-    loop {
-        match log.room().await {
-            Err(error) if error.code() == ErrorCode::DiskFull => tokio::time::sleep(GROUP_HEARTBEAT).await,
-            outcome => return outcome,
-        }
     }
 }
 

@@ -16,6 +16,8 @@ mod runtime;
 mod types;
 
 pub use call::{Call, Freshness, KeyspaceFacts, Read, ReadAnswer, ReadCall, ReadKind, ReadReply, Reply, Submission};
+#[cfg(feature = "faults")]
+pub use group::{look_on, Witness};
 pub use group::{Courier, Group, GroupConfig, GroupStore, GroupWatch, GroupWatcher, WatchPage};
 pub use log_store::{Kept, LogStore};
 pub use machine::{

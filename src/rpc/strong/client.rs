@@ -6,6 +6,7 @@ use tonic::{Request, Response, Status};
 
 use super::{
     answers::decode_submitted,
+    batch::{part, Lane},
     changes::encode_watch,
     questions::{decode_keyspaces, decode_lease, decode_lock, encode_await_lock},
     reads::{decode_read_answers, encode_reads},
@@ -25,7 +26,11 @@ use crate::{
 
 /// Calls over a connection; clones share it.
 #[derive(Clone)]
-pub struct StrongRpc(StrongClient<Channel>);
+pub struct StrongRpc {
+    client: StrongClient<Channel>,
+    changes: Lane,
+    reads: Lane,
+}
 
 impl StrongRpc {
     /// Calls over `channel`.
@@ -33,7 +38,19 @@ impl StrongRpc {
         let client = StrongClient::new(channel)
             .max_decoding_message_size(STRONG_MESSAGE_BYTES_MAX)
             .max_encoding_message_size(STRONG_MESSAGE_BYTES_MAX);
-        StrongRpc(client)
+        StrongRpc { client, changes: Lane::default(), reads: Lane::default() }
+    }
+
+    pub(super) fn client(&self) -> StrongClient<Channel> {
+        self.client.clone()
+    }
+
+    /// With what a call shares its messages.
+    pub(super) fn lane(&self, call: &Call) -> &Lane {
+        match call {
+            Call::Submit(_) => &self.changes,
+            Call::Read(_) | Call::AwaitLock { .. } | Call::Lease(_) | Call::Keyspaces => &self.reads,
+        }
     }
 
     /// Begins to watch; returns when the node has taken it. To be given a connection of its own: a watch that nobody reads
@@ -42,17 +59,27 @@ impl StrongRpc {
     /// # Errors
     /// `CONNECTION_LOST`, or why the node refused.
     pub async fn watch(&self, watch: &GroupWatch) -> Result<RpcPages> {
-        let stream = answered(self.0.clone().watch_changes(encode_watch(watch)).await)?;
+        let stream = answered(self.client().watch_changes(encode_watch(watch)).await)?;
         Ok(RpcPages::new(stream))
     }
 
-    /// One try. The node is told how much time there is.
+    /// One try. The node is told how much time there is. Small changes and reads that are asked for while others are under way share
+    /// a message.
     ///
     /// # Errors
     /// `CONNECTION_LOST`, `DEADLINE_EXCEEDED`, `MALFORMED_MESSAGE`, or what the node answered. A change may have happened when
     /// the error says so.
     pub async fn call(&self, call: &Call, timeout: Duration) -> Result<Reply> {
-        let mut client = self.0.clone();
+        if let Some(part) = part(call)? {
+            if let Some(reply) = self.call_with_others(call, part, timeout).await? {
+                return Ok(reply);
+            }
+        }
+        self.call_alone(call, timeout).await
+    }
+
+    async fn call_alone(&self, call: &Call, timeout: Duration) -> Result<Reply> {
+        let mut client = self.client();
         match call {
             Call::Submit(submission) => {
                 let answer = client.submit(request(encode_submission(submission)?, timeout)).await;
@@ -84,12 +111,12 @@ fn request<T>(message: T, timeout: Duration) -> Request<T> {
     request
 }
 
-fn answered<T>(response: Result<Response<T>, Status>) -> Result<T> {
+pub(super) fn answered<T>(response: Result<Response<T>, Status>) -> Result<T> {
     Ok(response.map_err(|status| from_status(&status))?.into_inner())
 }
 
 /// The error of a change. What no node said says nothing about what a node did.
-fn lost(status: &Status) -> Error {
+pub(super) fn lost(status: &Status) -> Error {
     let error = from_status(status);
     // These are said before anybody looks at the request: too much at once, no such service.
     let is_untouched = matches!(error.code(), ErrorCode::Overloaded | ErrorCode::Unsupported);

@@ -9,6 +9,7 @@
 //! * [`check_call`] and [`check_watch`] check what did not come over the wire.
 
 mod answers;
+mod batch;
 mod changes;
 mod check;
 mod client;

@@ -2,14 +2,18 @@
 
 use std::{pin::Pin, sync::Arc, time::Duration};
 
+use futures_util::future::join_all;
+use prost::Message;
 use tokio_stream::Stream;
 use tonic::{metadata::MetadataMap, Request, Response, Status};
 
 use super::{
     answers::encode_submitted,
+    batch::encode_strong_failure,
     changes::decode_watch,
     questions::{decode_await_lock, encode_keyspaces, encode_lease, encode_lock},
     reads::{decode_reads, encode_read_answers},
+    required,
     submissions::decode_submission,
     v1::{self, strong_server::Strong},
     watch::ServedPages,
@@ -17,7 +21,7 @@ use super::{
 };
 use crate::{
     error::{Error, ErrorCode, Result},
-    limits::{CALL_TIMEOUT, REQUEST_TIMEOUT},
+    limits::{CALL_TIMEOUT, GROUP_READ_BYTES_TARGET, REQUEST_TIMEOUT, STRONG_BATCH_CALLS_MAX},
     replication::strong::{Call, LeaseId, Reply},
     rpc::phase::{Phase, PhaseWatch},
 };
@@ -35,6 +39,25 @@ impl StrongService {
         self.backend()?.call(call, patience(metadata)).await
     }
 
+    /// One call of a batch; whatever happens to it is its answer.
+    async fn one_of_many(&self, call: v1::StrongCall, metadata: &MetadataMap) -> v1::StrongResult {
+        use v1::{strong_call::Call as Body, strong_result::Result as ResultBody};
+        let answer = async {
+            Ok(match required("calls.call", call.call)? {
+                Body::Submit(message) => {
+                    let reply = self.call(decode_submission(message)?, metadata).await?;
+                    ResultBody::Submit(encode_submitted(reply)?)
+                }
+                Body::Read(message) => {
+                    let reply = self.call(decode_reads(message)?, metadata).await?;
+                    ResultBody::Read(encode_read_answers(reply)?)
+                }
+            })
+        };
+        let result = answer.await.unwrap_or_else(|error| ResultBody::Failure(encode_strong_failure(&error)));
+        v1::StrongResult { result: Some(result) }
+    }
+
     fn backend(&self) -> Result<&Arc<dyn StrongBackend>> {
         self.phase.check_serving()?;
         let none = || Error::new(ErrorCode::Unsupported, "this node has no strong keyspaces");
@@ -42,10 +65,30 @@ impl StrongService {
     }
 }
 
+/// Takes the answers to reads out that do not fit: they are asked for again, alone. Those to changes are small.
+fn keep_within_a_message(results: &mut [v1::StrongResult]) {
+    use v1::strong_result::Result as ResultBody;
+    let mut bytes = 0;
+    for result in results {
+        if let Some(ResultBody::Read(answer)) = &result.result {
+            bytes += answer.encoded_len();
+            if bytes > GROUP_READ_BYTES_TARGET {
+                result.result = Some(ResultBody::TooLarge(v1::DoneAnswer {}));
+            }
+        }
+    }
+}
+
+/// How long an answer may be on its way.
+const ANSWER_TRAVELS: Duration = Duration::from_millis(10);
+
 /// How long the caller waits, as gRPC tells it.
 fn patience(metadata: &MetadataMap) -> Duration {
     let told = metadata.get("grpc-timeout").and_then(|value| value.to_str().ok()).and_then(parse_timeout);
-    told.map_or(REQUEST_TIMEOUT, |told| told.min(REQUEST_TIMEOUT))
+    let patience = told.map_or(REQUEST_TIMEOUT, |told| told.min(REQUEST_TIMEOUT));
+    // A little less, so that the answer arrives which says that nothing was applied: a caller whose own time is over first
+    // does not know.
+    patience.saturating_sub((patience / 20).max(ANSWER_TRAVELS))
 }
 
 /// Up to 8 digits and a unit, as the gRPC specification has it ("Requests", Timeout).
@@ -80,6 +123,19 @@ impl Strong for StrongService {
         Ok(Response::new(encode_read_answers(reply)?))
     }
 
+    async fn batch(&self, request: Request<v1::StrongBatchRequest>) -> Answered<v1::StrongBatchResponse> {
+        let (metadata, _, message) = request.into_parts();
+        let count = message.calls.len();
+        if count > STRONG_BATCH_CALLS_MAX {
+            let text = format!("calls: {count} calls, the limit is {STRONG_BATCH_CALLS_MAX}");
+            return Err(Error::new(ErrorCode::BatchTooLarge, text).into());
+        }
+        let calls = message.calls.into_iter().map(|call| self.one_of_many(call, &metadata));
+        let mut results = join_all(calls).await;
+        keep_within_a_message(&mut results);
+        Ok(Response::new(v1::StrongBatchResponse { results }))
+    }
+
     async fn await_lock(&self, request: Request<v1::AwaitLockRequest>) -> Answered<v1::AwaitLockResponse> {
         let (metadata, _, message) = request.into_parts();
         let call = decode_await_lock(message)?;
@@ -105,8 +161,9 @@ impl Strong for StrongService {
 
     async fn watch_changes(&self, request: Request<v1::WatchChangesRequest>) -> Answered<Self::WatchChangesStream> {
         let watch = decode_watch(request.into_inner())?;
-        let pages = self.backend()?.watch(watch, CALL_TIMEOUT).await?;
-        Ok(Response::new(Box::pin(ServedPages::new(pages, self.phase.clone()))))
+        let backend = self.backend()?;
+        let pages = backend.watch(watch, CALL_TIMEOUT).await?;
+        Ok(Response::new(Box::pin(ServedPages::new(pages, backend.clone(), self.phase.clone()))))
     }
 }
 
@@ -138,10 +195,12 @@ mod tests {
     #[test]
     fn a_caller_cannot_make_a_node_wait_longer_than_its_own_limit() {
         let mut metadata = MetadataMap::new();
-        assert_eq!(patience(&metadata), REQUEST_TIMEOUT);
+        assert_eq!(patience(&metadata), REQUEST_TIMEOUT * 19 / 20);
         metadata.insert("grpc-timeout", "1H".parse().unwrap());
-        assert_eq!(patience(&metadata), REQUEST_TIMEOUT);
+        assert_eq!(patience(&metadata), REQUEST_TIMEOUT * 19 / 20);
         metadata.insert("grpc-timeout", "250m".parse().unwrap());
-        assert_eq!(patience(&metadata), Duration::from_millis(250));
+        assert_eq!(patience(&metadata), Duration::from_micros(237_500));
+        metadata.insert("grpc-timeout", "50m".parse().unwrap());
+        assert_eq!(patience(&metadata), Duration::from_millis(40));
     }
 }

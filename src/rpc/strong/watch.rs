@@ -1,10 +1,14 @@
 //! The streams of watches, on both sides. The next page is read when HTTP/2 asks for it, so a client that does not read costs
 //! one page, and no task and no queue.
+//!
+//! A node that is cut off from the majority has nothing to tell, as one where nothing happens. So a watch that is silent for
+//! long ends when its node cannot prove that it is not the former: its client goes on at another node.
 
 use std::{
     collections::VecDeque,
     future::Future,
     pin::Pin,
+    sync::Arc,
     task::{ready, Context, Poll},
 };
 
@@ -13,12 +17,13 @@ use tonic::{Status, Streaming};
 
 use super::{
     changes::{encode_page, Assembly},
-    v1, StrongPages,
+    v1, StrongBackend, StrongPages,
 };
 use crate::{
     env::BoxFuture,
     error::{Error, ErrorCode, Result},
-    replication::strong::WatchPage,
+    limits::{CALL_TIMEOUT, STRONG_WATCH_SILENCE},
+    replication::strong::{Call, WatchPage},
     rpc::{
         phase::{Phase, PhaseWatch},
         status::from_status,
@@ -30,6 +35,7 @@ type Reading = Boxed<(Box<dyn StrongPages>, Result<WatchPage>)>;
 
 /// The messages of one watch, until the node leaves or the watch fails.
 pub(super) struct ServedPages {
+    backend: Arc<dyn StrongBackend>,
     /// Messages of the page that was read last.
     ready: VecDeque<v1::ChangesPage>,
     /// The page that is being read, and who reads it; `None`: the stream is over.
@@ -39,9 +45,10 @@ pub(super) struct ServedPages {
 
 impl ServedPages {
     /// Reads nothing before it is asked.
-    pub(super) fn new(pages: Box<dyn StrongPages>, phase: PhaseWatch) -> ServedPages {
+    pub(super) fn new(pages: Box<dyn StrongPages>, backend: Arc<dyn StrongBackend>, phase: PhaseWatch) -> ServedPages {
         let leaving = Box::pin(phase.reached(Phase::Leaving));
-        ServedPages { ready: VecDeque::new(), next: Some(Box::pin(read(pages))), leaving }
+        let next: Reading = Box::pin(read(pages, backend.clone()));
+        ServedPages { backend, ready: VecDeque::new(), next: Some(next), leaving }
     }
 
     fn end(&mut self, error: Error) -> Poll<Option<Result<v1::ChangesPage, Status>>> {
@@ -50,9 +57,24 @@ impl ServedPages {
     }
 }
 
-async fn read(mut pages: Box<dyn StrongPages>) -> (Box<dyn StrongPages>, Result<WatchPage>) {
-    let page = pages.next().await;
+async fn read(
+    mut pages: Box<dyn StrongPages>,
+    backend: Arc<dyn StrongBackend>,
+) -> (Box<dyn StrongPages>, Result<WatchPage>) {
+    let page = page_or_proof(&mut *pages, &*backend).await;
     (pages, page)
+}
+
+/// The next page, or why the node cannot say that there is none.
+async fn page_or_proof(pages: &mut dyn StrongPages, backend: &dyn StrongBackend) -> Result<WatchPage> {
+    let mut next = pages.next();
+    loop {
+        match tokio::time::timeout(STRONG_WATCH_SILENCE, &mut next).await {
+            Ok(page) => return page,
+            // Any linearizable read proves it.
+            Err(_) => drop(backend.call(Call::Keyspaces, CALL_TIMEOUT).await?),
+        }
+    }
 }
 
 impl Stream for ServedPages {
@@ -74,7 +96,7 @@ impl Stream for ServedPages {
             match ready!(next.as_mut().poll(cx)) {
                 (pages, Ok(page)) => {
                     this.ready = encode_page(page);
-                    this.next = Some(Box::pin(read(pages)));
+                    this.next = Some(Box::pin(read(pages, this.backend.clone())));
                 }
                 (_, Err(error)) => return this.end(error),
             }

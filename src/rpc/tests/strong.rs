@@ -3,7 +3,8 @@
 use super::*;
 use crate::{
     limits::{
-        GROUP_LOCK_WAIT_MAX, REQUEST_TIMEOUT, STRONG_MESSAGE_BYTES_MAX, TRANSACTION_OPERATIONS_MAX, VALUE_BYTES_MAX,
+        GROUP_LOCK_WAIT_MAX, REQUEST_TIMEOUT, STRONG_MESSAGE_BYTES_MAX, STRONG_WATCH_SILENCE,
+        TRANSACTION_OPERATIONS_MAX, VALUE_BYTES_MAX,
     },
     replication::strong::{
         Answer, Call, ClientId, Command, Freshness, GroupWatch, Guard, KeyspaceFacts, KeyspaceId, Lease, LeaseId,
@@ -222,7 +223,7 @@ async fn an_answer_that_would_be_too_large_tells_a_part() {
     }
     let all = reads(vec![read_key("a"), read_key("b"), read_key("c")]);
     let Reply::Read(reply) = far.call(Call::Read(all)).await.unwrap() else { panic!("no read") };
-    assert_eq!((reply.answers.len(), reply.revision), (1, Revision(3)));
+    assert_eq!((reply.answers.len(), reply.revision), (2, Revision(3)));
 }
 
 #[tokio::test]
@@ -291,13 +292,29 @@ async fn a_watch_tells_what_happens_until_the_node_leaves() {
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_silent_watch_ends_when_its_node_has_lost_the_majority() {
+    let far = Far::new(simulated()).await;
+    let (keyspace, range) = ("jobs".to_string(), KeyRange::default());
+    let watch = GroupWatch { keyspace, space: Space::Data, range, since: None, initial: false };
+    let mut pages = far.rpc.watch(&watch).await.unwrap();
+    pages.next().await.unwrap();
+    let started = tokio::time::Instant::now();
+    far.group.order([Fault::Nothing, Fault::Nothing, Fault::Refuse(Error::new(ErrorCode::NoLeader, "cut off"))]);
+    assert_eq!(pages.next().await.unwrap_err().code(), ErrorCode::NoLeader);
+    // Two proofs that nothing had happened, and one that could not be had.
+    let took = started.elapsed();
+    assert!(took >= 3 * STRONG_WATCH_SILENCE && took < 4 * STRONG_WATCH_SILENCE, "{took:?}");
+}
+
 #[tokio::test]
 async fn the_node_is_told_how_long_the_caller_waits() {
     let far = Far::new(simulated()).await;
     within(far.rpc.call(&Call::Keyspaces, Duration::from_millis(7500))).await.unwrap();
     within(far.rpc.call(&Call::Keyspaces, Duration::from_secs(3600))).await.unwrap();
     let told: Vec<Duration> = far.group.calls().into_iter().map(|(_, timeout)| timeout).collect();
-    assert_eq!(told, [Duration::from_millis(7500), REQUEST_TIMEOUT]);
+    // A twentieth less, in which the answer travels.
+    assert_eq!(told, [Duration::from_millis(7125), REQUEST_TIMEOUT * 19 / 20]);
 }
 
 #[tokio::test]

@@ -72,6 +72,8 @@ class Session(threading.Thread):
 class Faults:
     """Kills, pauses and cuts, at most a few at a time, each with an end of its own."""
 
+    _between = (0.1, 0.8)
+
     def __init__(self, cluster: Cluster, seed: int) -> None:
         self._cluster = cluster
         self._random = random.Random(seed)
@@ -84,17 +86,26 @@ class Faults:
     def run(self, seconds: float) -> None:
         """Break and mend for so long; some of it may be broken still."""
         ends = time.monotonic() + seconds
-        kinds: List[Callable[[float], Tuple[float, Callable[[], None]]]] = [self._kill, self._pause]
-        if isinstance(self._cluster, NetworkedCluster):
-            kinds += [self._isolate, self._isolate_and_kill, self._cut_one_way, self._cut_pair]
+        kinds = self._kinds()
         while time.monotonic() < ends:
-            if len(self._active) < _FAULTS_MAX:
+            if self._has_room(len(self._active)):
                 left = ends - time.monotonic()
                 lasts, mend = self._random.choice(kinds)(left)
                 self._active.append((time.monotonic() + lasts, mend))
             # How far apart the faults are is part of the random schedule.
-            self._pace.wait(self._random.uniform(0.1, 0.8))
+            self._pace.wait(self._random.uniform(*self._between))
             self._mend(time.monotonic())
+
+    def _has_room(self, active: int) -> bool:
+        """Whether one more may begin while so many last."""
+        return active < _FAULTS_MAX
+
+    def _kinds(self) -> List[Callable[[float], Tuple[float, Callable[[], None]]]]:
+        """What may happen: each is given the seconds left, begins, and tells how long it lasts and how it ends."""
+        if isinstance(self._cluster, NetworkedCluster):
+            cuts = [self._isolate, self._isolate_and_kill, self._cut_one_way, self._cut_pair]
+            return [self._kill, self._pause, *cuts]
+        return [self._kill, self._pause]
 
     def heal(self) -> None:
         """Mend everything."""

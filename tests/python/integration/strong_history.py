@@ -110,7 +110,15 @@ class Worker(threading.Thread):
     """One client that does random things to a few keys, one after another, each value unique."""
 
     def __init__(
-        self, recorder: Recorder, store: Store, *, client: int, keys: List[str], calls: int, seed: int
+        self,
+        recorder: Recorder,
+        store: Store,
+        *,
+        client: int,
+        keys: List[str],
+        calls: int,
+        seed: int,
+        goes_on: Callable[[], bool] = lambda: True,
     ) -> None:
         super().__init__(name=f"client {client}")
         self._recorder = recorder
@@ -118,6 +126,7 @@ class Worker(threading.Thread):
         self._client = client
         self._keys = keys
         self._calls = calls
+        self._goes_on = goes_on
         self._random = random.Random(f"{seed} {client}")
         self._seen: Dict[str, Optional[int]] = {}
         self.mistake: Optional[BaseException] = None
@@ -125,6 +134,8 @@ class Worker(threading.Thread):
     def run(self) -> None:
         try:
             for number in range(self._calls):
+                if not self._goes_on():
+                    return
                 # The clients' ranges do not meet, even when increments are added.
                 self._call(self._random.choice(self._keys), (self._client * 1_000_000 + number) * 1_000)
         except Exception as mistake:  # noqa: BLE001 - told by whoever joins this thread
@@ -169,11 +180,22 @@ def _existed(existed: Optional[bool]) -> Dict[str, Any]:  # noqa: FBT001 - an an
     return {} if existed is None else {"existed": existed}
 
 
-def run_workers(path: Path, stores: List[Store], *, keys: List[str], calls: int, seed: int) -> None:
-    """Let one worker a store make so many calls, all at the same time, and write them to a new file."""
+def run_workers(
+    path: Path,
+    stores: List[Store],
+    *,
+    keys: List[str],
+    calls: int,
+    seed: int,
+    goes_on: Callable[[], bool] = lambda: True,
+) -> None:
+    """Let one worker a store make so many calls, all at the same time, and write them to a new file.
+
+    `goes_on` is called before each call, by any of them: it may wait, and ends the worker when it is false.
+    """
     with closing(Recorder(path)) as recorder:
         workers = [
-            Worker(recorder, store, client=client, keys=keys, calls=calls, seed=seed)
+            Worker(recorder, store, client=client, keys=keys, calls=calls, seed=seed, goes_on=goes_on)
             for client, store in enumerate(stores)
         ]
         for worker in workers:

@@ -56,6 +56,21 @@ async fn the_deadline_counts_from_when_the_request_was_sent() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_keep_alive_that_is_answered_late_counts_from_when_it_was_sent() {
+    let group = FakeGroup::new();
+    let client = near(&group);
+    let kept = client.keep(granted(&client, TTL).await, TTL);
+    group.gate.forget_permits(usize::MAX);
+    let late = Duration::from_secs(1);
+    tokio::time::sleep(TTL / 3 + late).await;
+    let before = kept.remaining();
+    assert_eq!((before, keep_alives(&group)), (TTL - TTL / 3 - late, 1));
+    group.gate.add_permits(1);
+    until(|| kept.remaining() > before).await;
+    assert_eq!(kept.remaining(), TTL - late);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_lease_that_the_group_has_ended_is_lost_at_the_next_keep_alive() {
     let group = FakeGroup::new();
     let client = near(&group);

@@ -73,7 +73,7 @@ async fn what_is_said_without_the_log_leaves_a_lost_answer_open() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_revoke_whose_answer_is_lost_has_done_what_was_wanted() {
+async fn a_revoke_whose_answer_is_lost_is_no_lost_lease() {
     let group = FakeGroup::new();
     let client = near(&group);
     client.call(grant(Duration::from_secs(60)), SECONDS).await.unwrap();

@@ -82,6 +82,16 @@ impl Core {
         Err(stopped())
     }
 
+    /// What this member shows as the leader of `term` now. One that was started again in time leads on in its term, and shows
+    /// what it has shown before: its wall clock may have been set since.
+    pub(super) fn leader_time_ms(&self, term: u64) -> u64 {
+        self.leader_clock.show(&self.env, term, || {
+            let time = self.replica.machine().time();
+            let applied = (time.term == term).then_some(time.shown_ms);
+            applied.max(self.log.shown_ms_in(term))
+        })
+    }
+
     /// What stands in the way of a leader, for people.
     pub(super) fn no_leader(&self) -> Error {
         let text = match self.founding.why_not() {
@@ -107,7 +117,7 @@ pub(super) fn stopped() -> Error {
     Error::new(ErrorCode::NotRunning, "the member of the group is being stopped")
 }
 
-/// The clock that a leader shows in its entries: it goes on from the wall clock at its election and never jumps.
+/// The clock that a leader shows in its entries: it goes on from the wall clock at its election and never jumps within a term.
 #[derive(Default)]
 pub(super) struct LeaderClock(Mutex<Option<Shown>>);
 
@@ -118,12 +128,13 @@ struct Shown {
 }
 
 impl LeaderClock {
-    /// What the leader of this term shows now: milliseconds since the Unix epoch.
-    pub(super) fn show(&self, env: &Env, term: u64) -> u64 {
+    /// What the leader of this term shows now: milliseconds since the Unix epoch. `before`: what was shown in it already.
+    fn show(&self, env: &Env, term: u64, before: impl FnOnce() -> Option<u64>) -> u64 {
         let mut shown = self.0.lock();
         let now = env.clock.monotonic();
         if shown.as_ref().is_none_or(|shown| shown.term != term) {
-            *shown = Some(Shown { term, wall_ms: env.clock.wall_ms(), since: now });
+            let wall_ms = before().unwrap_or_else(|| env.clock.wall_ms());
+            *shown = Some(Shown { term, wall_ms, since: now });
         }
         let Some(Shown { wall_ms, since, .. }) = &*shown else { return env.clock.wall_ms() };
         wall_ms.saturating_add(u64::try_from((now - *since).as_millis()).unwrap_or(u64::MAX))
@@ -147,5 +158,28 @@ impl Elections {
 
     pub(super) fn count(&self) -> u64 {
         self.0.lock().1
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::env::SimulatedClock;
+
+    /// Found by seed 38 of the simulation: a leader that is started again in time leads on in its term.
+    #[test]
+    fn the_clock_of_a_leader_never_jumps_within_a_term() {
+        let clock = Arc::new(SimulatedClock::new(50_000));
+        let env = Env { clock: clock.clone(), ..Env::system() };
+        let leader = LeaderClock::default();
+        assert_eq!(leader.show(&env, 1, || None), 50_000);
+        clock.advance(Duration::from_millis(300));
+        clock.set_wall_ms(90_000);
+        assert_eq!(leader.show(&env, 1, || None), 50_300, "the wall clock was set ahead");
+        let started_again = LeaderClock::default();
+        assert_eq!(started_again.show(&env, 1, || Some(50_300)), 50_300, "it goes on from what was shown");
+        clock.advance(Duration::from_millis(200));
+        assert_eq!(started_again.show(&env, 1, || None), 50_500);
+        assert_eq!(started_again.show(&env, 2, || None), 90_200, "the clock of another term");
     }
 }

@@ -23,6 +23,7 @@ enum Due {
 
 impl Core {
     fn due(&self, term: u64) -> Due {
+        let now_shown_ms = self.leader_time_ms(term);
         let machine = self.replica.machine();
         let MachineTime { term: shown_in, shown_ms, elapsed_ms } = machine.time();
         let Some(next_ms) = machine.next_deadline_ms() else { return Due::Nothing };
@@ -30,7 +31,7 @@ impl Core {
             // Nothing passes in this term before its leader has shown where its clock stands.
             return Due::Time;
         }
-        let now_ms = elapsed_ms.saturating_add(self.leader_clock.show(&self.env, term).saturating_sub(shown_ms));
+        let now_ms = elapsed_ms.saturating_add(now_shown_ms.saturating_sub(shown_ms));
         let leases = machine.due_leases(now_ms, LEASES_PER_EXPIRY_MAX);
         match leases.is_empty() {
             false => Due::Leases(leases),

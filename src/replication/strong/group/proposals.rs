@@ -116,7 +116,7 @@ impl Core {
         if !before.is_mine || self.silence.is_paused() {
             return Err(Failed::NotTaken);
         }
-        let entry = Entry { time_ms: self.leader_clock.show(&self.env, before.term), requests };
+        let entry = Entry { time_ms: self.leader_time_ms(before.term), requests };
         let answer = self.raft.client_write_ff(entry).await.map_err(|_| Failed::NotTaken)?;
         tokio::select! {
             answer = answer => match answer {

@@ -9,7 +9,7 @@ use openraft::{
 use parking_lot::RwLock;
 use tokio::sync::watch;
 
-use super::snapshots::Snapshots;
+use super::{snapshots::Snapshots, witness};
 use crate::replication::strong::{
     machine::Snapshot as Captured,
     types::{GroupTypes, LogEntry, LogId, Members, SnapshotMeta},
@@ -36,6 +36,7 @@ struct Inner {
     held: RwLock<Held>,
     progress: watch::Sender<Progress>,
     snapshots: Snapshots,
+    member: u64,
 }
 
 struct Held {
@@ -45,6 +46,13 @@ struct Held {
 }
 
 impl Held {
+    /// Passes over an entry that is not for the machine: nobody waits for an answer.
+    fn pass(&mut self, member: u64, at: LogPosition) -> Vec<Answer> {
+        self.machine.pass(at);
+        witness::applied(member, at, None, self.machine.log_hash());
+        Vec::new()
+    }
+
     fn progress(&self) -> Progress {
         Progress { index: self.applied.map(|applied| applied.index), revision: self.machine.revision() }
     }
@@ -52,7 +60,7 @@ impl Held {
 
 impl Replica {
     /// Begins with the newest snapshot, or with nothing.
-    pub(super) fn new(snapshots: Snapshots) -> Replica {
+    pub(super) fn new(member: u64, snapshots: Snapshots) -> Replica {
         let held = match snapshots.current() {
             Some((meta, captured)) => Held {
                 machine: Machine::resume(captured),
@@ -61,8 +69,9 @@ impl Replica {
             },
             None => Held { machine: Machine::new(Bounds::default()), applied: None, members: Members::default() },
         };
+        witness::restored(member, held.machine.applied(), held.machine.log_hash());
         let progress = watch::Sender::new(held.progress());
-        Replica(Arc::new(Inner { held: RwLock::new(held), progress, snapshots }))
+        Replica(Arc::new(Inner { held: RwLock::new(held), progress, snapshots, member }))
     }
 
     /// The machine, for as long as the answer is held. What takes longer than a look takes a copy of it
@@ -124,16 +133,16 @@ impl RaftStateMachine<GroupTypes> for Replica {
             let mut held = self.0.held.write();
             let at = position(entry.log_id);
             answers.push(match entry.payload {
-                EntryPayload::Normal(requests) => held.machine.apply(at, &requests),
+                EntryPayload::Normal(requests) => {
+                    let answers = held.machine.apply(at, &requests);
+                    witness::applied(self.0.member, at, Some((&requests, &answers)), held.machine.log_hash());
+                    answers
+                }
                 EntryPayload::Membership(members) => {
                     held.members = Members::new(Some(entry.log_id), members);
-                    held.machine.pass(at);
-                    Vec::new()
+                    held.pass(self.0.member, at)
                 }
-                EntryPayload::Blank => {
-                    held.machine.pass(at);
-                    Vec::new()
-                }
+                EntryPayload::Blank => held.pass(self.0.member, at),
             });
             held.applied = Some(entry.log_id);
             let progress = held.progress();
@@ -163,6 +172,7 @@ impl RaftStateMachine<GroupTypes> for Replica {
             applied: meta.last_log_id,
             members: meta.last_membership.clone(),
         };
+        witness::restored(self.0.member, held.machine.applied(), held.machine.log_hash());
         let progress = held.progress();
         drop(held);
         self.0.progress.send_replace(progress);

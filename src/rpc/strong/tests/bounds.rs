@@ -2,8 +2,8 @@
 
 use super::*;
 use crate::limits::{
-    BATCH_BYTES_MAX, KEYSPACE_NAME_BYTES_MAX, KEY_BYTES_MAX, STRONG_MESSAGE_BYTES_MAX, STRONG_READS_MAX,
-    TRANSACTION_BYTES_MAX, TRANSACTION_OPERATIONS_MAX, VALUE_BYTES_MAX,
+    BATCH_BYTES_MAX, GROUP_READ_BYTES_TARGET, KEYSPACE_NAME_BYTES_MAX, KEY_BYTES_MAX, STRONG_MESSAGE_BYTES_MAX,
+    STRONG_READS_MAX, TRANSACTION_BYTES_MAX, TRANSACTION_OPERATIONS_MAX, VALUE_BYTES_MAX,
 };
 use v1::{read_operation::Read as ReadBody, strong_operation::Operation as Body, submit_request::Command as Asked};
 
@@ -253,11 +253,11 @@ fn the_heaviest_answer_to_reads_fits_into_a_message() {
     items.push((long.clone(), item(VALUE_BYTES_MAX)));
     let page = |items: Vec<_>| ReadAnswer::Page { page: ItemPage { items, more: true }, keys_only: false };
     // Just below where no further answer is begun.
-    let before =
-        ReadAnswer::Key { key: long, item: Some(item(VALUE_BYTES_MAX - KEY_BYTES_MAX - 128)), metadata_only: false };
-    let answers = vec![before, page(items.clone()), page(items)];
+    let one = |value| ReadAnswer::Key { key: long.clone(), item: Some(item(value)), metadata_only: false };
+    let before = [one(VALUE_BYTES_MAX), one(GROUP_READ_BYTES_TARGET - VALUE_BYTES_MAX - 2 * KEY_BYTES_MAX - 256)];
+    let answers = before.into_iter().chain([page(items.clone()), page(items)]).collect();
     let reply = Reply::Read(ReadReply { revision: Revision(u64::MAX), elapsed_ms: 0, answers });
     let response = encode_read_answers(reply).unwrap();
-    assert_eq!(response.answers.len(), 2);
+    assert_eq!(response.answers.len(), 3);
     assert!(response.encoded_len() <= STRONG_MESSAGE_BYTES_MAX, "{} bytes", response.encoded_len());
 }

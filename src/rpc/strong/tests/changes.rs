@@ -107,15 +107,17 @@ fn the_largest_transaction_fits_into_messages_and_its_past_is_bounded() {
     let changes: Vec<Change> = (1..=count).map(largest).collect();
     let transactions = vec![TransactionChanges { revision: Revision(5), time_ms: 1, changes: changes.clone() }];
     let messages = encode_page(WatchPage { transactions, until: Revision(7), initial: false, elapsed_ms: 0 });
-    assert_eq!(messages.len(), usize::from(count));
+    // The last one tells that nothing has happened since.
+    assert_eq!(messages.len(), usize::from(count) + 1);
     for message in &messages {
         assert!(message.encoded_len() <= STRONG_MESSAGE_BYTES_MAX, "{} bytes", message.encoded_len());
     }
     assert_eq!(messages.iter().map(|message| message.until).collect::<Vec<_>>()[..2], [4, 4]);
     let mut assembly = Assembly::default();
     let pages: Vec<WatchPage> = messages.into_iter().filter_map(|message| assembly.take(message).unwrap()).collect();
-    let [page] = <[WatchPage; 1]>::try_from(pages).unwrap();
-    assert_eq!((page.until, page.transactions.len()), (Revision(7), 1));
+    let [page, end] = <[WatchPage; 2]>::try_from(pages).unwrap();
+    assert_eq!((page.until, page.transactions.len()), (Revision(5), 1));
+    assert_eq!((end.until, end.transactions.len()), (Revision(7), 0));
     let told = &page.transactions[0].changes;
     let without_past = |change: &Change| Change { previous: None, ..change.clone() };
     assert!(told.iter().map(without_past).eq(changes.iter().map(without_past)), "what has changed is not told");

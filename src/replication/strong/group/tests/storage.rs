@@ -44,14 +44,14 @@ struct InMemory;
 impl StoreBuilder<super::super::super::GroupTypes, LogStore, Replica> for Durable {
     async fn build(&self) -> Result<((), LogStore, Replica), StorageError<u64>> {
         let store = open(&SimDisk::new(1), MEMBER).unwrap();
-        Ok(((), store.log, Replica::new(store.snapshots)))
+        Ok(((), store.log, Replica::new(1, store.snapshots)))
     }
 }
 
 impl StoreBuilder<super::super::super::GroupTypes, LogStore, Replica> for InMemory {
     async fn build(&self) -> Result<((), LogStore, Replica), StorageError<u64>> {
         let store = GroupStore::in_memory(MEMBER);
-        Ok(((), store.log, Replica::new(store.snapshots)))
+        Ok(((), store.log, Replica::new(1, store.snapshots)))
     }
 }
 
@@ -73,7 +73,7 @@ fn entry(index: u64) -> LogEntry {
 async fn a_snapshot_comes_back_with_what_it_is_of() {
     let disk = SimDisk::new(1);
     let mut store = open(&disk, MEMBER).unwrap();
-    let mut replica = Replica::new(store.snapshots);
+    let mut replica = Replica::new(1, store.snapshots);
     store.log.blocking_append((1..=9).map(entry)).await.unwrap();
     replica.apply((1..=5).map(entry)).await.unwrap();
     let hash = replica.machine().state_hash();
@@ -84,7 +84,7 @@ async fn a_snapshot_comes_back_with_what_it_is_of() {
 
     let store = open(&disk, MEMBER).unwrap();
     assert_eq!(store.log.size().0, 9);
-    let replica = Replica::new(store.snapshots);
+    let replica = Replica::new(1, store.snapshots);
     assert_eq!(replica.machine().state_hash(), hash);
     assert_eq!(replica.progress().borrow().index, Some(5));
 }
@@ -93,7 +93,7 @@ async fn a_snapshot_comes_back_with_what_it_is_of() {
 async fn nothing_of_a_former_self_counts() {
     let disk = SimDisk::new(1);
     let mut store = open(&disk, MEMBER).unwrap();
-    let mut replica = Replica::new(store.snapshots);
+    let mut replica = Replica::new(1, store.snapshots);
     store.log.blocking_append((1..=9).map(entry)).await.unwrap();
     replica.apply((1..=5).map(entry)).await.unwrap();
     replica.build_snapshot().await.unwrap();
@@ -104,7 +104,7 @@ async fn nothing_of_a_former_self_counts() {
     for _again in 0..2 {
         let store = open(&disk, NodeId(8)).unwrap();
         assert_eq!(store.log.size(), (0, 0));
-        let replica = Replica::new(store.snapshots);
+        let replica = Replica::new(1, store.snapshots);
         assert_eq!(replica.progress().borrow().index, None);
         disk.mark_dying();
         drop((store.log, replica));
