@@ -139,8 +139,8 @@ class GroupStatus(NamedTuple):
     entry of its log, `applied_index` the last that it has applied; `revision` counts transactions, and can be asked
     back to `compacted`. `log_hash` is equal on all nodes at an equal `applied_index`. `elections` counts the leaders
     that it saw since it started; `unheard` is how long a leader has not heard from a majority, in seconds. `problem`
-    says why there is no group, or no snapshot of it, or why the consensus `failed`, which then stands still until the node is started
-    again; empty: all is well.
+    says why there is no group, or no snapshot of it, or why the consensus `failed`, which then stands still until the
+    node is started again; empty: all is well.
     """
 
     role: str

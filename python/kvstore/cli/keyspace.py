@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import sys
 
 import click
 
@@ -45,7 +46,7 @@ def create(settings: Settings, name: str, *, exist_ok: bool) -> None:
 def drop(settings: Settings, name: str, *, yes: bool) -> None:
     """Drop the keyspace NAME with all its keys and locks. Asks on a terminal, and wants --yes elsewhere."""
     if not yes:
-        if not click.get_text_stream("stdin").isatty():
+        if not sys.stdin.isatty():
             msg = f"this would drop {name} with all its keys: say --yes"
             raise click.UsageError(msg)
         click.confirm(f"Drop {name} with all its keys?", abort=True, err=True)

@@ -165,6 +165,65 @@ def test_nothing_is_lost_or_counted_twice_when_the_leader_is_killed(jobs: Cluste
     assert len(set(sums)) == len(sums), "two were told the same sum"
 
 
+class Worker(threading.Thread):
+    """Adds one to a number under a lock, which alone keeps others from doing the same, until it is told to stop."""
+
+    def __init__(self, client: kvstore.Client[Any], ends: threading.Event) -> None:
+        super().__init__()
+        self._client = client
+        self._ends = ends
+        self.done = 0
+        self.unknown = 0
+        self.tokens: List[int] = []
+
+    def run(self) -> None:
+        """One turn after the other."""
+        with self._client:
+            while not self._ends.is_set():
+                self._turn()
+
+    def _turn(self) -> None:
+        writes = False
+        try:
+            with self._client.lock("l", ttl=3, timeout=30) as lock:
+                mine = lock.scope()
+                number = mine.get("n")
+                writes = True
+                mine.put("n", number + 1)
+                writes = False
+                self.done += 1
+                self.tokens.append(lock.fencing_token)
+        except kvstore.KVError as error:
+            # After an answer to the put nothing is open, whatever became of the lock.
+            self.unknown += writes and error.maybe_applied
+
+
+def test_no_two_hold_a_lock_while_the_leader_is_killed(jobs: Cluster) -> None:
+    with strong_client(jobs) as db:
+        db["n"] = 0
+    victim = leader(jobs)
+    order = [victim, *(node for node in range(3) if node != victim)]
+    ends = threading.Event()
+    workers = [Worker(strong_client(jobs, *order, timeout=5), ends) for _ in range(5)]
+    for worker in workers:
+        worker.start()
+    try:
+        eventually(lambda: all(worker.done > 1 for worker in workers), "all of them had the lock")
+        jobs.kill(victim)
+        before = [worker.done for worker in workers]
+        eventually(lambda: all(w.done > n for w, n in zip(workers, before)), "all of them had it again", timeout=90.0)
+    finally:
+        ends.set()
+        for worker in workers:
+            worker.join()
+    with strong_client(jobs, *order) as db:
+        done, unknown = sum(worker.done for worker in workers), sum(worker.unknown for worker in workers)
+        assert done <= db["n"] <= done + unknown
+    tokens = [token for worker in workers for token in worker.tokens]
+    assert len(set(tokens)) == len(tokens)
+    assert all(worker.tokens == sorted(worker.tokens) for worker in workers)
+
+
 def test_a_lock_outlives_the_leader_and_not_its_holder(jobs: Cluster) -> None:
     victim = leader(jobs)
     others = [node for node in range(3) if node != victim]
