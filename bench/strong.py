@@ -147,8 +147,9 @@ def _round(chosen: Chosen, name: str, folder: Path, what: Sequence[Any]) -> Dict
 
 
 def _table(chosen: Chosen, what: str, rounds: Dict[str, List[Dict[str, float]]]) -> List[str]:
+    how = f"{MEMBERS} members, {chosen.writers} callers at one of them; {chosen.rounds} rounds of {chosen.seconds:g} s"
     lines = [
-        f"Strong {what}; {MEMBERS} members, {chosen.writers} callers at one of them; {chosen.rounds} rounds of {chosen.seconds:g} s:",
+        f"Strong {what}; {how}:",
         "",
         "| system | calls/s | p50 | p99 | ours to it | range | our p99 to its |",
         "| --- | ---: | ---: | ---: | ---: | --- | ---: |",
@@ -188,10 +189,8 @@ def _failover(chosen: Chosen, kills: int) -> List[str]:
             client.communicate()
     pauses.sort()
     late = pauses[min(len(pauses) - 1, int(0.99 * len(pauses)))]
-    return [
-        f"From SIGKILL of the leader to the next acknowledged put, {kills} kills: "
-        f"p50 {statistics.median(pauses) / 1e6:.2f} s, p99 {late / 1e6:.2f} s, most {pauses[-1] / 1e6:.2f} s"
-    ]
+    figures = f"p50 {statistics.median(pauses) / 1e6:.2f} s, p99 {late / 1e6:.2f} s, most {pauses[-1] / 1e6:.2f} s"
+    return [f"From SIGKILL of the leader to the next acknowledged put, {kills} kills: {figures}"]
 
 
 def _ask(client: subprocess.Popen[str]) -> float:
