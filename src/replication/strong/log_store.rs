@@ -164,6 +164,14 @@ impl LogStore {
         }
     }
 
+    /// Writes what is committed, if no record says so yet.
+    fn settle_committed(&self, kept: &mut Kept) -> Result<()> {
+        match kept.facts.committed.filter(|_| std::mem::take(&mut kept.owes_committed)) {
+            Some(committed) => self.write(kept, Record::Committed(committed)).map(|_| ()),
+            None => Ok(()),
+        }
+    }
+
     /// Writes a record and takes note of it.
     fn write(&self, kept: &mut Kept, record: Record) -> Result<Position> {
         let position = match &self.home {
@@ -182,6 +190,7 @@ impl LogStore {
         change(&mut facts);
         // So that there are never more of them than wait for the disk.
         kept.low(self.synced_before());
+        kept.owes_committed = false;
         self.write(&mut kept, Record::Facts(facts))
     }
 
@@ -189,6 +198,7 @@ impl LogStore {
     /// are passed over: a snapshot has what they say.
     fn write_entries(&self, entries: Vec<LogEntry>) -> Result<Option<Position>> {
         let mut kept = self.kept.lock();
+        self.settle_committed(&mut kept)?;
         let (mut last, mut records) = (kept.last(), Vec::with_capacity(entries.len()));
         let purged = kept.facts.purged.map(|purged| purged.index);
         for entry in entries.into_iter().filter(|entry| Some(entry.log_id.index) > purged) {
@@ -267,11 +277,14 @@ impl RaftLogStorage<GroupTypes> for LogStore {
         Ok(self.kept.lock().facts.vote)
     }
 
-    /// Not synced: what was committed is committed, whether this node remembers or is told again.
+    /// Goes to the disk with the next record, and causes no sync of its own: what was committed is committed, whether this node
+    /// remembers or is told again.
     async fn save_committed(&mut self, committed: Option<LogId>) -> Stored<()> {
-        let Some(committed) = committed else { return Ok(()) };
-        let mut kept = self.kept.lock();
-        self.write(&mut kept, Record::Committed(committed)).map_err(logs_failed)?;
+        if committed.is_some() {
+            let mut kept = self.kept.lock();
+            kept.facts.committed = committed;
+            kept.owes_committed = true;
+        }
         Ok(())
     }
 
@@ -306,6 +319,7 @@ impl RaftLogStorage<GroupTypes> for LogStore {
     /// What follows in the log is written after it, so it needs no sync of its own.
     async fn truncate(&mut self, log_id: LogId) -> Stored<()> {
         let mut kept = self.kept.lock();
+        self.settle_committed(&mut kept).map_err(logs_failed)?;
         self.write(&mut kept, Record::Truncated { since: log_id.index }).map_err(logs_failed)?;
         Ok(())
     }

@@ -33,7 +33,21 @@ struct Waiting {
     items: VecDeque<Item>,
     /// Numbers items.
     last: u64,
+    /// Messages, and the calls in them.
     under_way: usize,
+    calls_under_way: usize,
+    /// Somebody is about to send.
+    has_sender: bool,
+}
+
+impl Waiting {
+    /// Whether what waits is to go now: nothing is under way, or as much waits as is. Else it goes when an answer comes, together with
+    /// what is asked then; many small messages would cost more than they save.
+    fn is_due(&self) -> bool {
+        let count = self.items.len();
+        let has_place = self.under_way == 0 || self.under_way < STRONG_BATCHES_MAX && count >= self.calls_under_way;
+        count > 0 && has_place
+    }
 }
 
 struct Item {
@@ -82,7 +96,7 @@ impl StrongRpc {
         let lane = self.lane(call);
         let (done, answer) = oneshot::channel();
         let number = lane.push(body, bytes, patience, done);
-        self.send_if_idle(lane);
+        self.send_if_due(lane);
         let result = match timeout(patience, answer).await {
             Ok(answer) => {
                 answer.unwrap_or_else(|_| Err(unknown(call, Error::new(ErrorCode::ConnectionLost, BROKE_OFF))))?
@@ -93,17 +107,28 @@ impl StrongRpc {
         decode_result(call, result)
     }
 
-    /// Sends what waits, unless so much is under way that it will be sent in a moment.
-    fn send_if_idle(&self, lane: &Lane) {
+    /// Sends what waits, if it is due.
+    fn send_if_due(&self, lane: &Lane) {
         let mut waiting = lane.0.lock();
-        if waiting.under_way < STRONG_BATCHES_MAX && !waiting.items.is_empty() {
-            waiting.under_way += 1;
+        if !waiting.has_sender && waiting.is_due() {
+            waiting.has_sender = true;
             drop(waiting);
+            tokio::spawn(self.clone().send_due(lane.clone()));
+        }
+    }
+
+    /// Sends what is due, a message after the other, each by a task of its own.
+    async fn send_due(self, lane: Lane) {
+        loop {
+            // Callers that were answered together ask again together: whoever is about to goes with the first of them.
+            tokio::task::yield_now().await;
+            let Some(batch) = lane.next() else { return };
             let (rpc, lane) = (self.clone(), lane.clone());
             tokio::spawn(async move {
-                while let Some(batch) = lane.next() {
-                    rpc.send(batch).await;
-                }
+                let count = batch.len();
+                rpc.send(batch).await;
+                lane.ended(count);
+                rpc.send_if_due(&lane);
             });
         }
     }
@@ -153,9 +178,13 @@ impl Lane {
         waiting.items.len() < before
     }
 
-    /// What goes into the next message; `None`: nothing waits, and whoever sends is to stop.
+    /// What goes into the next message; `None`: nothing is due, and whoever sends is to stop.
     fn next(&self) -> Option<Vec<Item>> {
         let mut waiting = self.0.lock();
+        if !waiting.is_due() {
+            waiting.has_sender = false;
+            return None;
+        }
         let (mut bytes, mut count) = (0, 0);
         for item in waiting.items.iter().take(STRONG_BATCH_CALLS_MAX) {
             if count > 0 && bytes + item.bytes > STRONG_BATCH_BYTES_TARGET {
@@ -163,11 +192,16 @@ impl Lane {
             }
             (bytes, count) = (bytes + item.bytes, count + 1);
         }
-        if count == 0 {
-            waiting.under_way -= 1;
-            return None;
-        }
+        waiting.under_way += 1;
+        waiting.calls_under_way += count;
         Some(waiting.items.drain(..count).collect())
+    }
+
+    /// A message of so many calls is answered.
+    fn ended(&self, calls: usize) {
+        let mut waiting = self.0.lock();
+        waiting.under_way -= 1;
+        waiting.calls_under_way -= calls;
     }
 }
 
@@ -229,12 +263,25 @@ mod tests {
             lane.push(body, bytes, Duration::ZERO, done);
             answers.push(answer);
         }
-        lane.0.lock().under_way = 1;
         assert_eq!(lane.next().unwrap().len(), STRONG_BATCH_CALLS_MAX);
+        assert!(lane.next().is_none(), "less waits than is under way");
+        lane.ended(STRONG_BATCH_CALLS_MAX);
         let rest: Vec<u64> = lane.next().unwrap().iter().map(|item| item.number).collect();
         assert_eq!(rest, [513, 514, 515]);
-        assert!(lane.next().is_none());
-        assert_eq!(lane.0.lock().under_way, 0);
+        let (done, answer) = oneshot::channel();
+        answers.push(answer);
+        lane.push(item(0).0, 10, Duration::ZERO, done);
+        assert!(lane.next().is_none(), "less waits than is under way");
+        for number in 1..3 {
+            let (done, answer) = oneshot::channel();
+            answers.push(answer);
+            lane.push(item(number).0, 10, Duration::ZERO, done);
+        }
+        assert_eq!(lane.next().unwrap().len(), 3, "as much waits as is under way");
+        lane.ended(3);
+        lane.ended(3);
+        let waiting = lane.0.lock();
+        assert_eq!((waiting.under_way, waiting.calls_under_way), (0, 0));
     }
 
     #[tokio::test]
@@ -246,7 +293,6 @@ mod tests {
             numbers.push(lane.push(item(0).0, bytes, Duration::ZERO, done));
         }
         assert!(lane.take_back(numbers[1]));
-        lane.0.lock().under_way = 1;
         assert_eq!(lane.next().unwrap()[0].number, numbers[0]);
         assert!(!lane.take_back(numbers[0]), "it was sent");
         assert_eq!(lane.next().unwrap()[0].number, numbers[2]);

@@ -12,7 +12,8 @@ use std::{
     time::Duration,
 };
 
-use tokio::sync::{mpsc, oneshot, OwnedSemaphorePermit, Semaphore};
+use parking_lot::Mutex;
+use tokio::sync::{mpsc, oneshot, Notify};
 
 use super::{
     core::{stopped, Core, Leadership},
@@ -234,27 +235,73 @@ fn fail_those_without_id(batch: Vec<Waiting>, error: &Error) -> Vec<Waiting> {
     again
 }
 
+/// What is under way: batches, and the requests in them.
+#[derive(Default)]
+struct Flow {
+    under_way: Mutex<(usize, usize)>,
+    /// A batch is settled.
+    settled: Notify,
+}
+
+/// A batch that is under way, until this is dropped.
+struct Place(Arc<Flow>, usize);
+
+impl Flow {
+    /// Whether so many requests are to go now: nothing is under way, or as much waits as is. Small batches cost a sync and a round
+    /// each; what waits goes with what is asked when the answers come.
+    fn is_due(&self, waiting: usize) -> bool {
+        let (batches, requests) = *self.under_way.lock();
+        batches == 0 || batches < GROUP_BATCHES_MAX && waiting >= requests
+    }
+
+    fn take(self: &Arc<Flow>, requests: usize) -> Place {
+        let mut under_way = self.under_way.lock();
+        *under_way = (under_way.0 + 1, under_way.1 + requests);
+        Place(self.clone(), requests)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut under_way = self.0.under_way.lock();
+        *under_way = (under_way.0 - 1, under_way.1 - self.1);
+        drop(under_way);
+        self.0.settled.notify_one();
+    }
+}
+
 /// Forms batches for as long as the member runs.
 pub(super) async fn run(core: Weak<Core>, mut inbox: mpsc::Receiver<Waiting>) {
-    let places = Arc::new(Semaphore::new(GROUP_BATCHES_MAX));
-    let mut left = VecDeque::new();
+    let (flow, mut left) = (Arc::new(Flow::default()), VecDeque::new());
     loop {
-        let first = match left.pop_front() {
-            Some(first) => first,
-            None => match inbox.recv().await {
-                Some(first) => first,
-                None => return,
-            },
-        };
-        // What arrives meanwhile goes into the same batch.
-        let Ok(place) = places.clone().acquire_owned().await else { return };
-        let batch = gather(first, &mut left, &mut inbox);
+        if left.is_empty() {
+            let Some(first) = inbox.recv().await else { return };
+            left.push_back(first);
+        }
+        // Callers that were answered together ask again together: whoever is about to goes with the first of them.
+        tokio::task::yield_now().await;
+        while left.len() < GROUP_BATCH_REQUESTS_MAX {
+            let Ok(next) = inbox.try_recv() else { break };
+            left.push_back(next);
+        }
+        if !flow.is_due(left.len()) {
+            tokio::select! {
+                () = flow.settled.notified() => {}
+                next = inbox.recv(), if left.len() < GROUP_BATCH_REQUESTS_MAX => match next {
+                    Some(next) => left.push_back(next),
+                    None => return,
+                },
+            }
+            continue;
+        }
+        let batch = gather(&mut left);
         let Some(core) = core.upgrade() else { return };
+        let place = flow.take(batch.len());
         tokio::spawn(send(core, batch, place));
     }
 }
 
-async fn send(core: Arc<Core>, batch: Vec<Waiting>, _place: OwnedSemaphorePermit) {
+async fn send(core: Arc<Core>, batch: Vec<Waiting>, _place: Place) {
     let mut stopping = core.stopping.subscribe();
     tokio::select! {
         () = core.settle(batch) => {}
@@ -263,17 +310,14 @@ async fn send(core: Arc<Core>, batch: Vec<Waiting>, _place: OwnedSemaphorePermit
     }
 }
 
-fn gather(first: Waiting, left: &mut VecDeque<Waiting>, inbox: &mut mpsc::Receiver<Waiting>) -> Vec<Waiting> {
-    let mut bytes = first.bytes;
-    let mut batch = vec![first];
-    while batch.len() < GROUP_BATCH_REQUESTS_MAX {
-        let Some(next) = left.pop_front().or_else(|| inbox.try_recv().ok()) else { break };
-        if bytes + next.bytes > GROUP_BATCH_BYTES_TARGET {
-            left.push_front(next);
-            break;
-        }
-        bytes += next.bytes;
-        batch.push(next);
-    }
-    batch
+/// As many as fit into an entry, but one at least.
+fn gather(left: &mut VecDeque<Waiting>) -> Vec<Waiting> {
+    let mut bytes = 0;
+    let fits = |waiting: &&Waiting| {
+        let is_first = bytes == 0;
+        bytes += waiting.bytes;
+        is_first || bytes <= GROUP_BATCH_BYTES_TARGET
+    };
+    let count = left.iter().take(GROUP_BATCH_REQUESTS_MAX).take_while(fits).count();
+    left.drain(..count).collect()
 }

@@ -122,6 +122,7 @@ pub(super) async fn run(core: Weak<Core>, mut inbox: mpsc::Receiver<Reader>) {
     let places = Arc::new(Semaphore::new(ROUNDS_MAX));
     while let Some(first) = inbox.recv().await {
         let Ok(place) = places.clone().acquire_owned().await else { return };
+        tokio::task::yield_now().await;
         let mut readers = vec![first];
         while let Ok(reader) = inbox.try_recv() {
             readers.push(reader);

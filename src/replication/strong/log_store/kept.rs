@@ -17,6 +17,8 @@ pub struct Kept {
     /// Of all of them.
     pub(super) bytes: usize,
     pub(super) facts: Facts,
+    /// What is committed is in the facts, and in no record yet.
+    pub(super) owes_committed: bool,
     /// Where the first record is that is needed, by the position of the record of facts since which the ones before it are
     /// not. That record may be lost in a crash until it is synced, and with it what it says of the others.
     lows: VecDeque<(Position, Position)>,
