@@ -9,7 +9,7 @@ import time
 from typing import TYPE_CHECKING, Any, NoReturn, Optional, Tuple, cast
 
 from kvstore._core import StrongRequests
-from kvstore.errors import InvalidArgumentError, LockLostError
+from kvstore.errors import InvalidArgumentError, KVError, LockLostError
 from kvstore.status import LeaseInfo
 
 if TYPE_CHECKING:
@@ -134,7 +134,7 @@ class AsyncLease:
         """Revoke it."""
         try:
             await self.revoke()
-        except LockLostError:
+        except KVError:
             # What went wrong inside says more.
             if error is None:
                 raise

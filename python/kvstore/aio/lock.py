@@ -101,7 +101,7 @@ class _Claim:
         """Call `fn` once, on a Python thread, when it is lost: not when it is given back."""
         self._when_lost.append(fn)
         if self._kept is not None:
-            _watch(self._kept, fn)
+            _watch(self._kept, fn, self._when_lost)
 
     def _is_held(self) -> bool:
         return self._token is not None and self._kept is not None and self._kept.alive
@@ -109,7 +109,7 @@ class _Claim:
     async def _claim(self, value: bytes, timeout: Timeout) -> bool:
         """Get in line and wait; False when the timeout passed, and the line is left."""
         if self._token is not None:
-            msg = f"{self._what} {self._name!r}: this object has it already"
+            msg = f"{self._what} {self._name!r}: this object has it already, or has lost it; give it back first"
             raise InvalidArgumentError(msg)
         seconds = in_seconds(timeout)
         ends = None if seconds is None else time.monotonic() + seconds
@@ -127,7 +127,7 @@ class _Claim:
             return False
         self._lease, self._token, self._kept = lease, token, kept
         for fn in self._when_lost:
-            _watch(kept, fn)
+            _watch(kept, fn, self._when_lost)
         return True
 
     async def _queue(self, lease: int, kept: _core.Kept, value: bytes, ends: Optional[float]) -> Optional[int]:
@@ -172,7 +172,7 @@ class _Claim:
     async def _leave(self, error: Optional[BaseException]) -> None:
         try:
             await self._give_back()
-        except LockLostError:
+        except KVError:
             # What went wrong inside says more.
             if error is None:
                 raise
@@ -307,9 +307,11 @@ class AsyncElection(_Claim):
         return f"<kvstore election {self._name!r}, {'not leading' if self._token is None else f'token {self._token}'}>"
 
 
-def _watch(kept: _core.Kept, fn: Callable[[], None]) -> None:
+def _watch(kept: _core.Kept, fn: Callable[[], None], when_lost: List[Callable[[], None]]) -> None:
     def wait() -> None:
-        if kept.wait(None):
+        if kept.wait(None) and fn in when_lost:
+            # Once: what is taken again may be lost again.
+            when_lost.remove(fn)
             fn()
 
     threading.Thread(target=wait, name="kvstore-lost", daemon=True).start()

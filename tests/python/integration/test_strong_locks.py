@@ -222,6 +222,29 @@ def test_giving_a_lock_back_is_no_loss(strong: Any) -> None:
     assert lost == []
 
 
+def test_a_loss_is_told_once(strong: Any) -> None:
+    told: List[str] = []
+    lock = strong.lock("l", ttl=0.5)
+    lock.on_lost(lambda: told.append("lost"))
+    for _ in range(2):
+        assert lock.acquire()
+        end(strong, lock)
+        eventually(lambda: not lock.held, "it is lost")
+        with pytest.raises(kvstore.InvalidArgumentError, match="give it back first"):
+            lock.acquire()
+        with pytest.raises(kvstore.LockLostError):
+            lock.release()
+        eventually(lambda: not [t for t in threading.enumerate() if t.name == "kvstore-lost"], "nobody waits any more")
+    assert told == ["lost"]
+
+
+def test_an_error_inside_says_more_than_that_of_the_end(host: kvstore.Node) -> None:
+    client = kvstore.Client(host.address, "aio-locks")
+    client.create_keyspace("aio-locks", consistency="strong", exist_ok=True)
+    with pytest.raises(ZeroDivisionError), client.lock("l"), client.lease(5):
+        fail_after(client.close)
+
+
 def test_a_scope_is_of_its_keyspace(strong: Any, host: kvstore.Node) -> None:
     lock = strong.lock("l")
     with pytest.raises(kvstore.InvalidArgumentError, match="not held"):
