@@ -7,12 +7,16 @@ It is told where nodes are, its own name, and the ttl of the lock. What it does 
 * `refused TOKEN`: a step was refused, because the lock was lost;
 * `unknown TOKEN`: nobody knows whether a step was made;
 * `waited in vain`: it lost its place in line, or could not ask for one.
+
+On SIGUSR1 it tells on stderr where each of its threads is.
 """
 
 from __future__ import annotations
 
 import contextlib
+import faulthandler
 import random
+import signal
 import sys
 import threading
 from typing import Any
@@ -71,4 +75,5 @@ def _hold(db: kvstore.Client[Any], lock: Any, name: str, pause: threading.Event)
 
 
 if __name__ == "__main__":
+    faulthandler.register(signal.SIGUSR1, all_threads=True)
     main(sys.argv[1], sys.argv[2], float(sys.argv[3]))

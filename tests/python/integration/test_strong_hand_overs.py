@@ -7,6 +7,7 @@ test_strong_linearizable.py and test_strong_cluster.py have.
 
 from __future__ import annotations
 
+import collections
 import os
 import queue
 import random
@@ -16,12 +17,12 @@ import sys
 import threading
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Dict, Iterator, List, NamedTuple, Set, Tuple
+from typing import TYPE_CHECKING, Deque, Dict, Iterator, List, NamedTuple, Set, Tuple
 
 import pytest
 
 from .lock_holder import KEYSPACE, STEPS
-from .strong import client_of, wait_one_group
+from .strong import client_of, group_of, wait_one_group
 
 if TYPE_CHECKING:
     from .harness import Cluster
@@ -39,6 +40,9 @@ WAITER_KILLED_ONE_IN = 20
 
 # A holder dies, its lease ends, the next one in line is dead too: some times the ttl.
 NEXT_SECONDS = 40.0
+
+# How much of the end of what the workers said is shown when they fall silent.
+_LINES_SHOWN = 40
 
 _PROGRAM = Path(__file__).with_name("lock_holder.py")
 
@@ -83,9 +87,12 @@ class Worker:
 class Relay:
     """The workers, what is done to them, and what they have said."""
 
-    def __init__(self, targets: str) -> None:
+    def __init__(self, cluster: Cluster) -> None:
         self._random = random.Random(SEED)
-        self._targets = targets
+        self._cluster = cluster
+        self._targets = ",".join(node.address for node in cluster.nodes)
+        self._began = time.monotonic()
+        self._last: Deque[str] = collections.deque(maxlen=_LINES_SHOWN)
         self._heard: queue.Queue[Line] = queue.Queue()
         self._workers: Dict[str, Worker] = {}
         self._born = 0
@@ -119,9 +126,19 @@ class Relay:
         try:
             return self._heard.get(timeout=NEXT_SECONDS)
         except queue.Empty:
-            pytest.fail(f"nobody said anything for {NEXT_SECONDS:.0f} s; {self.summary()}")
+            pytest.fail(
+                "\n".join([f"nobody said anything for {NEXT_SECONDS:.0f} s; {self.summary()}", *self._evidence()])
+            )
+
+    def _evidence(self) -> List[str]:
+        """What was said last, and what the nodes say; the workers say on stderr where they are."""
+        for worker in self._workers.values():
+            worker.signal(signal.SIGUSR1)
+        states = [f"{node.node} at {node.address}: {group_of(node)}" for node in self._cluster.nodes]
+        return [*self._last, f"stopped: {sorted(self._stopped)}", *states]
 
     def _note(self, line: Line) -> None:
+        self._last.append(f"{time.monotonic() - self._began:7.2f} s: {line.worker}: {' '.join(line.words)}")
         kind = line.words[0]
         if kind == "held":
             token = int(line.words[1])
@@ -195,7 +212,7 @@ def nodes(cluster: Cluster) -> Iterator[Cluster]:
 def test_no_two_hold_a_lock_whoever_is_killed_or_stopped(nodes: Cluster) -> None:
     print(f"REPRODUCE: KVSTORE_STRONG_SEED={SEED} KVSTORE_STRONG_HAND_OVERS={HAND_OVERS}")  # noqa: T201
     began = time.monotonic()
-    relay = Relay(",".join(node.address for node in nodes.nodes))
+    relay = Relay(nodes)
     try:
         relay.run(HAND_OVERS)
     finally:
