@@ -30,11 +30,25 @@ pub async fn connect(transport: &dyn Transport, to: &Address) -> Result<Channel>
         .keep_alive_timeout(KEEPALIVE_TIMEOUT)
         .keep_alive_while_idle(true)
         .http2_max_header_list_size(HEADER_LIST_BYTES_MAX);
+    let endpoint = steadfast(endpoint);
     let connecting = tokio::time::timeout(CONNECT_TIMEOUT, transport.connect(to)).await;
     let connection = connecting.map_err(|elapsed| unreachable(&elapsed))?.map_err(|error| unreachable(&error))?;
     let once = Arc::new(Mutex::new(Some(connection)));
     let connector = service_fn(move |_| std::future::ready(take(&once)));
     endpoint.connect_with_connector(connector).await.map_err(|error| unreachable(&error))
+}
+
+/// h2 forgets after a second of real time that it has reset a stream, and treats what comes late for it otherwise from then on.
+/// Within a simulation that second is as long as the machine wants, and a seed does not replay.
+#[cfg(feature = "sim")]
+fn steadfast(endpoint: Endpoint) -> Endpoint {
+    endpoint.http2_reset_stream_duration(std::time::Duration::from_secs(3600))
+}
+
+/// Nothing but in a simulation.
+#[cfg(not(feature = "sim"))]
+fn steadfast(endpoint: Endpoint) -> Endpoint {
+    endpoint
 }
 
 /// The connection, the first time; tonic asks again when it is lost.

@@ -156,7 +156,26 @@ pub(super) fn hardened(routes: Routes) -> Router {
         .timeout(limits::REQUEST_TIMEOUT)
         .concurrency_limit_per_connection(limits::REQUESTS_PER_CONNECTION_MAX)
         .load_shed(true)
-        .add_routes(routes)
+        .add_routes(undated(routes))
+}
+
+/// hyper tells the time of day in each response. In a simulation it is the real one: its digits are of different lengths once
+/// they are compressed, full buffers are flushed earlier or later for it, and a seed does not replay.
+#[cfg(feature = "sim")]
+fn undated(routes: Routes) -> Routes {
+    fn set_date<B>(mut response: http::Response<B>) -> http::Response<B> {
+        let date = http::HeaderValue::from_static("Thu, 01 Jan 2026 00:00:00 GMT");
+        response.headers_mut().insert(http::header::DATE, date);
+        response
+    }
+    let router = routes.into_axum_router().layer(tower::util::MapResponseLayer::new(set_date));
+    Routes::from(router)
+}
+
+/// Nothing but in a simulation.
+#[cfg(not(feature = "sim"))]
+fn undated(routes: Routes) -> Routes {
+    routes
 }
 
 /// Accepts until the server closes, then gives the listener back; dropped, it frees the port. Beyond the bound a new connection is

@@ -40,6 +40,8 @@ pub struct Judge {
     promised: BTreeMap<LeaseId, Duration>,
     leaders: BTreeMap<u64, NodeId>,
     terms: BTreeMap<NodeId, u64>,
+    /// What members are, in which term and under whom.
+    roles: BTreeMap<NodeId, (GroupRole, u64, Option<NodeId>)>,
     hash: u64,
 }
 
@@ -48,13 +50,14 @@ const TICK: Duration = Duration::from_millis(1);
 
 impl Judge {
     pub fn new(truth: Arc<Mutex<Truth>>) -> Judge {
-        let (seen, is_undecided) = Default::default();
+        let (seen, is_undecided, roles) = Default::default();
         let (counts, acknowledged, claimed, refused, unknown, promised, leaders, terms, hash) = Default::default();
         Judge {
             truth,
             counts,
             seen,
             is_undecided,
+            roles,
             acknowledged,
             claimed,
             refused,
@@ -275,10 +278,17 @@ impl Judge {
     pub fn look(&mut self, now: Duration, nodes: &[Arc<Running>], is_ill: impl Fn(&Running) -> bool) {
         for node in nodes {
             let (member, status) = (node.group().member(), node.group().status());
+            let (role, term, leader) = (status.role, status.term, status.leader);
+            if self.roles.insert(member, (role, term, leader)) != Some((role, term, leader)) {
+                self.note(now, &format!("{} {member} is {role:?} in {term} under {leader:?}", node.address()));
+            }
             if status.role == GroupRole::Leader {
                 let leader = *self.leaders.entry(status.term).or_insert(member);
                 if leader != member {
-                    self.violated(now, &format!("ME-1 one leader a term: {leader} and {member} in {}", status.term));
+                    self.violated(
+                        now,
+                        &format!("ME-1 one leader a term: {leader} and {member} in {}: {status:?}", status.term),
+                    );
                 }
             }
             // What could not be written is not used, but shown.
