@@ -1,7 +1,8 @@
 """Strong keyspaces beside etcd: `python bench/strong.py [--markdown FILE.md] [--only puts gets failover]`.
 
-Three members of each, a process each, on one disk, every write synced; `benches/durable/` holds the one load loop. Rounds are
-interleaved, ratios are taken within a round, figures are medians. Failover kills the leader and asks how long the next put takes.
+Three members of each, a process each, on one disk, every write synced; `benches/durable/` holds the one load loop.
+Rounds are interleaved, ratios are taken within a round, figures are medians. Failover kills the leader and asks how
+long the next put takes.
 """
 
 from __future__ import annotations
@@ -12,15 +13,17 @@ import json
 import os
 import shutil
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, NamedTuple, Sequence
+from typing import TYPE_CHECKING, Any, Dict, Iterator, List, NamedTuple, Sequence
 
 from durable import Chosen, _bench, _built, _free_port, _ratio, _raw_sync, _start
 from measure import machine
+
+if TYPE_CHECKING:
+    import subprocess
 
 ROOT = Path(__file__).resolve().parent.parent
 MEMBERS = 3

@@ -195,9 +195,16 @@ impl Shared {
 
     /// Fails everything, ends the task, for good.
     pub(super) fn close(&self) {
-        let finished = self.inner.lock().calls.close();
+        let (finished, writer) = {
+            let mut inner = self.inner.lock();
+            (inner.calls.close(), inner.writer.take())
+        };
         self.channel.send_replace(None);
         self.closed.send_replace(true);
+        // A stream that waits for something to send would never end, and its connection with it.
+        if let Some(writer) = writer {
+            writer.wake();
+        }
         complete(finished);
     }
 
