@@ -283,7 +283,7 @@ fn take_flag(reader: &mut Reader<'_>, field: &'static str) -> Decoded<bool> {
 struct Listed(LogEntry);
 
 impl Stored for Listed {
-    const BYTES_LEAST: usize = 11;
+    const BYTES_LEAST: usize = 3;
 
     fn put(&self, buf: &mut Vec<u8>) {
         put_entry(buf, &self.0);

@@ -4,11 +4,11 @@
 //! | --- | --- | --- |
 //! | 1 | an entry | log id; 1 byte: 1 blank, 2 requests, 3 members; the requests or members |
 //! | 2 | entries are taken back | index of the first of them |
-//! | 3 | all facts: whose log it is, what is given up, the vote, what is committed | 8 bytes of node; then each 1 byte whether it is there, then it: log id; term, node, 1 byte whether granted; log id |
+//! | 3 | all facts: whose log it is, what is given up, the vote, what is committed | 8 bytes of node; then each 1 byte whether it is there, then it: log id; term, 8 bytes of node (0: nobody), 1 byte whether granted; log id |
 //! | 4 | what is committed | log id |
 //! | 5 | the log of a member begins, and nothing before it counts | 8 bytes of node |
 //!
-//! A log id is term, 8 bytes of node, index. Members are a list of configurations, each a list of 8 bytes of node, and a list of
+//! A log id is term, index. Members are a list of configurations, each a list of 8 bytes of node, and a list of
 //! nodes with sized addresses. A number of a kind is never used for another kind.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -51,6 +51,9 @@ const TRUNCATED: u8 = 2;
 const FACTS: u8 = 3;
 const COMMITTED: u8 = 4;
 const BEGUN: u8 = 5;
+
+/// No member has this id.
+const NOBODY: u64 = 0;
 
 const BLANK: u8 = 1;
 const REQUESTS: u8 = 2;
@@ -145,27 +148,27 @@ fn put_node(buf: &mut Vec<u8>, node: u64) {
 
 pub(in crate::replication::strong) fn put_log_id(buf: &mut Vec<u8>, log_id: &LogId) {
     put_number(buf, log_id.leader_id.term);
-    put_node(buf, log_id.leader_id.node_id);
     put_number(buf, log_id.index);
 }
 
 pub(in crate::replication::strong) fn take_log_id(reader: &mut Reader<'_>) -> Decoded<LogId> {
-    let (term, node) = (reader.take_number("log_id.term")?, reader.take_u64("log_id.node")?);
-    let index = reader.take_number("log_id.index")?;
+    let (term, index) = (reader.take_number("log_id.term")?, reader.take_number("log_id.index")?);
     if index == u64::MAX {
         return Err(CodecError { field: "log_id.index", fault: Fault::Invalid(index) });
     }
-    Ok(LogId::new(CommittedLeaderId::new(term, node), index))
+    // Nobody leads but one in a term, so the term says who it was.
+    Ok(LogId::new(CommittedLeaderId::new(term, NOBODY), index))
 }
 
 pub(in crate::replication::strong) fn put_vote(buf: &mut Vec<u8>, vote: &Vote) {
     put_number(buf, vote.leader_id.term);
-    put_node(buf, vote.leader_id.node_id);
+    put_node(buf, vote.leader_id.voted_for.unwrap_or(NOBODY));
     buf.push(vote.committed.into());
 }
 
 pub(in crate::replication::strong) fn take_vote(reader: &mut Reader<'_>) -> Decoded<Vote> {
-    let leader_id = LeaderId::new(reader.take_number("vote.term")?, reader.take_u64("vote.node")?);
+    let (term, node) = (reader.take_number("vote.term")?, reader.take_u64("vote.node")?);
+    let leader_id = LeaderId { term, voted_for: (node != NOBODY).then_some(node) };
     Ok(Vote { leader_id, committed: take_bool(reader, "vote.committed")? })
 }
 

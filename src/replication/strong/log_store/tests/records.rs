@@ -19,7 +19,7 @@ fn members() -> impl Strategy<Value = Membership<u64, BasicNode>> {
 fn record() -> impl Strategy<Value = Record> {
     let id = || (any::<u64>(), any::<u64>(), 0..u64::MAX);
     let id = move || id().prop_map(|(term, node, index)| LogId::new(CommittedLeaderId::new(term, node), index));
-    let vote = (any::<u64>(), any::<u64>(), any::<bool>())
+    let vote = (any::<u64>(), 1..=u64::MAX, any::<bool>())
         .prop_map(|(term, node, committed)| Vote { committed, ..Vote::new(term, node) });
     let facts = (any::<u64>(), prop::option::of(id()), prop::option::of(vote), prop::option::of(id()));
     let payload = prop_oneof![
