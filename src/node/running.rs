@@ -72,6 +72,14 @@ impl Running {
         };
         let (listener, Data { keyspace, membership, durable, group }) = read(config, env, id, listener).await?;
         let id = keyspace.me();
+        // Before replication, so that nothing is written before everything else is there.
+        let group = Group::spawn(
+            group,
+            GroupConfig { address: address.clone(), peers: config.peers.clone(), bounds: config.group },
+            Arc::new(GroupCourier::new(env.transport.clone(), config.cluster.clone())),
+            env.clone(),
+        );
+        let group = group.await?;
         let replication = Replication::spawn(
             ReplicationConfig {
                 cluster: config.cluster.clone(),
@@ -83,13 +91,6 @@ impl Running {
             Arc::new(RpcDialer::new(env.transport.clone())),
             env.clone(),
         );
-        let group = Group::spawn(
-            group,
-            GroupConfig { address: address.clone(), peers: config.peers.clone(), bounds: config.group },
-            Arc::new(GroupCourier::new(env.transport.clone(), config.cluster.clone())),
-            env.clone(),
-        );
-        let group = group.await?;
         let (cluster, started) = (config.cluster.clone(), env.clock.monotonic());
         tracing::info!(node = %id, %address, %cluster, "node started");
         let (env, runtime) = (env.clone(), tokio::runtime::Handle::current());
