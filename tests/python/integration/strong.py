@@ -38,7 +38,7 @@ _clients_lock = threading.Lock()
 
 
 def group_of(node: NodeProcess) -> Optional[GroupStatus]:
-    """How a node sees the group; None if it does not answer."""
+    """How a node sees the group; None if it does not answer, or if it is somebody new that does in its place."""
     if not node.running:
         return None
     with _clients_lock:
@@ -47,9 +47,10 @@ def group_of(node: NodeProcess) -> Optional[GroupStatus]:
             client = _clients[node] = node.client(timeout=_STATUS_SECONDS)
             weakref.finalize(node, client.close)
     try:
-        return client.status().group
+        status = client.status()
     except kvstore.KVError:
         return None
+    return status.group if status.id == node.node else None
 
 
 def leader_of(cluster: Cluster) -> Optional[int]:
