@@ -111,8 +111,9 @@ bench-store: ## the store and the strong state machine alone, records, its log a
 bench-memory: ## memory an entry beside a redis-server of this machine
 	$(PYTHON) bench/memory.py
 
-bench-strong: ## strong keyspaces beside the etcd of this machine: puts, gets, failover
-	$(PYTHON) bench/strong.py --markdown target/strong.md
+bench-strong: $(VENV)/.bench ## strong keyspaces beside the etcd of this machine: puts, gets, failover
+	$(BIN)/maturin develop --quiet --release
+	$(BIN)/python bench/strong.py --markdown target/strong.md
 
 bench-durable: ## synced puts and recovery beside the redis-server and etcd of this machine, as tables
 	$(PYTHON) bench/durable.py --markdown target/durable.md
