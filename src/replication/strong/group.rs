@@ -152,6 +152,7 @@ impl Group {
             incoming: Mutex::default(),
             leader_clock: LeaderClock::default(),
             elections: Elections::default(),
+            settled_in: Mutex::default(),
             stopping: latest::Sender::new(false),
         });
         core.spawn_until_stopped(proposals::run(Arc::downgrade(&core), requests));

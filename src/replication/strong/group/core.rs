@@ -34,6 +34,8 @@ pub(super) struct Core {
     pub(super) incoming: Mutex<Option<Incoming>>,
     pub(super) leader_clock: LeaderClock,
     pub(super) elections: Elections,
+    /// The last term in which an entry of this run was applied while this member led.
+    pub(super) settled_in: Mutex<Option<u64>>,
     /// True once the member is being stopped.
     pub(super) stopping: watch::Sender<bool>,
 }

@@ -132,6 +132,11 @@ impl Core {
         }
     }
 
+    /// Appends an entry without requests. Whether it was applied.
+    pub(super) async fn append_nothing(&self) -> bool {
+        self.append(Vec::new()).await.is_ok()
+    }
+
     /// As [`Core::append`], for what the leader itself proposes and will propose again if need be.
     pub(super) async fn append_own(&self, requests: Vec<Request>) {
         if let Err(Failed::Unknown(error) | Failed::Refused(error)) = self.append(requests).await {

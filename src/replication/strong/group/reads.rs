@@ -93,7 +93,23 @@ impl Core {
 
     /// `None`: this member does not lead, or no majority says so.
     pub(super) async fn confirm_leadership(&self) -> Option<Option<LogId>> {
+        self.settle_what_was_committed().await?;
         self.raft.get_read_log_id().await.ok().map(|(read_log_id, _)| read_log_id)
+    }
+
+    /// A leader that was started again in time leads on in its term, and may not remember all that it had committed: nobody is told
+    /// where to read before an entry of this run has been applied, and with it all before. `None`: it was not.
+    async fn settle_what_was_committed(&self) -> Option<()> {
+        let leadership = self.leadership();
+        if !leadership.is_mine {
+            return None;
+        }
+        if *self.settled_in.lock() != Some(leadership.term) {
+            let applied = tokio::time::timeout(GROUP_CALL_TIMEOUT, self.append_nothing()).await;
+            applied.is_ok_and(|applied| applied).then_some(())?;
+            *self.settled_in.lock() = Some(leadership.term);
+        }
+        Some(())
     }
 
     /// One round, repeated until it succeeds or nobody waits for it any more.
