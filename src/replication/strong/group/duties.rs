@@ -146,8 +146,14 @@ pub(super) async fn run(core: Weak<Core>) {
             core.see_to_members().await;
             core.see_to_log().await;
         }
+        if looks.is_multiple_of(LOOKS_BETWEEN_QUESTIONS) {
+            core.see_to_own_membership();
+        }
     }
 }
+
+/// How often a member without a vote asks whether it still belongs to the group.
+const LOOKS_BETWEEN_QUESTIONS: u32 = 40;
 
 /// Members are looked after less often: each change of them is two entries of the log.
 const LOOKS_BETWEEN_CHANGES: u32 = 4;

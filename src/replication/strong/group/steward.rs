@@ -190,6 +190,32 @@ impl Core {
         self.network.ask((heir.member, &heir.address), &Message::Campaign, GROUP_CALL_TIMEOUT).await.map(|_| ())
     }
 
+    /// A member without a vote, to which nobody speaks, may have been passed over by a change that it never heard of: it asks to
+    /// join again, which changes nothing where it belongs to the group.
+    pub(super) fn see_to_own_membership(self: &Arc<Core>) {
+        let metrics = self.raft.metrics().borrow().clone();
+        let membership = metrics.membership_config.membership();
+        let is_voter = membership.voter_ids().any(|voter| voter == self.me.member);
+        if is_voter || membership.get_node(&self.me.member).is_none() {
+            return;
+        }
+        let voters: Vec<(u64, String)> = membership
+            .voter_ids()
+            .filter_map(|voter| Some((voter, membership.get_node(&voter)?.addr.clone())))
+            .collect();
+        let core = self.clone();
+        self.spawn_until_stopped(async move {
+            for (member, address) in voters {
+                let join = Message::Join(core.me.clone());
+                match core.network.ask((member, &address), &join, GROUP_CALL_TIMEOUT).await {
+                    Ok(Reply::Done) => return,
+                    Ok(_) => {}
+                    Err(error) => tracing::debug!(%error, "a member could not be asked about the group"),
+                }
+            }
+        });
+    }
+
     /// Stands for election again and again: the others refuse while the lease of the present leader lasts.
     pub(super) fn campaign(self: &Arc<Core>) {
         let core = self.clone();
