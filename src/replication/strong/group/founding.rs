@@ -42,6 +42,8 @@ struct State {
     /// Which of them are the node itself.
     own_names: BTreeSet<String>,
     has_group: bool,
+    /// There are more addresses than it remembers. Whoever is left out might found a group, so it founds none.
+    knows_too_many: bool,
     /// What it waits for, for people.
     waits_for: String,
 }
@@ -58,16 +60,19 @@ impl Founding {
     pub(super) fn new(me: Acquaintance, peers: &[Address], has_group: bool) -> Founding {
         let known = peers.iter().map(Address::to_string).filter(|peer| *peer != me.address).collect();
         let own_names = BTreeSet::from([me.address.clone()]);
-        let state = State { me, known, own_names, has_group, waits_for: String::new() };
+        let state = State { me, known, own_names, has_group, knows_too_many: false, waits_for: String::new() };
         Founding { state: Mutex::new(state), news: Notify::new() }
     }
 
-    /// Answers a node that looks for a group, and knows it from now on.
+    /// Answers a node that looks for a group, and knows it from now on. One that it cannot remember gets no answer that counts.
     pub(super) fn asked(&self, sender: Acquaintance, known: Vec<String>) -> Reply {
         let mut state = self.state.lock();
         if !state.has_group && sender.member != state.me.member {
-            state.learn([sender.address].into_iter().chain(known));
+            state.learn([sender.address.clone()].into_iter().chain(known));
             self.news.notify_one();
+            if !state.known.contains(&sender.address) && !state.own_names.contains(&sender.address) {
+                return Reply::NotLeader(None);
+            }
         }
         let receiver = state.me.clone();
         Reply::Asked { receiver, has_group: state.has_group, known: state.known.iter().cloned().collect() }
@@ -92,6 +97,11 @@ impl Founding {
     /// that they have none.
     fn decide(&self, answered: &BTreeMap<String, Acquaintance>) -> bool {
         let mut state = self.state.lock();
+        if state.knows_too_many {
+            state.waits_for =
+                format!("more than {GROUP_ACQUAINTANCES_MAX} nodes know each other, and none has a group");
+            return false;
+        }
         let silent: Vec<&str> =
             state.known.iter().filter(|address| !answered.contains_key(*address)).map(String::as_str).collect();
         if !silent.is_empty() {
@@ -112,8 +122,12 @@ impl Founding {
 impl State {
     fn learn(&mut self, addresses: impl IntoIterator<Item = String>) {
         for address in addresses {
-            if self.known.len() < GROUP_ACQUAINTANCES_MAX && !self.own_names.contains(&address) {
-                self.known.insert(address);
+            if self.own_names.contains(&address) || self.known.contains(&address) {
+                continue;
+            }
+            match self.known.len() < GROUP_ACQUAINTANCES_MAX {
+                true => drop(self.known.insert(address)),
+                false => self.knows_too_many = true,
             }
         }
     }
@@ -245,6 +259,20 @@ mod tests {
         let alone = founding(5, &[]);
         assert!(alone.decide(&answered(&[])));
         assert!(matches!(alone.asked(node(1), Vec::new()), Reply::Asked { has_group: true, .. }));
+    }
+
+    #[test]
+    fn whom_a_node_cannot_remember_it_does_not_answer_and_then_it_founds_nothing() {
+        let first = founding(1, &[]);
+        let last = GROUP_ACQUAINTANCES_MAX as u64 + 1;
+        for port in 2..=last {
+            assert!(matches!(first.asked(node(port), Vec::new()), Reply::Asked { has_group: false, .. }));
+        }
+        assert!(matches!(first.asked(node(last + 1), Vec::new()), Reply::NotLeader(None)));
+        assert!(matches!(first.asked(node(last), Vec::new()), Reply::Asked { .. }), "that one is known");
+        let all: Vec<u64> = (2..=last).collect();
+        assert!(!first.decide(&answered(&all)));
+        assert!(first.why_not().unwrap().contains("more than 256"), "{:?}", first.why_not());
     }
 
     /// Every order of questions, answers and decisions of three nodes, whoever lists whom.
