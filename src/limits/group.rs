@@ -15,6 +15,10 @@ pub const GROUP_BATCH_REQUESTS_MAX: usize = 1024;
 /// Bytes of requests that share one entry, at most this and one more request.
 pub const GROUP_BATCH_BYTES_TARGET: usize = 512 * 1024;
 
+/// Bytes of requests in one entry of the log, whoever put them together: the greatest transaction with its framing, and a batch
+/// before it. Under [`super::LOG_ENTRY_BYTES_MAX`] with room to spare.
+pub const GROUP_REQUESTS_BYTES_MAX: usize = 6 * 1024 * 1024;
+
 /// Batches of requests that a node has under way at a time. One leaves the disk idle while the network works; many make small
 /// batches.
 pub const GROUP_BATCHES_MAX: usize = 2;

@@ -24,7 +24,7 @@ use crate::{
     error::{Error, ErrorCode, Result},
     limits::{
         GROUP_BATCHES_MAX, GROUP_BATCH_BYTES_TARGET, GROUP_BATCH_REQUESTS_MAX, GROUP_HEARTBEAT,
-        GROUP_REQUESTS_WAITING_MAX,
+        GROUP_REQUESTS_BYTES_MAX, GROUP_REQUESTS_WAITING_MAX,
     },
     replication::strong::{Answer, Entry, Request},
 };
@@ -89,8 +89,9 @@ impl Core {
     ///
     /// # Errors
     /// `NO_LEADER`: it was not sent in time, and will not be. `DEADLINE_EXCEEDED`, `CONNECTION_LOST`, `NOT_RUNNING` and others,
-    /// when they may have been applied. `OVERLOADED`.
+    /// when they may have been applied. `OVERLOADED`, `BATCH_TOO_LARGE`.
     pub(super) async fn propose(&self, request: Request, timeout: Duration) -> Result<Answer> {
+        check_weight(request.weight())?;
         let (done, answer) = oneshot::channel();
         let stage = Arc::new(Stage::default());
         let (bytes, is_doubtful) = (request.weight(), false);
@@ -147,8 +148,9 @@ impl Core {
     /// As [`Core::append`], for requests of another member.
     ///
     /// # Errors
-    /// Those of requests that may have been applied.
+    /// Those of requests that may have been applied; `BATCH_TOO_LARGE`.
     pub(super) async fn append_for_others(&self, requests: Vec<Request>) -> Result<Reply> {
+        check_weight(requests.iter().map(Request::weight).sum())?;
         match self.append(requests).await {
             Ok(answers) => Ok(Reply::Answers(answers)),
             Err(Failed::NotTaken) => Ok(Reply::NotLeader(self.leadership().leader)),
@@ -169,7 +171,7 @@ impl Core {
             Ok(Reply::Answers(answers)) => Ok(answers),
             Ok(Reply::NotLeader(_)) => Err(Failed::NotTaken),
             Ok(other) => Err(Failed::Unknown(unexpected(&other))),
-            Err(error) if error.code() == ErrorCode::Unreachable => Err(Failed::NotTaken),
+            Err(error) if error.code() == ErrorCode::Unreachable && !error.is_maybe_applied() => Err(Failed::NotTaken),
             Err(error) if error.code() == ErrorCode::BatchTooLarge => Err(Failed::Refused(error)),
             Err(error) => Err(Failed::Unknown(error)),
         }
@@ -203,6 +205,15 @@ impl Core {
             let _over = tokio::time::timeout(GROUP_HEARTBEAT, patience).await;
         }
     }
+}
+
+/// Refuses what would not fit into an entry: the log takes no longer one, and a consensus whose log refuses something has ended.
+fn check_weight(bytes: usize) -> Result<()> {
+    if bytes <= GROUP_REQUESTS_BYTES_MAX {
+        return Ok(());
+    }
+    let text = format!("requests of {bytes} bytes, the limit of an entry of the group is {GROUP_REQUESTS_BYTES_MAX}");
+    Err(Error::new(ErrorCode::BatchTooLarge, text))
 }
 
 /// Longer than anybody waits; a leader that is gone is noticed by its silence.
