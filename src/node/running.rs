@@ -109,6 +109,7 @@ impl Running {
             replication,
             group,
         });
+        tokio::spawn(retire_when_removed(inside.clone()));
         let server = Server::spawn(listener, inside.clone()).await;
         Ok(Running { inside, server: Mutex::new(Some(server)) })
     }
@@ -213,6 +214,14 @@ impl Inside {
             true => self.group.remove(node).await,
             false => Ok(()),
         }
+    }
+}
+
+/// A node that the cluster has removed takes no part in the strong group any more.
+async fn retire_when_removed(inside: Arc<Inside>) {
+    tokio::select! {
+        () = inside.replication.removed() => inside.group.retire().await,
+        () = inside.group.retired() => {}
     }
 }
 

@@ -116,6 +116,48 @@ fn a_group_goes_on_when_its_leader_stops_and_takes_it_back_as_somebody_new() {
 }
 
 #[test]
+fn a_node_that_is_removed_leaves_the_group_and_does_not_come_back() {
+    let network = SimulatedNetwork::default();
+    let nodes: Vec<Node> = [(1, vec![]), (2, vec![1]), (3, vec![1, 2])]
+        .into_iter()
+        .map(|(port, peers)| started(config(port, &peers), simulated_env(&network, port.into())))
+        .collect();
+    formed(&nodes.iter().collect::<Vec<_>>());
+    create(&nodes[0]);
+    let (stays, removed) = (&nodes[0], &nodes[2]);
+    stays.remove_member(removed.id().unwrap(), true).unwrap();
+    eventually("the removed node takes no part any more", || {
+        removed.status(false).unwrap().group.is_some_and(|group| group.role == GroupRole::None)
+    });
+    assert_eq!(voters(stays), 2);
+    let refused = ask(removed, put_call("k", "v", Vec::new())).unwrap_err();
+    assert_eq!((refused.code(), refused.is_maybe_applied()), (ErrorCode::NotRunning, false), "{refused}");
+    strong_put(stays, "k", "by those who stay");
+}
+
+#[test]
+fn requests_that_no_entry_can_hold_are_refused_before_the_consensus_sees_them() {
+    let network = SimulatedNetwork::default();
+    let node = started(config(1, &[]), simulated_env(&network, 1));
+    formed(&[&node]);
+    create(&node);
+    let value = Value::new(&vec![7; crate::limits::VALUE_BYTES_MAX]).unwrap();
+    let put = |number: u64| {
+        let kind = OperationKind::Put { value: value.clone(), flags: 0, lifetime: Lifetime::Forever };
+        Operation { key: key(&format!("k{number}")), kind }
+    };
+    let transaction = |count| {
+        let operations = (0..count).map(put).collect();
+        submit(KEYSPACE, Change::Transact(Transaction { keyspace: Default::default(), guards: Vec::new(), operations }))
+    };
+    for too_many in [5, 9] {
+        let refused = ask(&node, transaction(too_many)).unwrap_err();
+        assert_eq!((refused.code(), refused.is_maybe_applied()), (ErrorCode::BatchTooLarge, false), "{refused}");
+    }
+    strong_put(&node, "k", "the group goes on");
+}
+
+#[test]
 fn without_a_majority_nothing_is_acknowledged_and_the_basis_goes_on() {
     let network = SimulatedNetwork::default();
     let nodes: Vec<Node> = [(1, vec![2]), (2, vec![1])]

@@ -232,7 +232,16 @@ impl Group {
     /// Ends: leaves the leadership to another if it has it, and the group for good if it lives in memory, within `patience` and
     /// [`GROUP_FAREWELL_MAX`]. False when that had to be cut short; the others get along without it all the same.
     pub async fn shutdown(&self, patience: Duration) -> bool {
+        if *self.0.stopping.borrow() {
+            return true;
+        }
         let farewell = tokio::time::timeout(patience.min(GROUP_FAREWELL_MAX), self.0.say_goodbye()).await;
+        self.retire().await;
+        farewell.is_ok_and(|farewell| farewell.is_ok())
+    }
+
+    /// Ends without a word to the others: they have removed this node, and it must neither disturb them nor ask to come back.
+    pub async fn retire(&self) {
         self.0.stopping.send_replace(true);
         match tokio::time::timeout(GROUP_CALL_TIMEOUT, self.0.raft.shutdown()).await {
             Ok(Ok(())) => {}
@@ -240,7 +249,13 @@ impl Group {
             // It ends when the log of the node is closed.
             Err(_) => tracing::warn!("the consensus waits for the disk and could not be ended in order"),
         }
-        farewell.is_ok_and(|farewell| farewell.is_ok())
+    }
+
+    /// Returns once it has ended.
+    pub async fn retired(&self) {
+        let mut stopping = self.0.stopping.subscribe();
+        // The sender is a field of what is borrowed here, so it cannot be gone.
+        let _ended = stopping.wait_for(|stopping| *stopping).await;
     }
 }
 
