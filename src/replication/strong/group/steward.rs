@@ -302,3 +302,71 @@ fn heirs(metrics: &Metrics, me: u64, wanted: u64) -> Result<Vec<Heir>> {
     }
     Ok(heirs)
 }
+
+#[cfg(test)]
+mod tests {
+    use openraft::{CommittedLeaderId, LogId, Membership, StoredMembership};
+
+    use super::*;
+
+    /// A leader of these configurations and nodes, all of which but those named are up to the last entry, 1,000.
+    fn leader(configurations: &[&[u64]], nodes: &[(u64, &str)], behind: &[(u64, u64)]) -> Metrics {
+        let voters = configurations.iter().map(|voters| voters.iter().copied().collect()).collect();
+        let known: BTreeMap<u64, BasicNode> =
+            nodes.iter().map(|(member, address)| (*member, BasicNode::new(address))).collect();
+        let log_id = |index| Some(LogId::new(CommittedLeaderId::new(1, 0), index));
+        let index_of = |member: u64| behind.iter().find(|(late, _)| *late == member).map_or(1000, |(_, index)| *index);
+        let replication = known.keys().map(|member| (*member, log_id(index_of(*member)))).collect();
+        let mut metrics = Metrics::new_initial(1);
+        metrics.last_log_index = Some(1000);
+        metrics.replication = Some(replication);
+        metrics.membership_config =
+            std::sync::Arc::new(StoredMembership::new(log_id(1), Membership::new(voters, known)));
+        metrics
+    }
+
+    fn set(members: &[u64]) -> Option<BTreeSet<u64>> {
+        Some(members.iter().copied().collect())
+    }
+
+    #[test]
+    fn a_learner_gets_a_vote_once_it_has_caught_up_and_takes_the_place_at_its_address() {
+        let nodes = [(1, "a"), (2, "b"), (3, "c")];
+        assert_eq!(next_voters(&leader(&[&[1, 2, 3]], &nodes, &[])), None);
+        assert_eq!(next_voters(&leader(&[&[1, 2]], &nodes, &[])), set(&[1, 2, 3]));
+        assert_eq!(next_voters(&leader(&[&[1, 2]], &nodes, &[(3, 1000 - GROUP_PROMOTION_LAG_MAX)])), set(&[1, 2, 3]));
+        assert_eq!(next_voters(&leader(&[&[1, 2]], &nodes, &[(3, 999 - GROUP_PROMOTION_LAG_MAX)])), None);
+        let back = [(1, "a"), (2, "b"), (3, "c"), (4, "b")];
+        assert_eq!(next_voters(&leader(&[&[1, 2, 3]], &back, &[])), set(&[1, 3, 4]));
+    }
+
+    #[test]
+    fn a_change_that_was_begun_is_ended_first() {
+        let nodes = [(1, "a"), (2, "b"), (3, "c"), (4, "d")];
+        assert_eq!(next_voters(&leader(&[&[1, 2], &[1, 2, 3]], &nodes, &[])), set(&[1, 2, 3]));
+    }
+
+    #[test]
+    fn beyond_the_bound_members_follow_without_a_vote_but_for_one_that_is_replaced() {
+        let voters: Vec<u64> = (1..=GROUP_VOTERS_MAX as u64).collect();
+        let names: Vec<String> = (0..=GROUP_VOTERS_MAX).map(|number| format!("n{number}")).collect();
+        let mut nodes: Vec<(u64, &str)> =
+            voters.iter().map(|voter| (*voter, names[*voter as usize].as_str())).collect();
+        nodes.push((100, "elsewhere"));
+        assert_eq!(next_voters(&leader(&[&voters], &nodes, &[])), None);
+        nodes.push((101, "n2"));
+        let replaced: BTreeSet<u64> = voters.iter().copied().filter(|voter| *voter != 2).chain([101]).collect();
+        assert_eq!(next_voters(&leader(&[&voters], &nodes, &[])), Some(replaced));
+    }
+
+    #[test]
+    fn learners_whose_address_has_a_new_owner_go() {
+        let joiner = Acquaintance { member: 5, address: "c".to_string() };
+        let metrics = leader(&[&[1, 2]], &[(1, "a"), (2, "c"), (3, "c"), (4, "d")], &[]);
+        assert_eq!(
+            replaced_learners(&metrics, &joiner),
+            BTreeSet::from([3]),
+            "a voter stays until the new one has its vote"
+        );
+    }
+}
