@@ -14,7 +14,7 @@ use super::{
 use crate::{
     config::NodeConfig,
     env::{Env, Listener},
-    error::Result,
+    error::{Error, ErrorCode, Result},
     limits::CLOSE_GRACE,
     replication::{
         eventual::{Eventual, PeerStream, Reach, Replication, ReplicationConfig},
@@ -205,15 +205,33 @@ impl Running {
 }
 
 impl Inside {
-    /// Removes a member from the cluster, and from the strong group if it is in it. The cluster comes first: it says whether that
-    /// is wanted.
+    /// Removes a member from the strong group, if it is in it, and then from the cluster. In this order: a node that learns of its
+    /// removal from the cluster ends its part in the group at once, and the group may need its vote to let it go. A group that can
+    /// do nothing, for want of a majority, does not keep the cluster from going on without that member.
+    ///
+    /// # Errors
+    /// Those of the cluster, and `CONFLICT` of the group: nothing is changed then. Other errors of the group, when the cluster has
+    /// removed the member.
     async fn remove(&self, node: NodeId, force: bool) -> Result<()> {
-        self.replication.remove_member(node, force).await?;
+        self.replication.check_removal(node, force).await?;
         let is_in_group = self.group.status().members.iter().any(|member| member.member == node);
-        match is_in_group {
+        let dismissed = match is_in_group {
             true => self.group.remove(node).await,
             false => Ok(()),
+        };
+        if dismissed.as_ref().is_err_and(|error| error.code() == ErrorCode::Conflict) {
+            return dismissed;
         }
+        self.replication.remove_member(node, force).await?;
+        dismissed.map_err(|error| {
+            let text = format!("the cluster has removed member {node}, but the strong group could not yet: {error}");
+            let error_now = Error::new(error.code(), text);
+            if error.is_maybe_applied() {
+                error_now.maybe_applied()
+            } else {
+                error_now
+            }
+        })
     }
 }
 

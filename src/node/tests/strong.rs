@@ -136,6 +136,42 @@ fn a_node_that_is_removed_leaves_the_group_and_does_not_come_back() {
 }
 
 #[test]
+fn of_two_nodes_each_can_remove_the_other_whose_vote_that_takes() {
+    for leads in [true, false] {
+        let network = SimulatedNetwork::default();
+        let nodes: Vec<Node> = [(1, vec![]), (2, vec![1])]
+            .into_iter()
+            .map(|(port, peers)| started(config(port, &peers), simulated_env(&network, port.into())))
+            .collect();
+        formed(&nodes.iter().collect::<Vec<_>>());
+        create(&nodes[0]);
+        let is_leading = |node: &&Node| node.running().unwrap().group().status().role == GroupRole::Leader;
+        let stays = nodes.iter().find(|node| is_leading(node) == leads).unwrap();
+        let removed = nodes.iter().find(|node| is_leading(node) != leads).unwrap();
+        stays.remove_member(removed.id().unwrap(), true).unwrap();
+        eventually("it is alone", || voters(stays) == 1);
+        strong_put(stays, "k", "by the one that stays");
+    }
+}
+
+#[test]
+fn a_dead_member_without_which_the_group_has_no_majority_is_removed_from_the_cluster_all_the_same() {
+    let network = SimulatedNetwork::default();
+    let mut nodes: Vec<Node> = [(1, vec![]), (2, vec![1])]
+        .into_iter()
+        .map(|(port, peers)| started(config(port, &peers), simulated_env(&network, port.into())))
+        .collect();
+    formed(&nodes.iter().collect::<Vec<_>>());
+    let dead = nodes.pop().unwrap();
+    let stays = &nodes[0];
+    let gone = dead.id().unwrap();
+    drop(dead);
+    let refused = stays.remove_member(gone, true).unwrap_err();
+    assert!(refused.to_string().contains("the cluster has removed member"), "{refused}");
+    assert_eq!(state_of(stays, gone), Some(MemberState::Removed));
+}
+
+#[test]
 fn requests_that_no_entry_can_hold_are_refused_before_the_consensus_sees_them() {
     let network = SimulatedNetwork::default();
     let node = started(config(1, &[]), simulated_env(&network, 1));

@@ -69,6 +69,12 @@ pub(super) struct Shown {
 /// What the world asks of the replica's task.
 pub(super) enum Request {
     Accept(PeerStream),
+    /// Answered with why a member may not be removed, if it may not.
+    CheckRemoval {
+        node: NodeId,
+        force: bool,
+        answer: oneshot::Sender<Result<()>>,
+    },
     Remove {
         node: NodeId,
         force: bool,
@@ -137,6 +143,17 @@ impl Replication {
     /// The members this node knows, itself first. Does not wait for the replica.
     pub fn members(&self) -> Vec<MemberStatus> {
         self.shown.lock().members.clone()
+    }
+
+    /// Changes nothing, and says what [`remove_member`](Self::remove_member) would refuse.
+    ///
+    /// # Errors
+    /// Those of [`remove_member`](Self::remove_member).
+    pub async fn check_removal(&self, node: NodeId, force: bool) -> Result<()> {
+        let stopped = || Error::new(ErrorCode::NotRunning, "replication was shut down");
+        let (answer, answered) = oneshot::channel();
+        self.requests.send(Request::CheckRemoval { node, force, answer }).await.map_err(|_| stopped())?;
+        answered.await.unwrap_or_else(|_| Err(stopped()))
     }
 
     /// Removes a member for good, also one that is up with `force`; all peers are told.

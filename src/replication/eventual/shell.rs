@@ -143,6 +143,10 @@ impl Shell {
                     let deadline = Instant::now().checked_add(patience);
                     self.farewell.get_or_insert(Farewell { deadline, drained: None, done });
                 }
+                Wake::Request(Some(Request::CheckRemoval { node, force, answer })) => {
+                    // An error says that who asked has stopped waiting.
+                    let _ = answer.send(self.replica.check_removal(node, force).map(|_| ()));
+                }
                 Wake::Request(Some(Request::Remove { node, force, done })) => {
                     // An error says that who asked has stopped waiting.
                     let _ = done.send(self.remove_member(node, force));

@@ -51,24 +51,18 @@ impl Replica {
         self.members.is_removed(self.me.node)
     }
 
-    /// Removes a member for good, and tells all peers.
+    /// Whether a member may be removed, which is to say that it counts: false for one that was removed already.
     ///
     /// # Errors
     /// `UNKNOWN_MEMBER`; `MEMBER_UP` when it is heard from, or was a moment ago, unless `force`; `INVALID_ARGUMENT` for
-    /// this node itself. Nothing is changed then.
-    pub(in super::super) fn remove_member(
-        &mut self,
-        now: Now,
-        node: NodeId,
-        force: bool,
-        actions: &mut Vec<Action>,
-    ) -> Result<()> {
+    /// this node itself.
+    pub(in super::super) fn check_removal(&self, node: NodeId, force: bool) -> Result<bool> {
         if node == self.me.node {
             let text = format!("node_id: {node} is the node that was asked; stop it, and it leaves by itself");
             return Err(Error::new(ErrorCode::InvalidArgument, text));
         }
         if self.members.is_removed(node) {
-            return Ok(());
+            return Ok(false);
         }
         let Some(entry) = self.members.entry(node) else {
             let text = format!("node_id: no member has the id {node}; \"kvstore members\" lists them");
@@ -79,9 +73,25 @@ impl Replica {
             let hint = "stop it, which hands over its writes, or remove it with force";
             return Err(Error::new(ErrorCode::MemberUp, format!("member {node} is {}: {hint}", state.as_str())));
         }
-        self.members.remove(now.monotonic, node, Gone::Removed);
-        self.learn_removed(now, vec![node], actions);
-        self.tell_members(actions);
+        Ok(true)
+    }
+
+    /// Removes a member for good, and tells all peers.
+    ///
+    /// # Errors
+    /// As with [`check_removal`](Self::check_removal); nothing is changed then.
+    pub(in super::super) fn remove_member(
+        &mut self,
+        now: Now,
+        node: NodeId,
+        force: bool,
+        actions: &mut Vec<Action>,
+    ) -> Result<()> {
+        if self.check_removal(node, force)? {
+            self.members.remove(now.monotonic, node, Gone::Removed);
+            self.learn_removed(now, vec![node], actions);
+            self.tell_members(actions);
+        }
         Ok(())
     }
 

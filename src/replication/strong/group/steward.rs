@@ -8,7 +8,7 @@ use std::{
 };
 
 use openraft::{
-    error::{ClientWriteError, RaftError},
+    error::{ChangeMembershipError, ClientWriteError, RaftError},
     BasicNode, ChangeMembers, RaftMetrics, ServerState,
 };
 
@@ -25,6 +25,14 @@ type Metrics = RaftMetrics<u64, BasicNode>;
 
 /// How long a hand-over may take before the leader goes on: the lease of the old leader has to pass.
 const HAND_OVER_PATIENCE: Duration = Duration::from_secs(3);
+
+/// What became of a change of members.
+#[derive(PartialEq, Eq)]
+enum Change {
+    Made,
+    /// Nothing: another change is under way.
+    Busy,
+}
 
 /// The next change that the members need, if there is one: to end a change that a former leader began, or to give a vote
 /// to a member that has caught up, in place of the one that was at its address before.
@@ -88,46 +96,70 @@ impl Core {
             return Ok(Reply::Done);
         }
         let replaced = replaced_learners(&metrics, &joiner);
-        if !replaced.is_empty() {
-            self.change(ChangeMembers::RemoveNodes(replaced)).await?;
-        }
         let node = BTreeMap::from([(joiner.member, BasicNode::new(&joiner.address))]);
-        self.change(ChangeMembers::AddNodes(node)).await?;
+        let mut changes = vec![ChangeMembers::AddNodes(node)];
+        if !replaced.is_empty() {
+            changes.insert(0, ChangeMembers::RemoveNodes(replaced));
+        }
+        for change in changes {
+            if self.change(change).await? == Change::Busy {
+                let text = "the members of the strong group are being changed already";
+                return Err(Error::new(ErrorCode::Conflict, text));
+            }
+        }
         tracing::info!(member = joiner.member, address = %joiner.address, "a node joins the strong group");
         Ok(Reply::Done)
     }
 
-    /// Takes a member out of the group. One that is not in it is no error.
+    /// Takes a member out of the group, once a change that is under way has ended. One that is not in it is no error.
     ///
     /// # Errors
-    /// `CONFLICT` for the last voter, and while another change is under way; `NOT_RUNNING`.
+    /// `CONFLICT` for the last voter, `DEADLINE_EXCEEDED`, `NOT_RUNNING`.
     pub(super) async fn dismiss(&self, member: u64) -> Result<Reply> {
-        if !self.leadership().is_mine {
-            return self.pass_on(Message::Leave { member }).await;
-        }
-        let metrics = self.raft.metrics().borrow().clone();
-        let membership = metrics.membership_config.membership();
-        let mut voters: BTreeSet<u64> = membership.voter_ids().collect();
-        if voters.remove(&member) {
-            if voters.is_empty() {
-                let text = format!("member {member} is the last voter of the strong group");
-                return Err(Error::new(ErrorCode::Conflict, text));
+        let deadline = self.now() + GROUP_CALL_TIMEOUT;
+        loop {
+            if !self.leadership().is_mine {
+                return self.pass_on(Message::Leave { member }).await;
             }
-            self.change(ChangeMembers::ReplaceAllVoters(voters)).await?;
-        } else if membership.get_node(&member).is_some() {
-            self.change(ChangeMembers::RemoveNodes(BTreeSet::from([member]))).await?;
+            match self.dismiss_now(member).await? {
+                Change::Made => break,
+                Change::Busy if self.now() < deadline => tokio::time::sleep(GROUP_HEARTBEAT / 10).await,
+                Change::Busy => {
+                    return Err(Error::deadline("the change of members that is under way", GROUP_CALL_TIMEOUT))
+                }
+            }
         }
         tracing::info!(member, "a member left the strong group");
         Ok(Reply::Done)
     }
 
-    async fn change(&self, change: ChangeMembers<u64, BasicNode>) -> Result<()> {
+    async fn dismiss_now(&self, member: u64) -> Result<Change> {
+        let metrics = self.raft.metrics().borrow().clone();
+        let membership = metrics.membership_config.membership();
+        let mut voters: BTreeSet<u64> = membership.voter_ids().collect();
+        if voters.remove(&member) {
+            if voters.is_empty() {
+                let text = format!("member {member:x} is the last voter of the strong group");
+                return Err(Error::new(ErrorCode::Conflict, text));
+            }
+            return self.change(ChangeMembers::ReplaceAllVoters(voters)).await;
+        }
+        match membership.get_node(&member) {
+            Some(_) => self.change(ChangeMembers::RemoveNodes(BTreeSet::from([member]))).await,
+            None => Ok(Change::Made),
+        }
+    }
+
+    async fn change(&self, change: ChangeMembers<u64, BasicNode>) -> Result<Change> {
         let changing = self.raft.change_membership(change, false);
         let changed = tokio::time::timeout(GROUP_CALL_TIMEOUT, changing).await;
         match changed.map_err(|_| Error::deadline("a change of members", GROUP_CALL_TIMEOUT).maybe_applied())? {
-            Ok(_) => Ok(()),
+            Ok(_) => Ok(Change::Made),
             Err(RaftError::Fatal(_)) => Err(stopped()),
             Err(RaftError::APIError(ClientWriteError::ForwardToLeader(_))) => Err(self.no_leader()),
+            Err(RaftError::APIError(ClientWriteError::ChangeMembershipError(ChangeMembershipError::InProgress(_)))) => {
+                Ok(Change::Busy)
+            }
             Err(error) => Err(Error::new(ErrorCode::Conflict, format!("members of the strong group: {error}"))),
         }
     }
