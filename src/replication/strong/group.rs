@@ -109,7 +109,9 @@ impl GroupStore {
         if log.begin(member.0)? {
             tracing::warn!(%member, "what this node had of the strong group under its former id does not count");
         }
-        Ok(GroupStore { member, is_durable: true, log, snapshots: Snapshots::open(place)? })
+        let snapshots = Snapshots::open(place)?;
+        log.settle(snapshots.current().and_then(|(meta, _)| meta.last_log_id))?;
+        Ok(GroupStore { member, is_durable: true, log, snapshots })
     }
 
     /// The first record of the log of the node that the group still needs; `None`: there are none.
@@ -218,10 +220,10 @@ impl Group {
         leader.ok_or_else(|| self.0.no_leader())
     }
 
-    /// Takes a member out of the group for good. One that is not in it is no error.
+    /// Takes a member out of the group for good, once a change that is under way has ended. One that is not in it is no error.
     ///
     /// # Errors
-    /// `CONFLICT` for the last voter and while another change is under way; `NO_LEADER`; those of the way to the leader.
+    /// `CONFLICT` for the last voter, `DEADLINE_EXCEEDED`, `NO_LEADER`; those of the way to the leader.
     pub async fn remove(&self, member: NodeId) -> Result<()> {
         match self.0.dismiss(member.0).await? {
             MemberReply::Done => Ok(()),

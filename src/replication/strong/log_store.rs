@@ -95,6 +95,28 @@ impl LogStore {
         Ok(former != member && former != NO_MEMBER)
     }
 
+    /// Gives up what the newest snapshot contradicts: one that was received just before a crash may be on disk while the log still
+    /// ends as that of a former leader did, which a log that goes on after it must not hold.
+    ///
+    /// # Errors
+    /// `CORRUPT`: entries after the snapshot are missing. Those of [`Log::append`].
+    pub fn settle(&self, snapshot: Option<LogId>) -> Result<()> {
+        let mut kept = self.kept.lock();
+        let end = snapshot.map_or(0, |last| last.index + 1);
+        let begin = kept.facts.purged.map_or(0, |purged| purged.index + 1);
+        if begin > end {
+            let text =
+                format!("log of a group: entries before {begin} are missing, and the snapshot ends before {end}");
+            return Err(Error::new(ErrorCode::Corrupt, text));
+        }
+        let Some(snapshot) = snapshot else { return Ok(()) };
+        let there = kept.entries.get(&snapshot.index).map(|there| there.entry.log_id);
+        if there.is_some_and(|there| there != snapshot) {
+            self.write(&mut kept, Record::Truncated { since: begin })?;
+        }
+        Ok(())
+    }
+
     /// How many entries are kept in memory, and their bytes.
     pub fn size(&self) -> (usize, usize) {
         let kept = self.kept.lock();

@@ -80,7 +80,10 @@ impl Core {
         if machine.applied().map(|applied| (applied.term, applied.index)) != position {
             return Err(Error::new(ErrorCode::Corrupt, "snapshot of a group: it is of another entry than it says"));
         }
-        let snapshot = Snapshot { meta: whole.meta, snapshot: Box::new(machine.capture()) };
+        let captured = machine.capture();
+        // The library has the log before it given up while it is being installed, so it has to be on disk by then.
+        self.replica.keep(whole.meta.clone(), captured.clone()).await;
+        let snapshot = Snapshot { meta: whole.meta, snapshot: Box::new(captured) };
         let installed = self.raft.install_full_snapshot(whole.vote, snapshot).await;
         installed.map(|response| Reply::Snapshot(response.vote)).map_err(|_| stopped())
     }

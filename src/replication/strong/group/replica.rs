@@ -90,6 +90,11 @@ impl Replica {
         self.0.snapshots.problem()
     }
 
+    /// Makes this the newest snapshot, and returns when it is on disk, if the member keeps its data there.
+    pub(super) async fn keep(&self, meta: SnapshotMeta, captured: Captured) {
+        self.0.snapshots.keep(meta, captured).await;
+    }
+
     fn captured(&self) -> (SnapshotMeta, Captured) {
         let held = self.0.held.read();
         let (last_log_id, last_membership) = (held.applied, held.members.clone());
@@ -110,7 +115,7 @@ impl RaftSnapshotBuilder<GroupTypes> for Replica {
     /// Returns when the snapshot is on disk, if the member keeps its data there: the log before it is given up afterwards.
     async fn build_snapshot(&mut self) -> Stored<Snapshot<GroupTypes>> {
         let (meta, captured) = self.captured();
-        self.0.snapshots.keep(meta.clone(), captured.clone()).await;
+        self.keep(meta.clone(), captured.clone()).await;
         Ok(snapshot((meta, captured)))
     }
 }
@@ -161,7 +166,7 @@ impl RaftStateMachine<GroupTypes> for Replica {
     }
 
     async fn install_snapshot(&mut self, meta: &SnapshotMeta, snapshot: Box<Captured>) -> Stored<()> {
-        self.0.snapshots.keep(meta.clone(), Captured::clone(&snapshot)).await;
+        self.keep(meta.clone(), Captured::clone(&snapshot)).await;
         let mut held = self.0.held.write();
         // What was applied is never taken back (openraft#1892).
         if meta.last_log_id < held.applied {

@@ -284,6 +284,34 @@ fn entries_that_are_missing_are_noticed() {
 }
 
 #[test]
+fn a_log_keeps_what_the_snapshot_agrees_with_and_gives_up_what_it_contradicts() {
+    let disk = SimDisk::new(1);
+    let indexes = |store: &LogStore| store.kept.lock().entries.keys().copied().collect::<Vec<_>>();
+    block_on(async {
+        let mut store = open(&disk);
+        store.blocking_append((0..10).map(|index| entry(2, index))).await.unwrap();
+        store.purge(log_id(2, 3)).await.unwrap();
+        let all: Vec<u64> = (4..10).collect();
+        for agreeing in [log_id(2, 3), log_id(2, 6), log_id(2, 9), log_id(3, 10), log_id(3, 20)] {
+            store.settle(Some(agreeing)).unwrap();
+            assert_eq!(indexes(&store), all, "{agreeing}");
+        }
+        for missing in [None, Some(log_id(2, 2))] {
+            let refused = store.settle(missing).unwrap_err();
+            assert_eq!(refused.code(), ErrorCode::Corrupt, "{refused}");
+            assert_eq!(indexes(&store), all);
+        }
+        store.settle(Some(log_id(3, 7))).unwrap();
+        assert_eq!(indexes(&store), [] as [u64; 0]);
+        // As the library does with a snapshot that is ahead of the log, before what comes after it.
+        store.purge(log_id(3, 7)).await.unwrap();
+        store.blocking_append([entry(3, 8)]).await.unwrap();
+        store.disk_log().abandon().await;
+        assert_eq!(indexes(&open(&disk)), [8]);
+    });
+}
+
+#[test]
 fn a_log_that_is_not_synced_is_refused() {
     block_on(async {
         let log = open_log_with(&SimDisk::new(1), Durability::Memory);
