@@ -36,6 +36,19 @@ pub const GROUP_ELECTION_LEAST: Duration = Duration::from_millis(200);
 /// See [`GROUP_ELECTION_LEAST`].
 pub const GROUP_ELECTION_MOST: Duration = Duration::from_millis(600);
 
+/// How long a member waits for its votes before it stands again: time enough for a slow disk and the way there and back, of which all
+/// elections after a split vote have their share.
+pub const GROUP_CANDIDACY_PAUSE: Duration = Duration::from_millis(100);
+
+/// Up to as much again at random, and once more for each election that was lost before.
+pub const GROUP_CANDIDACY_SPREAD: Duration = Duration::from_millis(300);
+
+/// Beyond so many lost elections the pauses do not grow any more.
+pub const GROUP_CANDIDACY_LOSSES_MAX: u32 = 5;
+
+/// A member that refuses a candidate for its shorter log stands itself within this: of several that do, one should be first.
+pub const GROUP_STEP_UP_SPREAD: Duration = Duration::from_millis(50);
+
 /// How long the answer to a message to another member may take, snapshots left out.
 pub const GROUP_CALL_TIMEOUT: Duration = Duration::from_secs(2);
 

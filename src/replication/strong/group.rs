@@ -8,6 +8,7 @@
 
 mod core;
 mod duties;
+mod elections;
 mod founding;
 mod message;
 mod network;
@@ -139,6 +140,7 @@ impl Group {
         let (proposals, requests) = Proposals::new();
         let (reads, readers) = Reads::new();
         let founding = Founding::new(me.clone(), &config.peers, has_group);
+        let begun = env.clock.monotonic();
         let core = Arc::new(Core {
             me,
             is_durable,
@@ -154,6 +156,7 @@ impl Group {
             incoming: Mutex::default(),
             leader_clock: LeaderClock::default(),
             elections: Elections::default(),
+            heard_from_leader: Mutex::new(begun),
             settled_in: Mutex::default(),
             stopping: latest::Sender::new(false),
         });

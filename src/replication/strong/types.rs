@@ -21,6 +21,9 @@ pub type LogId = openraft::LogId<u64>;
 /// For whom a node votes, in which term.
 pub type Vote = openraft::Vote<u64>;
 
+/// A node stands for election.
+pub(super) type VoteRequest = openraft::raft::VoteRequest<u64>;
+
 /// Who belongs to a group since which entry.
 pub(super) type Members = openraft::StoredMembership<u64, openraft::BasicNode>;
 

@@ -34,6 +34,8 @@ pub(super) struct Core {
     pub(super) incoming: Mutex<Option<Incoming>>,
     pub(super) leader_clock: LeaderClock,
     pub(super) elections: Elections,
+    /// When a leader was last heard from, by the monotonic clock; at first when this member began.
+    pub(super) heard_from_leader: Mutex<Duration>,
     /// The last term in which an entry of this run was applied while this member led.
     pub(super) settled_in: Mutex<Option<u64>>,
     /// True once the member is being stopped.

@@ -6,9 +6,9 @@ use std::{sync::Weak, time::Duration};
 use openraft::ServerState;
 use tokio::time::{self, MissedTickBehavior};
 
-use super::core::Core;
+use super::{core::Core, elections::Candidacy};
 use crate::{
-    limits::{GROUP_CALL_TIMEOUT, GROUP_ELECTION_MOST, GROUP_LOG_BYTES_TARGET, GROUP_LOOK, LEASES_PER_EXPIRY_MAX},
+    limits::{GROUP_CALL_TIMEOUT, GROUP_LOG_BYTES_TARGET, GROUP_LOOK, LEASES_PER_EXPIRY_MAX},
     replication::strong::{Command, MachineTime, Request, SeenLease},
 };
 
@@ -88,50 +88,11 @@ impl Core {
     }
 }
 
-/// Rests after each election that this member has lost. In a term one member wins or nobody does, and the library draws the patience
-/// of a member once for its life: two that once stood at the same moment would do so for ever (Ongaro & Ousterhout 2014, section 5.2,
-/// has each election draw anew).
-#[derive(Default)]
-struct Rest {
-    /// The last term in which this member stood.
-    stood_in: u64,
-    /// It does not stand before, by the monotonic clock.
-    until: Option<Duration>,
-}
-
-impl Rest {
-    /// Whether the member may stand for election, given the term in which it stands now, if it does. `draw` gives a number
-    /// below its argument.
-    fn may_stand(&mut self, now: Duration, stands_in: Option<u64>, draw: impl FnOnce(u64) -> u64) -> bool {
-        if let Some(term) = stands_in.filter(|term| *term > self.stood_in) {
-            self.stood_in = term;
-            let most_ms = u64::try_from(GROUP_ELECTION_MOST.as_millis()).unwrap_or(u64::MAX);
-            self.until = Some(now + Duration::from_millis(draw(most_ms)));
-        }
-        self.until = self.until.filter(|until| now < *until);
-        self.until.is_none()
-    }
-}
-
-impl Core {
-    fn see_to_elections(&self, rest: &mut Rest) {
-        let stands_in = {
-            let metrics = self.raft.metrics();
-            let metrics = metrics.borrow();
-            (metrics.state == ServerState::Candidate).then_some(metrics.current_term)
-        };
-        // Without entropy nobody rests, which is what it was before.
-        let draw = |below| self.env.rng.next_u64().map_or(0, |number| number % below);
-        let may_stand = rest.may_stand(self.now(), stands_in, draw);
-        self.raft.runtime_config().elect(may_stand);
-    }
-}
-
 /// Looks after the group for as long as the member runs.
 pub(super) async fn run(core: Weak<Core>) {
     let mut ticker = time::interval(GROUP_LOOK);
     ticker.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let (mut looks, mut rest) = (0u32, Rest::default());
+    let (mut looks, mut candidacy) = (0u32, Candidacy::default());
     loop {
         ticker.tick().await;
         let Some(core) = core.upgrade() else { return };
@@ -139,7 +100,7 @@ pub(super) async fn run(core: Weak<Core>) {
             return;
         }
         core.see_to_silence();
-        core.see_to_elections(&mut rest);
+        core.see_to_elections(&mut candidacy).await;
         core.see_to_time().await;
         looks = looks.wrapping_add(1);
         if looks.is_multiple_of(LOOKS_BETWEEN_CHANGES) {
@@ -157,21 +118,3 @@ const LOOKS_BETWEEN_QUESTIONS: u32 = 40;
 
 /// Members are looked after less often: each change of them is two entries of the log.
 const LOOKS_BETWEEN_CHANGES: u32 = 4;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_member_rests_once_after_each_election_that_it_has_lost() {
-        let (mut rest, ms) = (Rest::default(), Duration::from_millis);
-        let never = |_| panic!("it has drawn for this term already");
-        assert!(rest.may_stand(ms(0), None, never));
-        assert!(!rest.may_stand(ms(50), Some(3), |_| 200), "it stands in term 3: until 250");
-        assert!(!rest.may_stand(ms(200), Some(3), never));
-        assert!(rest.may_stand(ms(250), Some(3), never));
-        assert!(!rest.may_stand(ms(300), Some(4), |_| 100), "and again in term 4");
-        assert!(!rest.may_stand(ms(350), None, never), "somebody may have won, and it does not matter then");
-        assert!(rest.may_stand(ms(400), None, never));
-    }
-}

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use openraft::Snapshot;
+use openraft::{raft::AppendEntriesResponse, Snapshot};
 
 use super::{
     core::{stopped, Core},
@@ -34,9 +34,13 @@ impl Core {
     pub(super) async fn receive(self: &Arc<Core>, message: Message) -> Result<Reply> {
         match message {
             Message::Append(request) => {
-                self.raft.append_entries(request).await.map(Reply::Append).map_err(|_| stopped())
+                let response = self.raft.append_entries(request).await.map_err(|_| stopped())?;
+                if !matches!(response, AppendEntriesResponse::HigherVote(_)) {
+                    self.note_leader();
+                }
+                Ok(Reply::Append(response))
             }
-            Message::Vote(request) => self.raft.vote(request).await.map(Reply::Vote).map_err(|_| stopped()),
+            Message::Vote(request) => self.vote(request).await,
             Message::SnapshotBegin { transfer, vote, meta } => {
                 let begun = Incoming { transfer, vote, meta, number: 0, restore: Restore::new() };
                 *self.incoming.lock() = Some(begun);

@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     error::{Error, ErrorCode, Result},
-    limits::{GROUP_CALL_TIMEOUT, GROUP_CAMPAIGN_MAX, GROUP_HEARTBEAT, GROUP_PROMOTION_LAG_MAX, GROUP_VOTERS_MAX},
+    limits::{GROUP_CALL_TIMEOUT, GROUP_HEARTBEAT, GROUP_PROMOTION_LAG_MAX, GROUP_VOTERS_MAX},
 };
 
 type Metrics = RaftMetrics<u64, BasicNode>;
@@ -244,24 +244,6 @@ impl Core {
                     Ok(_) => {}
                     Err(error) => tracing::debug!(%error, "a member could not be asked about the group"),
                 }
-            }
-        });
-    }
-
-    /// Stands for election again and again: the others refuse while the lease of the present leader lasts.
-    pub(super) fn campaign(self: &Arc<Core>) {
-        let core = self.clone();
-        let before = core.leadership();
-        self.spawn_until_stopped(async move {
-            let ends = core.now() + GROUP_CAMPAIGN_MAX;
-            while core.now() < ends {
-                let now = core.leadership();
-                let is_settled = now.is_mine || now.leader.is_some() && now.leader != before.leader;
-                if is_settled || core.raft.trigger().elect().await.is_err() {
-                    return;
-                }
-                // Not until something changes: each try changes the term, and thousands a second would be in the way of all.
-                tokio::time::sleep(GROUP_HEARTBEAT).await;
             }
         });
     }
