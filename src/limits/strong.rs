@@ -50,8 +50,8 @@ pub const KEYSPACES_MAX: u64 = 1024;
 /// Bytes in the name of a keyspace: enough for a word, too few to be data.
 pub const KEYSPACE_NAME_BYTES_MAX: usize = 64;
 
-/// Clients whose answers are kept. The one that was silent for longest is forgotten first, and has to register again; fewer
-/// make that happen to clients that are merely slow.
+/// Clients whose answers are kept. One of those that were silent for longest is forgotten first, to a sixteenth of this in requests of
+/// all clients, and has to register again; fewer make that happen to clients that are merely slow.
 pub const CLIENTS_MAX: u64 = 10_000;
 
 /// Answers that are kept for each client. It has to be more than a client ever has under way

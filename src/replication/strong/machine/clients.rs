@@ -19,6 +19,9 @@ use crate::faults;
 /// What a client costs without its answers.
 const CLIENT_BYTES: u64 = 128;
 
+/// Whose turn it is to be forgotten is known to a part of this of all clients: a busy one need not be moved with each request.
+const RECENCY_STEPS: u64 = 16;
+
 /// What is kept for a client. Cheap to clone.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Session {
@@ -26,7 +29,7 @@ pub(super) struct Session {
     pub(super) answers: OrdMap<u64, Arc<Answer>>,
     /// No answer up to this request is kept any more.
     pub(super) floor: u64,
-    /// When it last asked, in the count of all requests.
+    /// When it last asked, or some requests before that, in the count of all requests ([`RECENCY_STEPS`]).
     pub(super) active: u64,
     bytes: u64,
 }
@@ -39,7 +42,7 @@ pub(super) struct Clients {
     /// Counts registrations and requests of clients.
     pub(super) requests: u64,
     sessions: OrdMap<ClientId, Session>,
-    /// Which client asked when: the first one was silent for longest.
+    /// Which client asked when: of the first ones, one was silent for longest.
     recency: OrdMap<u64, ClientId>,
     bytes: u64,
 }
@@ -80,23 +83,30 @@ impl Clients {
 
     /// Keeps the answer to a request of a client that is known.
     pub(super) fn keep(&mut self, id: RequestId, answer: &Answer, bounds: &Bounds) {
-        let Some(mut session) = self.take(id.client) else { return };
+        let Some(session) = self.sessions.get_mut(&id.client) else { return };
         self.requests += 1;
-        session.active = self.requests;
+        let before = session.bytes;
         session.push(id.number, answer.clone());
         while session.answers.len() as u64 > bounds.client_answers {
             session.pop();
         }
-        self.restore(id.client, session);
+        self.bytes = self.bytes - before + session.bytes;
+        if self.requests - session.active > bounds.clients / RECENCY_STEPS {
+            self.recency.remove(&std::mem::replace(&mut session.active, self.requests));
+            self.recency.insert(self.requests, id.client);
+        }
         self.forget(id.client, bounds);
     }
 
     /// Forgets the clients that were silent for longest, but never the one that asks.
     fn forget(&mut self, asking: ClientId, bounds: &Bounds) {
-        while self.sessions.len() as u64 > bounds.clients || self.bytes > bounds.answers_bytes {
-            match self.recency.get_min() {
-                Some(&(_, client)) if client != asking => drop(self.take(client)),
-                _ => break,
+        let is_over =
+            |clients: &Clients| clients.sessions.len() as u64 > bounds.clients || clients.bytes > bounds.answers_bytes;
+        while is_over(self) {
+            let mut oldest = self.recency.iter().map(|(_, client)| *client).filter(|client| *client != asking);
+            match oldest.next() {
+                Some(client) => drop(self.take(client)),
+                None => break,
             }
         }
     }

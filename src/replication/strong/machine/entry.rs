@@ -207,6 +207,13 @@ pub enum Lifetime {
     Lease(LeaseId),
 }
 
+impl Entry {
+    /// About how many bytes it has.
+    pub fn weight(&self) -> usize {
+        self.requests.iter().map(Request::weight).sum()
+    }
+}
+
 impl Request {
     /// Whether it does no harm to send it again when it may have been applied.
     pub fn is_repeatable(&self) -> bool {

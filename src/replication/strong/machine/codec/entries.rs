@@ -15,6 +15,8 @@ impl Stored for Entry {
     const BYTES_LEAST: usize = 9;
 
     fn put(&self, buf: &mut Vec<u8>) {
+        // An entry is large, and growing step by step copies it again and again.
+        buf.reserve(2 * Self::BYTES_LEAST + self.weight());
         buf.extend_from_slice(&self.time_ms.to_le_bytes());
         put_list(buf, &self.requests);
     }

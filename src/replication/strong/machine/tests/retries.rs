@@ -96,6 +96,33 @@ fn st_6_a_forgotten_client_is_refused_and_not_taken_for_a_new_one() {
 }
 
 #[test]
+fn of_many_clients_one_goes_that_was_silent_for_about_the_longest() {
+    const CLIENTS: u64 = 64;
+    let mut log = Log::with(Bounds { clients: CLIENTS, ..Bounds::default() });
+    let clients: Vec<ClientId> = (0..CLIENTS).map(|_| log.register()).collect();
+    // Each asks twice in a row, in an order of its own.
+    let order: Vec<usize> = (0..clients.len()).map(|at| at * 37 % clients.len()).collect();
+    for (round, number) in [(0, 1), (1, 3)] {
+        for &at in &order[..clients.len() - round] {
+            for number in [number, number + 1] {
+                log.request(RequestId { client: clients[at], number }, add_one());
+            }
+        }
+    }
+    let silent = clients[*order.last().unwrap()];
+    log.register();
+    let gone: Vec<ClientId> = clients
+        .iter()
+        .filter(|client| {
+            let asked = log.request(RequestId { client: **client, number: 9 }, add_one());
+            asked == Answer::Refused(Refusal::UnknownClient { client: **client })
+        })
+        .copied()
+        .collect();
+    assert_eq!(gone, [silent]);
+}
+
+#[test]
 fn large_answers_push_out_the_clients_that_were_silent() {
     let mut log = Log::with(Bounds { answers_bytes: 20_000, ..Bounds::default() });
     let (a, b) = (log.register(), log.register());
