@@ -249,6 +249,10 @@ pub const PEER_INBOUND_MESSAGES_MAX: usize = 16;
 /// Connections a node accepts at the same time.
 pub const CONNECTIONS_MAX: usize = 1024;
 
+/// Connections beyond that which a node accepts from other nodes, so that a crowd of clients does not part it from its cluster. Each
+/// other node has up to three.
+pub const NODE_CONNECTIONS_RESERVED: usize = 128;
+
 /// Streams a connection may have open (reliability of hyper's own caps is lost under tonic: RUSTSEC-2024-0003).
 pub const STREAMS_PER_CONNECTION_MAX: u32 = 128;
 

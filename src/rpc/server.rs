@@ -9,7 +9,10 @@ use tokio::{
     task::JoinHandle,
 };
 use tokio_stream::{wrappers::ReceiverStream, StreamExt};
-use tonic::{service::Routes, transport::server::Router};
+use tonic::{
+    service::{interceptor::InterceptedService, Routes},
+    transport::server::Router,
+};
 use tonic_health::{
     pb::health_server::{Health, HealthServer},
     server::HealthReporter,
@@ -18,7 +21,7 @@ use tonic_health::{
 
 use super::{
     admin_service::AdminService,
-    connection::GuardedConnection,
+    connection::{check_common, note_node, GuardedConnection, Place},
     group_service::GroupService,
     host::Host,
     kv_service::KvService,
@@ -139,8 +142,12 @@ fn routes(host: Arc<dyn Host>, health: HealthServer<impl Health>, phase: &PhaseW
     let health = health
         .max_decoding_message_size(limits::MESSAGE_BYTES_MAX)
         .max_encoding_message_size(limits::MESSAGE_BYTES_MAX);
-    let routes = Routes::new(kv).add_service(strong).add_service(peer);
-    routes.add_service(group).add_service(admin).add_service(health)
+    // The last places are for nodes: see `connection`. Whoever asks for health or for its state is answered there, too.
+    let routes = Routes::new(InterceptedService::new(kv, check_common));
+    let routes = routes.add_service(InterceptedService::new(strong, check_common));
+    let routes = routes.add_service(InterceptedService::new(peer, note_node));
+    let routes = routes.add_service(InterceptedService::new(group, note_node));
+    routes.add_service(admin).add_service(health)
 }
 
 #[allow(clippy::disallowed_methods, reason = "this is the one builder that the ban points to")]
@@ -186,6 +193,7 @@ pub(super) async fn accept(
     phase: PhaseWatch,
 ) -> Box<dyn Listener> {
     let places = Arc::new(Semaphore::new(limits::CONNECTIONS_MAX));
+    let reserved = Arc::new(Semaphore::new(limits::NODE_CONNECTIONS_RESERVED));
     let closing = phase.clone().reached(Phase::Closing);
     tokio::pin!(closing);
     loop {
@@ -201,7 +209,7 @@ pub(super) async fn accept(
                 continue;
             }
         };
-        let Ok(place) = places.clone().try_acquire_owned() else {
+        let Some(place) = Place::take(&places, &reserved) else {
             tracing::warn!(%from, limit = limits::CONNECTIONS_MAX, "a connection was refused: there are too many");
             continue;
         };

@@ -8,7 +8,7 @@ use tonic::Request;
 use super::*;
 use crate::{
     env::{Connection, Listener},
-    limits::{CONNECTIONS_MAX, FIRST_BYTES_TIMEOUT, HEADER_LIST_BYTES_MAX},
+    limits::{CONNECTIONS_MAX, FIRST_BYTES_TIMEOUT, HEADER_LIST_BYTES_MAX, NODE_CONNECTIONS_RESERVED},
     wire::v1,
 };
 
@@ -70,7 +70,7 @@ async fn hundreds_of_half_prefaces_block_nobody_and_lose_their_places() {
 async fn beyond_the_bound_connections_are_closed_at_once_and_places_come_back() {
     let fixture = Fixture::new(simulated()).await;
     let mut held = Vec::new();
-    for _ in 0..CONNECTIONS_MAX {
+    for _ in 0..CONNECTIONS_MAX + NODE_CONNECTIONS_RESERVED {
         held.push(fixture.transport.connect(&fixture.address).await.unwrap());
     }
     let mut refused = fixture.transport.connect(&fixture.address).await.unwrap();
@@ -89,6 +89,30 @@ async fn beyond_the_bound_connections_are_closed_at_once_and_places_come_back() 
         }
     };
     within(comes_back).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_last_places_are_for_other_nodes() {
+    let fixture = Fixture::new(simulated()).await;
+    let mut clients = Vec::new();
+    for _ in 0..CONNECTIONS_MAX {
+        let mut client = fixture.client().await;
+        client.count(v1::CountRequest::default()).await.unwrap();
+        clients.push(client);
+    }
+    let mut one_more = fixture.client().await;
+    let refused = one_more.count(v1::CountRequest::default()).await.unwrap_err();
+    assert_eq!(code(Err::<(), _>(refused)), ErrorCode::Overloaded);
+    let channel = || async { connect(&*fixture.transport, &fixture.address).await.unwrap() };
+    let mut node = v1::group_client::GroupClient::new(channel().await);
+    let greeting = v1::GroupMessage { cluster: "default".to_string(), to: 0, body: Vec::new().into() };
+    // This node has no group, and says so: the message was heard.
+    assert_eq!(code(node.exchange(greeting.clone()).await), ErrorCode::Unsupported);
+    tokio::time::sleep(FIRST_BYTES_TIMEOUT * 2).await;
+    assert_eq!(code(node.exchange(greeting).await), ErrorCode::Unsupported, "a node keeps its place");
+    let gone = one_more.count(v1::CountRequest::default()).await.unwrap_err();
+    assert_eq!(gone.code(), tonic::Code::Unavailable, "a client does not: {gone}");
+    clients[0].count(v1::CountRequest::default()).await.unwrap();
 }
 
 #[tokio::test]
