@@ -156,7 +156,7 @@ impl Machine {
 fn answer(state: &mut State, time_ms: u64, request: &Request) -> Answer {
     let Some(id) = request.id else { return execute(state, time_ms, &request.command) };
     match state.clients.recall(id) {
-        Known::Answered(answer) => Answer::clone(&answer),
+        Known::Answered(answer) => answer,
         Known::Refused(refusal) => Answer::Refused(refusal),
         Known::New => {
             let answer = execute(state, time_ms, &request.command);

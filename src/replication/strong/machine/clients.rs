@@ -5,8 +5,6 @@
 //! [`client_answers`](Bounds::client_answers) of them; a request below those, or of a client that is forgotten, is refused,
 //! because nothing tells whether it was applied. So forgetting never makes a request happen twice.
 
-use std::sync::Arc;
-
 use imbl::OrdMap;
 
 use super::{
@@ -26,7 +24,7 @@ const RECENCY_STEPS: u64 = 16;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Session {
     /// By request number.
-    pub(super) answers: OrdMap<u64, Arc<Answer>>,
+    pub(super) answers: OrdMap<u64, Answer>,
     /// No answer up to this request is kept any more.
     pub(super) floor: u64,
     /// When it last asked, or some requests before that, in the count of all requests ([`RECENCY_STEPS`]).
@@ -52,7 +50,7 @@ pub(super) enum Known {
     /// It has to be applied.
     New,
     /// It was applied.
-    Answered(Arc<Answer>),
+    Answered(Answer),
     /// Nobody knows.
     Refused(Refusal),
 }
@@ -154,12 +152,12 @@ impl Clients {
 impl Session {
     fn push(&mut self, number: u64, answer: Answer) {
         self.bytes += answer.weight();
-        self.answers.insert(number, Arc::new(answer));
+        self.answers.insert(number, answer);
     }
 
     fn pop(&mut self) {
-        let Some((number, answer)) = self.answers.get_min().cloned() else { return };
-        self.answers.remove(&number);
+        let Some(number) = self.answers.get_min().map(|(number, _)| *number) else { return };
+        let Some(answer) = self.answers.remove(&number) else { return };
         self.bytes -= answer.weight();
         self.floor = self.floor.max(number);
     }

@@ -196,7 +196,7 @@ fn client_pieces(state: &State) -> impl Iterator<Item = Piece> + Send + '_ {
     };
     state.clients.iter().flat_map(move |(client, session)| {
         let kept = answers(session).into_iter();
-        let answers = kept.map(|(number, answer)| Piece::Answer { number, answer: Answer::clone(&answer) });
+        let answers = kept.map(|(number, answer)| Piece::Answer { number, answer });
         std::iter::once(Piece::Client { client, floor: session.floor, active: session.active }).chain(answers)
     })
 }
