@@ -25,7 +25,10 @@ use crate::{
         StrongBackend, Unfit,
     },
     storage::log::Position,
-    types::{Address, ConflictQuery, Conflicts, Health, LostWrite, MemberStatus, NodeId, NodeStatus},
+    types::{
+        Address, ConflictQuery, Conflicts, Consistency, DefaultKeyspace, Health, LostWrite, MemberStatus, NodeId,
+        NodeStatus,
+    },
     VERSION,
 };
 
@@ -52,6 +55,8 @@ struct Inside {
     snapshots: Snapshots,
     replication: Replication,
     group: Group,
+    /// What the setting says of `default`; the group decides.
+    wanted: Consistency,
 }
 
 impl Running {
@@ -75,11 +80,21 @@ impl Running {
         // Before replication, so that nothing is written before everything else is there.
         let group = Group::spawn(
             group,
-            GroupConfig { address: address.clone(), peers: config.peers.clone(), bounds: config.group },
+            GroupConfig {
+                address: address.clone(),
+                peers: config.peers.clone(),
+                bounds: config.group,
+                forms: forms(config, &keyspace),
+            },
             Arc::new(GroupCourier::new(env.transport.clone(), config.cluster.clone())),
             env.clone(),
         );
         let group = group.await?;
+        keyspace.set_default_keyspace(match group.default_consistency() {
+            Some(decided) => decided.into(),
+            None if config.default_consistency == Consistency::Strong => DefaultKeyspace::Undecided,
+            None => DefaultKeyspace::Eventual,
+        });
         let replication = Replication::spawn(
             ReplicationConfig {
                 cluster: config.cluster.clone(),
@@ -108,7 +123,9 @@ impl Running {
             snapshots,
             replication,
             group,
+            wanted: config.default_consistency,
         });
+        tokio::spawn(learn_default(inside.clone()));
         tokio::spawn(retire_when_removed(inside.clone()));
         let server = Server::spawn(listener, inside.clone()).await;
         Ok(Running { inside, server: Mutex::new(Some(server)) })
@@ -182,8 +199,9 @@ impl Running {
     /// Writes everything that the node holds to a file of this machine; its bytes.
     ///
     /// # Errors
-    /// Those of the disk; `NOT_RUNNING` when the node is being stopped.
+    /// Those of the disk; `NOT_RUNNING` when the node is being stopped; `DEFAULT_IS_STRONG` when there is nothing to write.
     pub async fn snapshot(&self, path: PathBuf) -> Result<u64> {
+        self.inside.check_snapshot()?;
         self.inside.snapshots.write((&self.inside.keyspace, self.inside.durable.as_ref()), path).await
     }
 
@@ -205,6 +223,16 @@ impl Running {
 }
 
 impl Inside {
+    /// A snapshot holds the eventual keyspace alone: an empty file must not be taken for a copy of a strong one.
+    fn check_snapshot(&self) -> Result<()> {
+        let is_elsewhere = self.keyspace.default_keyspace() != DefaultKeyspace::Eventual;
+        if is_elsewhere && self.keyspace.stats().keys == 0 {
+            let text = "snapshot: it holds an eventual keyspace alone, and `default` is strong in this cluster";
+            return Err(Error::new(ErrorCode::DefaultIsStrong, text));
+        }
+        Ok(())
+    }
+
     /// Removes a member from the strong group, if it is in it, and then from the cluster. In this order: a node that learns of its
     /// removal from the cluster ends its part in the group at once, and the group may need its vote to let it go. A group that can
     /// do nothing, for want of a majority, does not keep the cluster from going on without that member.
@@ -232,6 +260,31 @@ impl Inside {
                 error_now
             }
         })
+    }
+}
+
+/// What `default` is to be in a group that this node founds. Who has keys of an eventual one founds none that would hide them.
+fn forms(config: &NodeConfig, keyspace: &Eventual) -> Consistency {
+    let stats = keyspace.stats();
+    match stats.keys == 0 && stats.tombstones == 0 {
+        true => config.default_consistency,
+        false => Consistency::Eventual,
+    }
+}
+
+/// Goes by what the group has decided, from when this node knows it.
+async fn learn_default(inside: Arc<Inside>) {
+    // A node that is stopped before has nothing more to learn.
+    let Ok(decided) = inside.group.decided_default().await else { return };
+    inside.keyspace.set_default_keyspace(decided.into());
+    if decided == inside.wanted {
+        tracing::info!(
+            default = decided.as_str(),
+            "what the keyspace `default` is was decided when the cluster was formed"
+        );
+    } else {
+        let (formed, setting) = (decided.as_str(), inside.wanted.as_str());
+        tracing::warn!(formed, setting, "the setting default_consistency is not what the cluster was formed with");
     }
 }
 
@@ -314,10 +367,11 @@ impl Host for Inside {
             removed: replication.removed,
             storage,
             group: Some(self.group.status()),
+            default_keyspace: self.keyspace.default_keyspace(),
             health: Health::default(),
             peers: replication.peers,
         };
-        status.health = health(&status, &self.replication.members());
+        status.health = health(&status, &self.replication.members(), self.wanted);
         status
     }
 
@@ -343,7 +397,10 @@ impl Host for Inside {
     }
 
     fn snapshot<'a>(&'a self, pieces: &'a Pieces) -> Sending<'a> {
-        Box::pin(self.snapshots.send((&self.keyspace, self.durable.as_ref()), pieces))
+        Box::pin(async move {
+            self.check_snapshot()?;
+            self.snapshots.send((&self.keyspace, self.durable.as_ref()), pieces).await
+        })
     }
 
     fn accept(&self, stream: PeerStream) -> Accepting<'_> {
