@@ -7,6 +7,7 @@ use parking_lot::Mutex;
 
 use super::{
     data::{Data, Durable},
+    default,
     health::health,
     owner::bind_error,
     snapshots::{Pieces, Snapshots},
@@ -25,10 +26,7 @@ use crate::{
         StrongBackend, Unfit,
     },
     storage::log::Position,
-    types::{
-        Address, ConflictQuery, Conflicts, Consistency, DefaultKeyspace, Health, LostWrite, MemberStatus, NodeId,
-        NodeStatus,
-    },
+    types::{Address, ConflictQuery, Conflicts, Consistency, Health, LostWrite, MemberStatus, NodeId, NodeStatus},
     VERSION,
 };
 
@@ -84,17 +82,13 @@ impl Running {
                 address: address.clone(),
                 peers: config.peers.clone(),
                 bounds: config.group,
-                forms: forms(config, &keyspace),
+                forms: default::forms(config, &keyspace),
             },
             Arc::new(GroupCourier::new(env.transport.clone(), config.cluster.clone())),
             env.clone(),
         );
         let group = group.await?;
-        keyspace.set_default_keyspace(match group.default_consistency() {
-            Some(decided) => decided.into(),
-            None if config.default_consistency == Consistency::Strong => DefaultKeyspace::Undecided,
-            None => DefaultKeyspace::Eventual,
-        });
+        default::begin(&keyspace, group.default_consistency(), config.default_consistency);
         let replication = Replication::spawn(
             ReplicationConfig {
                 cluster: config.cluster.clone(),
@@ -125,7 +119,7 @@ impl Running {
             group,
             wanted: config.default_consistency,
         });
-        tokio::spawn(learn_default(inside.clone()));
+        tokio::spawn(default::learn(inside.keyspace.clone(), inside.group.clone(), inside.wanted));
         tokio::spawn(retire_when_removed(inside.clone()));
         let server = Server::spawn(listener, inside.clone()).await;
         Ok(Running { inside, server: Mutex::new(Some(server)) })
@@ -201,7 +195,7 @@ impl Running {
     /// # Errors
     /// Those of the disk; `NOT_RUNNING` when the node is being stopped; `DEFAULT_IS_STRONG` when there is nothing to write.
     pub async fn snapshot(&self, path: PathBuf) -> Result<u64> {
-        self.inside.check_snapshot()?;
+        default::check_snapshot(&self.inside.keyspace)?;
         self.inside.snapshots.write((&self.inside.keyspace, self.inside.durable.as_ref()), path).await
     }
 
@@ -223,16 +217,6 @@ impl Running {
 }
 
 impl Inside {
-    /// A snapshot holds the eventual keyspace alone: an empty file must not be taken for a copy of a strong one.
-    fn check_snapshot(&self) -> Result<()> {
-        let is_elsewhere = self.keyspace.default_keyspace() != DefaultKeyspace::Eventual;
-        if is_elsewhere && self.keyspace.stats().keys == 0 {
-            let text = "snapshot: it holds an eventual keyspace alone, and `default` is strong in this cluster";
-            return Err(Error::new(ErrorCode::DefaultIsStrong, text));
-        }
-        Ok(())
-    }
-
     /// Removes a member from the strong group, if it is in it, and then from the cluster. In this order: a node that learns of its
     /// removal from the cluster ends its part in the group at once, and the group may need its vote to let it go. A group that can
     /// do nothing, for want of a majority, does not keep the cluster from going on without that member.
@@ -260,31 +244,6 @@ impl Inside {
                 error_now
             }
         })
-    }
-}
-
-/// What `default` is to be in a group that this node founds. Who has keys of an eventual one founds none that would hide them.
-fn forms(config: &NodeConfig, keyspace: &Eventual) -> Consistency {
-    let stats = keyspace.stats();
-    match stats.keys == 0 && stats.tombstones == 0 {
-        true => config.default_consistency,
-        false => Consistency::Eventual,
-    }
-}
-
-/// Goes by what the group has decided, from when this node knows it.
-async fn learn_default(inside: Arc<Inside>) {
-    // A node that is stopped before has nothing more to learn.
-    let Ok(decided) = inside.group.decided_default().await else { return };
-    inside.keyspace.set_default_keyspace(decided.into());
-    if decided == inside.wanted {
-        tracing::info!(
-            default = decided.as_str(),
-            "what the keyspace `default` is was decided when the cluster was formed"
-        );
-    } else {
-        let (formed, setting) = (decided.as_str(), inside.wanted.as_str());
-        tracing::warn!(formed, setting, "the setting default_consistency is not what the cluster was formed with");
     }
 }
 
@@ -398,7 +357,7 @@ impl Host for Inside {
 
     fn snapshot<'a>(&'a self, pieces: &'a Pieces) -> Sending<'a> {
         Box::pin(async move {
-            self.check_snapshot()?;
+            default::check_snapshot(&self.keyspace)?;
             self.snapshots.send((&self.keyspace, self.durable.as_ref()), pieces).await
         })
     }

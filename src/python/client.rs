@@ -8,7 +8,7 @@ use pyo3::prelude::*;
 use super::{
     answer::Outcome,
     convert::{self, Level, Timeout},
-    default::{self, Known, Ticket},
+    default::{self, Ticket},
     request::{Call, Request},
     runtime::{self, ProcessBound},
     slot::Slot,
@@ -16,7 +16,7 @@ use super::{
     watch::{Changes, Wanted},
 };
 use crate::{
-    client::{CallId, Client, ClientConfig, StrongClient, StrongTicket},
+    client::{CallId, Client, ClientConfig, Known, StrongClient, StrongTicket},
     env::Env,
     error::{Error, ErrorCode, Result},
     limits::SIGNAL_CHECK_INTERVAL,

@@ -2,6 +2,7 @@
 //! the group is asked instead.
 
 mod group;
+mod memory;
 
 use std::{
     path::PathBuf,
@@ -14,13 +15,14 @@ use std::{
 
 use pyo3::prelude::*;
 
-use self::group::Conditions;
+use self::{
+    group::Conditions,
+    memory::{look_up, put, write},
+};
 use super::{
     answer::{Conversion, Outcome},
     client::{self, Started},
-    codec,
     convert::{self, KeyBytes, Level, Timeout},
-    default::Known,
     durable::{self, Limit},
     request::{Call, Request},
     runtime::{self, ProcessBound},
@@ -28,16 +30,14 @@ use super::{
     watch::{Changes, Wanted},
 };
 use crate::{
-    client::{StrongClient, Watch},
+    client::{Known, StrongClient, Watch},
     config::{parse_default_consistency, Durability, NodeConfig},
     env::Env,
     error::{Error, ErrorCode, Result},
     limits::CALL_TIMEOUT,
     node::Node,
     replication::{eventual::Eventual, execute},
-    types::{
-        metrics, Address, Command, CommandKind, Consistency, DefaultKeyspace, Record, RecordRef, Value, Written,
-    },
+    types::{metrics, Address, CommandKind, Consistency},
 };
 
 /// See `_core.pyi`.
@@ -135,53 +135,6 @@ impl PyNode {
         });
         Ok(Started::Task(task.abort_handle()))
     }
-}
-
-/// Writes to the memory of this node, and waits for its disk.
-fn write(
-    py: Python<'_>,
-    keyspace: &Eventual,
-    key: &KeyBytes<'_>,
-    (kind, timeout): (CommandKind, Limit),
-) -> PyResult<Written> {
-    durable::make_room(py, keyspace, timeout)?;
-    let written = keyspace.write(Command { key: key.to_key()?, kind })?;
-    durable::wait(py, keyspace, timeout)?;
-    Ok(written)
-}
-
-fn put(
-    keyspace: &Eventual,
-    key: &KeyBytes<'_>,
-    value: &Bound<'_, PyAny>,
-    (ttl, timeout): (Option<&Bound<'_, PyAny>>, Limit),
-) -> PyResult<u64> {
-    let ttl_ms = convert::ttl_ms(ttl)?;
-    let (payload, flags) = codec::encode(None, value)?;
-    let kind = CommandKind::Put { value: Value::new(&payload)?, flags, ttl_ms };
-    Ok(write(value.py(), keyspace, key, (kind, timeout))?.version.0)
-}
-
-/// Reads from the memory of this node.
-fn look_up<'py>(py: Python<'py>, keyspace: &Eventual, key: &KeyBytes<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
-    crate::limits::check_key(key)?;
-    let look = |record: RecordRef<'_>| -> Decoded<'py> {
-        let payload = record.value.map(Value::as_slice).unwrap_or_default();
-        codec::decode_plain(py, payload, record.flags).ok_or_else(|| record.to_record())
-    };
-    match keyspace.look(key, look) {
-        None => Ok(None),
-        Some(Ok(value)) => Ok(Some(value)),
-        Some(Err(record)) => decode(py, &record).map(Some),
-    }
-}
-
-/// A value decoded under the partition's lock, or the record when that cannot be done there.
-type Decoded<'py> = std::result::Result<Bound<'py, PyAny>, Record>;
-
-fn decode<'py>(py: Python<'py>, record: &Record) -> PyResult<Bound<'py, PyAny>> {
-    let payload = record.value.as_ref().map(Value::as_slice).unwrap_or_default();
-    codec::decode(py, None, payload, record.flags)
 }
 
 fn patience(timeout: Timeout) -> Duration {
@@ -313,25 +266,14 @@ impl PyNode {
     /// Whether a request is not answered from memory: a write waits for the disk, or the group is asked.
     #[pyo3(signature = (request, /))]
     fn _waits_for(&self, request: &Request) -> bool {
-        let Ok(keyspace) = self.keyspace() else { return false };
-        let is_synchronous = || keyspace.ledger().is_some_and(|ledger| ledger.is_synchronous());
-        let waits = |call: &Call| match call {
-            Call::Strong(_) => true,
-            Call::Operations(_) if !keyspace.serves_clients() => true,
-            call => call.is_write() && is_synchronous(),
-        };
-        request.look(waits).unwrap_or(false)
+        request.look(|call| self.waits_for(call)).unwrap_or(false)
     }
 
     /// What `default` is; None: it is to be strong, and the node has not found the group that decides.
     #[getter]
     fn _default_consistency(&self) -> Option<&'static str> {
-        let keyspace = self.keyspace.get().and_then(ProcessBound::get);
-        match keyspace.map(|keyspace| keyspace.default_keyspace()) {
-            Some(DefaultKeyspace::Eventual) => Some(Consistency::Eventual.as_str()),
-            Some(DefaultKeyspace::Strong) => Some(Consistency::Strong.as_str()),
-            Some(DefaultKeyspace::Undecided) | None => None,
-        }
+        let keyspace = self.keyspace.get().and_then(ProcessBound::get)?;
+        Consistency::from_name(keyspace.default_keyspace().as_str()).map(Consistency::as_str)
     }
 
     #[pyo3(signature = (wanted, /))]

@@ -20,14 +20,13 @@ use self::{
 };
 use super::{
     convert::{self, KeyBytes, Timeout},
-    default::Known,
     entry::PyEntry,
     errors,
     runtime::{forked, ProcessBound},
     slot::Slot,
 };
 use crate::{
-    client::{Wake, Watch},
+    client::{Known, Wake, Watch},
     env::{Clock, SystemClock},
     error::Result,
     limits::SIGNAL_CHECK_INTERVAL,
@@ -70,7 +69,8 @@ impl Wanted<'_> {
         if since.is_some() && initial {
             return Err(errors::invalid("initial: there is a `since` already; give one of the two"));
         }
-        let is_strong = || known.get() == Some(Consistency::Strong) || since.as_deref().is_some_and(StrongPosition::is_one);
+        let is_strong =
+            || known.get() == Some(Consistency::Strong) || since.as_deref().is_some_and(StrongPosition::is_one);
         if let Some(keyspace) = keyspace.or_else(|| is_strong().then(|| DEFAULT_KEYSPACE.to_string())) {
             let source = Strong::open((keyspace, locks, filter), (since.as_deref(), initial), |w| strong(w, buffer))?;
             return Ok(Changes(ProcessBound::new(Box::new(source))));

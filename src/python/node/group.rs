@@ -6,7 +6,7 @@ use pyo3::{prelude::*, types::PyAny};
 
 use super::PyNode;
 use crate::{
-    client::StrongCompletion,
+    client::{as_strong, StrongCompletion},
     error::Result,
     python::{
         answer::Outcome,
@@ -44,6 +44,16 @@ impl PyNode {
         Ok(matches!(call, Call::Operations(_)) && !self.keyspace()?.serves_clients())
     }
 
+    /// Whether a call is not answered from memory.
+    pub(super) fn waits_for(&self, call: &Call) -> bool {
+        let Ok(keyspace) = self.keyspace() else { return false };
+        match call {
+            Call::Strong(_) => true,
+            Call::Operations(_) if !keyspace.serves_clients() => true,
+            call => call.is_write() && keyspace.ledger().is_some_and(|ledger| ledger.is_synchronous()),
+        }
+    }
+
     /// Starts a call that was made in the eventual way, at the group. Otherwise gives `done` back.
     pub(super) fn begin_at_group<D>(
         &self,
@@ -56,7 +66,7 @@ impl PyNode {
     {
         let Call::Operations(operations) = call else { return Ok(Err(done)) };
         let is_served_here = self.keyspace()?.serves_clients();
-        let Some(call) = (!is_served_here).then(|| default::as_strong(operations, read)).flatten() else {
+        let Some(call) = (!is_served_here).then(|| as_strong(operations, read.strong())).flatten() else {
             return Ok(Err(done));
         };
         let done: StrongCompletion = Box::new(|reply| done(default::settled(reply)));

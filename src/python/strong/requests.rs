@@ -151,7 +151,12 @@ impl StrongRequests {
         let _ = read;
     }
 
-    pub(in crate::python) fn get(&self, key: KeyBytes<'_>, default: Py<PyAny>, codec: Option<Py<PyAny>>) -> PyResult<Request> {
+    pub(in crate::python) fn get(
+        &self,
+        key: KeyBytes<'_>,
+        default: Py<PyAny>,
+        codec: Option<Py<PyAny>>,
+    ) -> PyResult<Request> {
         let kind = ReadKind::Key { key: key.to_key()?, metadata_only: false };
         Ok(self.read(Space::Data, vec![kind], Conversion::Value { default, codec }))
     }

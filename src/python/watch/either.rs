@@ -6,9 +6,8 @@ use parking_lot::Mutex;
 
 use super::{Eventual, Source, Strong, Told};
 use crate::{
-    client::Wake,
+    client::{Known, Wake},
     error::{ErrorCode, Result},
-    python::default::Known,
     types::Consistency,
 };
 
