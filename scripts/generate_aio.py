@@ -26,8 +26,8 @@ FILES = (
     "lock.py",
 )
 
-# What every waiting method comes down to, whatever object it belongs to.
-ROOTS = {"_run", "run"}
+# What every waiting method comes down to, whatever object it belongs to, and what asks before it is done.
+ROOTS = {"_run", "run", "_learn", "_strong"}
 # Methods of a class that wait in asyncio's protocols only.
 COROUTINES = {"close", "__enter__", "__exit__"}
 OPERATORS = {"__getitem__", "__setitem__", "__delitem__", "__contains__"}

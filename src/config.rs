@@ -5,7 +5,7 @@ use std::{path::PathBuf, time::Duration};
 use crate::{
     error::{Error, ErrorCode, Result},
     limits,
-    types::Address,
+    types::{Address, Consistency},
 };
 
 /// What a node is started with. Settings are data; what it works with (clock, network) is passed to the builder.
@@ -33,6 +33,8 @@ pub struct NodeConfig {
     pub durability: Durability,
     /// Bytes that the data may take in memory; writes beyond are refused. `None`: what the machine has.
     pub max_memory: Option<u64>,
+    /// What the keyspace `default` is to be: read when a cluster is formed, by the node that forms it.
+    pub default_consistency: Consistency,
     /// How the files in the directory are cut. No user has a reason to change it; simulations make it small.
     pub disk: DiskBounds,
     /// How much of its log a member of the strong group keeps. No user has a reason to change it; simulations make it small.
@@ -108,6 +110,15 @@ impl std::str::FromStr for Durability {
     }
 }
 
+/// The setting `default_consistency`, by its name.
+///
+/// # Errors
+/// `BAD_SETTING`.
+pub fn parse_default_consistency(text: &str) -> Result<Consistency> {
+    let why = "is neither \"eventual\" nor \"strong\"";
+    Consistency::from_name(text).ok_or_else(|| bad("default_consistency", text, why))
+}
+
 /// Worker threads a node may have.
 const THREADS_MAX: usize = 256;
 
@@ -125,6 +136,7 @@ impl Default for NodeConfig {
             data_dir: None,
             durability: Durability::Sync,
             max_memory: None,
+            default_consistency: Consistency::Eventual,
             disk: DiskBounds::default(),
             group: GroupBounds::default(),
         }
@@ -208,6 +220,15 @@ mod tests {
             assert_eq!(error.code(), ErrorCode::BadSetting);
             assert!(error.message().starts_with(setting), "{error}");
         }
+    }
+
+    #[test]
+    fn a_consistency_has_one_of_two_names() {
+        assert_eq!(parse_default_consistency("eventual"), Ok(Consistency::Eventual));
+        assert_eq!(parse_default_consistency("strong"), Ok(Consistency::Strong));
+        let refused = parse_default_consistency("Strong").unwrap_err();
+        assert_eq!(refused.code(), ErrorCode::BadSetting);
+        assert!(refused.message().starts_with("default_consistency"), "{refused}");
     }
 
     #[test]

@@ -121,6 +121,8 @@ error_codes! {
     MemoryLimit => "MEMORY_LIMIT", InvalidArgument;
     /// This keyspace does not promise what was asked for.
     Unsupported => "UNSUPPORTED", Unsupported;
+    /// The keyspace `default` of this cluster is strong, and was asked for as an eventual one. Nothing was done.
+    DefaultIsStrong => "DEFAULT_IS_STRONG", Unsupported;
     /// What was found is not what the call expected, in a way no finer code names.
     Conflict => "CONFLICT", Conflict;
     /// A member that is up is not removed without force.

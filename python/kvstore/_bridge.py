@@ -13,6 +13,7 @@ from kvstore.errors import ForkedError
 
 if TYPE_CHECKING:
     from kvstore._options import Read, Timeout, Wanted
+    from kvstore.status import Consistency
 
 _queues: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _core.Completions] = weakref.WeakKeyDictionary()
 
@@ -71,6 +72,11 @@ class AsyncChannel:
         self._open = True
         return queue, loop
 
+    @property
+    def default_consistency(self) -> Optional[Consistency]:
+        """What `default` is, if this is known."""
+        return self._client.default_consistency
+
     def close(self) -> None:
         """Idempotent; calls in flight raise ClosedError."""
         self._open = False
@@ -93,7 +99,7 @@ class LocalChannel:
 
     async def run(self, request: _core.Request, timeout: Timeout, read: Optional[Read]) -> Any:
         """Do what was asked, now; what other nodes or the disk are asked for must not block the loop."""
-        if request.strong or (request.writes and self._node._waits_for_disk):  # noqa: SLF001
+        if self._node._waits_for(request):  # noqa: SLF001
             return await self._wait(request, timeout, read)
         if request.waits:
             run = functools.partial(self._node._run, request, timeout, read)  # noqa: SLF001
@@ -119,6 +125,11 @@ class LocalChannel:
     def keep(self, lease: int, ttl: float, /) -> _core.Kept:
         """Keep a lease alive, in the background."""
         return self._node._keep(lease, ttl)  # noqa: SLF001
+
+    @property
+    def default_consistency(self) -> Optional[Consistency]:
+        """What `default` is, if this is known."""
+        return self._node._default_consistency  # noqa: SLF001
 
     def close(self) -> None:
         """The node goes on."""

@@ -29,6 +29,7 @@ from kvstore.bench import LoadReport, LoadSettings
 from kvstore.codecs import Codec
 from kvstore.lease import Lease
 from kvstore.offline import DirectoryReport, SnapshotReport
+from kvstore.status import Consistency
 
 __all__ = [
     "Changes",
@@ -201,6 +202,9 @@ class Request:
     def batch(requests: List[Request]) -> Request:
         """Several requests for single keys as one. Answers pairs: True and the answer, or False and the error."""
     @staticmethod
+    def question() -> Request:
+        """Answers None, and the one who runs it knows afterwards what the keyspace `default` is."""
+    @staticmethod
     def ping() -> Request:
         """Answers None."""
     @staticmethod
@@ -230,12 +234,6 @@ class Request:
     @property
     def waits(self) -> bool:
         """Whether a node asks other nodes for the answer, or reads and writes much."""
-    @property
-    def strong(self) -> bool:
-        """Whether it is about a strong keyspace."""
-    @property
-    def writes(self) -> bool:
-        """Whether it changes anything in an eventual keyspace, so that a durable node waits for its disk."""
 
 @final
 class Write:
@@ -376,6 +374,7 @@ class Node:
         data_dir: Optional[str],
         durability: str,
         max_memory: Optional[int],
+        default_consistency: str,
     ) -> Self:
         """Check the settings; open nothing."""
     @property
@@ -393,9 +392,11 @@ class Node:
     def _start(self) -> None: ...
     def _wait_ready(self, timeout: Timeout) -> None: ...
     def _stop(self, timeout: Timeout) -> None: ...
+    def _waits_for(self, request: Request, /) -> bool:
+        """Whether a request is not answered from memory: a write waits for the disk, or the group is asked."""
     @property
-    def _waits_for_disk(self) -> bool:
-        """Whether a write waits until it is on disk."""
+    def _default_consistency(self) -> Optional[Consistency]:
+        """What `default` is; None: it is to be strong, and the node has not found the group that decides."""
     def _run(self, request: Request, timeout: Timeout = ..., read: Optional[Read] = ...) -> Any:
         """Do what was asked; the GIL is released meanwhile."""
     def _keep(self, lease: int, ttl: Seconds, /) -> Kept:
@@ -423,7 +424,7 @@ class Node:
         Raises:
             CodecError: The value would not come back as it went in.
             LimitError: Key or value is too large.
-            UnsupportedError: `lease`, `if_absent` or `if_version`, which an eventual keyspace cannot keep or check.
+            UnsupportedError: `lease`, `if_absent` or `if_version`, which an eventual `default` cannot keep or check.
         """
     def delete(self, key: Key, *, if_version: Optional[int] = None, timeout: Timeout = ...) -> bool:
         """Whether the key was there, as this node saw it."""
@@ -457,6 +458,9 @@ class Client:
         """Begin a watch, in the background."""
     def keep(self, lease: int, ttl: Seconds, /) -> Kept:
         """Keep a lease alive that has just been granted for `ttl` seconds."""
+    @property
+    def default_consistency(self) -> Optional[Consistency]:
+        """What `default` is; None: nobody has told this client yet. Calls about it go where it is."""
     def close(self) -> None:
         """Idempotent; calls in flight raise ClosedError."""
 

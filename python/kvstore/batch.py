@@ -67,8 +67,9 @@ class Batch(Generic[V]):
     block raises what failed. In an eventual keyspace each operation has an error of its own.
     """
 
-    def __init__(self, store: Store[V]) -> None:
+    def __init__(self, store: Store[V], *, atomic: bool) -> None:
         self._store = store
+        self._is_atomic = atomic
         self._requests = store._requests  # noqa: SLF001
         self._codec = store._codec  # noqa: SLF001
         self._operations: List[_Operation] = []
@@ -117,7 +118,10 @@ class Batch(Generic[V]):
         self._required.append((key_bytes(key), 0 if absent else version))
 
     def __enter__(self) -> Self:
-        """The batch itself."""
+        """The batch itself. Asks what `default` is, unless that is known."""
+        self._requests = self._store._learn()  # noqa: SLF001
+        if self._is_atomic:
+            self._store._strong("batch(atomic=True)")  # noqa: SLF001
         return self
 
     def __exit__(

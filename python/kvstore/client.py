@@ -9,7 +9,7 @@ import os
 from typing import TYPE_CHECKING, Any, Dict, Optional, Tuple, TypeVar, overload
 
 from kvstore._core import Client as Channel
-from kvstore._core import Request, check_timeout
+from kvstore._core import Request, StrongRequests, check_timeout
 from kvstore._options import DEFAULT, ClientOptions, check_names, parse_target, parse_timeout
 from kvstore.calls import requests_of
 from kvstore.codecs import AUTO, native
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from kvstore import _core
     from kvstore._options import Read, Target, Timeout, Wanted
     from kvstore.codecs import Codec
+    from kvstore.status import Consistency
 
 __all__ = ["Client"]
 
@@ -44,7 +45,8 @@ class Client(Store[V]):
     Args:
         target: "host:port", several of them in a sequence or with commas between, or
             "kv://h1:p,h2:p/keyspace?timeout=2".
-        keyspace: `default` is eventual; others are strong, see create_keyspace(). Nothing is asked for yet.
+        keyspace: `default` is eventual, unless the cluster was formed with a strong one; others are strong, see
+            create_keyspace(). Nothing is asked for yet.
         codec: How values become bytes and back; default: AUTO.
         **options: `timeout` (of a whole call, retries included; default 5 seconds; None: no limit) and `read`
             ("session", the default in eventual keyspaces; "linearizable", that in strong ones; or "local": whatever the
@@ -82,7 +84,8 @@ class Client(Store[V]):
         keyspace = parsed.keyspace or keyspace
         self._requests = requests_of(keyspace)
         self._read: Optional[Read] = options["read"]
-        self._requests.check_read(self._read)
+        # Whether `default` promises it is known once it was asked for.
+        StrongRequests.check_read(self._read)
         self._timeout: Timeout = options.get("timeout", _TIMEOUT)
         check_timeout(self._timeout)
         self._codec = native(codec)
@@ -136,6 +139,10 @@ class Client(Store[V]):
     def _run(self, request: Request, timeout: Timeout = DEFAULT, read: Optional[Read] = DEFAULT) -> Any:
         timeout = self._timeout if timeout is DEFAULT else timeout
         return self._channel.run(request, timeout, self._read if read is DEFAULT else read)
+
+    @property
+    def _default_consistency(self) -> Optional[Consistency]:
+        return self._channel.default_consistency
 
     def _open_watch(self, wanted: Wanted, /) -> _core.Changes:
         return self._channel.watch(wanted)

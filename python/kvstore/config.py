@@ -14,6 +14,8 @@ from kvstore.errors import InvalidArgumentError
 if TYPE_CHECKING:
     from typing_extensions import Self, Unpack
 
+    from kvstore.status import Consistency
+
 if sys.version_info >= (3, 11):
     import tomllib
 else:
@@ -26,6 +28,7 @@ _PREFIX = "KVSTORE_"
 _TRUE = ("1", "true", "yes", "on")
 _FALSE = ("0", "false", "no", "off")
 _DURABILITIES = ("sync", "interval", "memory")
+_CONSISTENCIES = ("eventual", "strong")
 
 
 class NodeSettings(TypedDict, total=False):
@@ -41,6 +44,7 @@ class NodeSettings(TypedDict, total=False):
     data_dir: Optional[Path]
     durability: Literal["sync", "interval", "memory"]
     max_memory: Size
+    default_consistency: Consistency
 
 
 @dataclass(frozen=True, init=False)
@@ -60,7 +64,9 @@ class NodeConfig:
             (default None: in memory only); `durability`, what a write there waits for: "sync" (the default with a
             `data_dir`), until it is on disk; "interval", for nothing, and the power cut takes about a second; "memory"
             (the default without one), for nothing, and the system decides; `max_memory`, what keys and values may
-            take, as bytes or such as "2GB" or "512MiB" (default None: no bound): puts beyond it raise LimitError.
+            take, as bytes or such as "2GB" or "512MiB" (default None: no bound): puts beyond it raise LimitError;
+            `default_consistency`, "eventual" (the default) or "strong", what the keyspace `default` is: read when a
+            cluster is first formed, which then keeps it for ever; say the same to all nodes.
 
     Raises:
         InvalidArgumentError: It names the setting.
@@ -81,6 +87,7 @@ class NodeConfig:
     data_dir: Optional[str]
     durability: str
     max_memory: Optional[int]
+    default_consistency: Consistency
 
     def __init__(self, port: int = 0, peers: Peers = None, **settings: Unpack[NodeSettings]) -> None:
         check_names(settings, NodeSettings.__annotations__, "setting of a node")
@@ -99,6 +106,7 @@ class NodeConfig:
             "data_dir": data_dir,
             "durability": _durability(settings.get("durability"), data_dir),
             "max_memory": parse_size("max_memory", settings.get("max_memory")),
+            "default_consistency": _consistency(settings.get("default_consistency", "eventual")),
         }
         if values["log"] not in ("stderr", "none"):
             msg = f'log: {values["log"]!r} is neither "stderr" nor "none"'
@@ -221,6 +229,13 @@ def _durability(value: object, data_dir: Optional[str]) -> str:
         raise InvalidArgumentError(msg)
     if data_dir is None and value != "memory":
         msg = f"durability: {value!r} needs a data_dir"
+        raise InvalidArgumentError(msg)
+    return str(value)
+
+
+def _consistency(value: object) -> str:
+    if value not in _CONSISTENCIES:
+        msg = f"default_consistency: {value!r} is neither {' nor '.join(_CONSISTENCIES)}"
         raise InvalidArgumentError(msg)
     return str(value)
 

@@ -56,7 +56,7 @@ class _Claim:
 
     def __init__(self, store: Store[Any], name: str, ttl: Seconds) -> None:
         self._store = store
-        self._requests = store._strong(self._what)  # noqa: SLF001
+        self._requests = store._may_be_strong(self._what)  # noqa: SLF001
         self._name = name
         self._ttl = ttl
         self._lease = 0
@@ -92,7 +92,7 @@ class _Claim:
             InvalidArgumentError: Nothing is held, or `store` is another keyspace.
         """
         view = self._store if store is None else store
-        if view._strong("scope").keyspace != self._requests.keyspace:  # noqa: SLF001
+        if view._may_be_strong("scope").keyspace != self._requests.keyspace:  # noqa: SLF001
             msg = f"store: the {self._what} is of the keyspace {self._requests.keyspace!r}, and guards no other"
             raise InvalidArgumentError(msg)
         return view._fenced(self._name, self.fencing_token)  # noqa: SLF001
@@ -111,6 +111,7 @@ class _Claim:
         if self._token is not None:
             msg = f"{self._what} {self._name!r}: this object has it already, or has lost it; give it back first"
             raise InvalidArgumentError(msg)
+        self._store._strong(self._what)  # noqa: SLF001
         seconds = in_seconds(timeout)
         ends = None if seconds is None else time.monotonic() + seconds
         granted = self._store._run(StrongRequests.grant(self._ttl))  # noqa: SLF001
@@ -282,6 +283,7 @@ class Election(_Claim):
 
     def leader(self) -> Optional[Entry[bytes]]:
         """Who leads, with the value it campaigned with; None: nobody."""
+        self._store._strong(self._what)  # noqa: SLF001
         request = self._requests.holder(self._name, native(BYTES))
         return cast("Optional[Entry[bytes]]", self._store._run(request))  # noqa: SLF001
 

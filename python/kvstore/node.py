@@ -88,6 +88,7 @@ class Node(_core.Node, Store[Any]):
             data_dir=config.data_dir,
             durability=config.durability,
             max_memory=config.max_memory,
+            default_consistency=config.default_consistency,
         )
         self._config = config
         self._stopped = threading.Event()

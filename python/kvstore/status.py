@@ -178,7 +178,8 @@ class NodeStatus(NamedTuple):
     `memory` is what the data takes, about, and `max_memory` the bound beyond which writes are refused. `state_bytes`
     are the bytes of keys and values that came from peers as state since the start (what it missed while it was away),
     `change_bytes` those of writes that were pushed to it. `storage` is None for a node that lives in memory; `group` is
-    how it sees the strong group.
+    how it sees the strong group. `default_consistency` is what the keyspace `default` is: "eventual", "strong", or
+    "undecided" while a node that was told of a strong one has not found the group of its cluster.
     """
 
     id: str
@@ -214,3 +215,4 @@ class NodeStatus(NamedTuple):
     change_bytes: int
     storage: Optional[StorageStatus]
     group: Optional[GroupStatus] = None
+    default_consistency: str = "eventual"

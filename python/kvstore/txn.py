@@ -26,7 +26,7 @@ class Txn(Generic[V]):
 
     def __init__(self, store: Store[V]) -> None:
         self._store = store
-        self._requests = store._strong("transact")  # noqa: SLF001
+        self._requests = store._may_be_strong("transact")  # noqa: SLF001
         self._codec = store._codec  # noqa: SLF001
         self._revision: Optional[int] = None
         self._reads: Dict[bytes, Optional[Entry[V]]] = {}

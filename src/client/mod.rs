@@ -4,7 +4,8 @@
 //! calls that come together travel together, each answer finds its call by id. `calls` is the state machine that
 //! keeps the promises about outcomes, `pipeline` the task that drives it over a connection, `endpoints` decides
 //! which node is tried next, and `session` keeps reads from going back when it is another one. A [`Watch`] has a connection
-//! and a task of its own. [`StrongClient`] is the way to strong keyspaces.
+//! and a task of its own. [`StrongClient`] is the way to strong keyspaces; `default` (the file) is for who does not know which of the two
+//! the keyspace of that name is.
 //!
 //! | what happens | a read | a write |
 //! | --- | --- | --- |
@@ -20,6 +21,7 @@
 
 mod call;
 mod calls;
+mod default;
 mod download;
 mod endpoints;
 pub mod load;
@@ -49,6 +51,7 @@ use crate::{
     },
 };
 use call::Slot;
+pub use default::{as_eventual, as_strong, told, Known, Told};
 use download::download;
 use shared::Shared;
 pub use strong::{KeptLease, StrongBackend, StrongClient, StrongCompletion, StrongPages, StrongTicket};

@@ -4,6 +4,7 @@
 //! data, replication and the server are put together.
 
 mod data;
+mod default;
 mod health;
 mod owner;
 mod running;

@@ -7,6 +7,7 @@ use parking_lot::Mutex;
 
 use super::{
     data::{Data, Durable},
+    default,
     health::health,
     owner::bind_error,
     snapshots::{Pieces, Snapshots},
@@ -25,7 +26,7 @@ use crate::{
         StrongBackend, Unfit,
     },
     storage::log::Position,
-    types::{Address, ConflictQuery, Conflicts, Health, LostWrite, MemberStatus, NodeId, NodeStatus},
+    types::{Address, ConflictQuery, Conflicts, Consistency, Health, LostWrite, MemberStatus, NodeId, NodeStatus},
     VERSION,
 };
 
@@ -52,6 +53,8 @@ struct Inside {
     snapshots: Snapshots,
     replication: Replication,
     group: Group,
+    /// What the setting says of `default`; the group decides.
+    wanted: Consistency,
 }
 
 impl Running {
@@ -75,11 +78,17 @@ impl Running {
         // Before replication, so that nothing is written before everything else is there.
         let group = Group::spawn(
             group,
-            GroupConfig { address: address.clone(), peers: config.peers.clone(), bounds: config.group },
+            GroupConfig {
+                address: address.clone(),
+                peers: config.peers.clone(),
+                bounds: config.group,
+                forms: default::forms(config, &keyspace),
+            },
             Arc::new(GroupCourier::new(env.transport.clone(), config.cluster.clone())),
             env.clone(),
         );
         let group = group.await?;
+        default::begin(&keyspace, group.default_consistency(), config.default_consistency);
         let replication = Replication::spawn(
             ReplicationConfig {
                 cluster: config.cluster.clone(),
@@ -108,7 +117,9 @@ impl Running {
             snapshots,
             replication,
             group,
+            wanted: config.default_consistency,
         });
+        tokio::spawn(default::learn(inside.keyspace.clone(), inside.group.clone(), inside.wanted));
         tokio::spawn(retire_when_removed(inside.clone()));
         let server = Server::spawn(listener, inside.clone()).await;
         Ok(Running { inside, server: Mutex::new(Some(server)) })
@@ -182,8 +193,9 @@ impl Running {
     /// Writes everything that the node holds to a file of this machine; its bytes.
     ///
     /// # Errors
-    /// Those of the disk; `NOT_RUNNING` when the node is being stopped.
+    /// Those of the disk; `NOT_RUNNING` when the node is being stopped; `DEFAULT_IS_STRONG` when there is nothing to write.
     pub async fn snapshot(&self, path: PathBuf) -> Result<u64> {
+        default::check_snapshot(&self.inside.keyspace)?;
         self.inside.snapshots.write((&self.inside.keyspace, self.inside.durable.as_ref()), path).await
     }
 
@@ -314,10 +326,11 @@ impl Host for Inside {
             removed: replication.removed,
             storage,
             group: Some(self.group.status()),
+            default_keyspace: self.keyspace.default_keyspace(),
             health: Health::default(),
             peers: replication.peers,
         };
-        status.health = health(&status, &self.replication.members());
+        status.health = health(&status, &self.replication.members(), self.wanted);
         status
     }
 
@@ -343,7 +356,10 @@ impl Host for Inside {
     }
 
     fn snapshot<'a>(&'a self, pieces: &'a Pieces) -> Sending<'a> {
-        Box::pin(self.snapshots.send((&self.keyspace, self.durable.as_ref()), pieces))
+        Box::pin(async move {
+            default::check_snapshot(&self.keyspace)?;
+            self.snapshots.send((&self.keyspace, self.durable.as_ref()), pieces).await
+        })
     }
 
     fn accept(&self, stream: PeerStream) -> Accepting<'_> {

@@ -308,7 +308,7 @@ fn node_status<'py>(py: Python<'py>, status: &NodeStatus) -> PyResult<Bound<'py,
     let storage = status.storage.as_ref().map(|storage| storage_status(py, storage)).transpose()?;
     let (moved, limit) = ((status.state_bytes, status.change_bytes), status.max_memory);
     let group = status.group.as_ref().map(|group| group_status(py, group)).transpose()?;
-    let end = (status.memory, limit, moved.0, moved.1, storage, group);
+    let end = (status.memory, limit, moved.0, moved.1, storage, group, status.default_keyspace.as_str());
     let fields = fields.concat(end.into_pyobject(py)?.as_sequence())?;
     NODE.make(py, fields.to_tuple()?)
 }

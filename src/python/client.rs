@@ -8,6 +8,7 @@ use pyo3::prelude::*;
 use super::{
     answer::Outcome,
     convert::{self, Level, Timeout},
+    default::{self, Ticket},
     request::{Call, Request},
     runtime::{self, ProcessBound},
     slot::Slot,
@@ -15,17 +16,19 @@ use super::{
     watch::{Changes, Wanted},
 };
 use crate::{
-    client::{CallId, Client, ClientConfig, StrongClient, StrongTicket},
+    client::{CallId, Client, ClientConfig, Known, StrongClient, StrongTicket},
     env::Env,
     error::{Error, ErrorCode, Result},
     limits::SIGNAL_CHECK_INTERVAL,
-    types::Address,
+    types::{Address, Consistency},
 };
 
 /// See `_core.pyi`.
 #[pyclass(frozen, name = "Client", module = "kvstore._core")]
 pub(super) struct PyClient {
     config: ClientConfig,
+    /// What it has been told of the keyspace `default`.
+    known: Arc<Known>,
     state: Mutex<State>,
 }
 
@@ -40,7 +43,8 @@ enum State {
 #[derive(Clone)]
 pub(super) struct Connection {
     pub(super) client: Client,
-    strong: StrongClient,
+    pub(super) strong: StrongClient,
+    pub(super) known: Arc<Known>,
 }
 
 impl PyClient {
@@ -60,7 +64,8 @@ impl PyClient {
             State::Idle => {}
         }
         let client = Client::new(self.config.clone(), Env::system(), runtime::handle()?)?;
-        let connection = Connection { strong: StrongClient::of_client(&client), client };
+        let (strong, known) = (StrongClient::of_client(&client), self.known.clone());
+        let connection = Connection { strong, client, known };
         *state = State::Open(ProcessBound::new(connection.clone()));
         Ok(connection)
     }
@@ -71,6 +76,8 @@ pub(super) enum Started {
     Operations(Client, CallId),
     Task(tokio::task::AbortHandle),
     Strong(StrongTicket),
+    /// In the eventual way, and in the strong one if that is refused.
+    Trial(Client, CallId, Ticket),
 }
 
 impl Started {
@@ -79,18 +86,20 @@ impl Started {
     /// # Errors
     /// Those of making the runtime; `UNSUPPORTED`, when the keyspace does not promise such reads.
     pub(super) fn new(
-        Connection { client, strong }: Connection,
+        connection: Connection,
         call: Call,
         (read, timeout): (Level, Option<Duration>),
         done: impl FnOnce(Result<Outcome>) + Send + 'static,
     ) -> Result<Started> {
-        let asking = client.clone();
-        let task = match call {
+        let call = match call {
             Call::Operations(operations) => {
-                let done = Box::new(|answers: Result<Vec<_>>| done(answers.map(Outcome::Answers)));
-                let call = client.submit(operations, read.eventual()?, timeout, done);
-                return Ok(Started::Operations(client, call));
+                return default::start(connection, operations, (read, timeout), Box::new(done));
             }
+            call => call,
+        };
+        let (asking, strong) = (connection.client.clone(), connection.strong);
+        let task = match call {
+            Call::Operations(_) => return Err(Error::new(ErrorCode::Internal, "operations have a way of their own")),
             Call::Status { digests } => runtime::handle()?.spawn(async move {
                 let status = asking.status(digests, timeout).await;
                 done(status.map(|status| Outcome::Status(Box::new(status))));
@@ -127,6 +136,10 @@ impl Started {
             Started::Operations(client, call) => client.cancel(call),
             Started::Task(task) => task.abort(),
             Started::Strong(ticket) => ticket.cancel(),
+            Started::Trial(client, call, ticket) => {
+                ticket.cancel();
+                client.cancel(call);
+            }
         }
     }
 }
@@ -159,7 +172,8 @@ impl PyClient {
     #[pyo3(signature = (targets, /))]
     fn new(targets: Vec<String>) -> PyResult<PyClient> {
         let targets = targets.iter().map(|target| target.parse::<Address>()).collect::<Result<Vec<_>>>()?;
-        Ok(PyClient { config: ClientConfig { targets }, state: Mutex::new(State::Idle) })
+        let (known, state) = (Arc::default(), Mutex::new(State::Idle));
+        Ok(PyClient { config: ClientConfig { targets }, known, state })
     }
 
     #[pyo3(signature = (request, timeout, read, /))]
@@ -183,8 +197,18 @@ impl PyClient {
 
     #[pyo3(signature = (wanted, /))]
     fn watch(&self, wanted: Wanted<'_>) -> PyResult<Changes> {
-        let Connection { client, strong } = self.connection()?;
-        wanted.open(|request, buffer| client.watch(request, buffer), |watch, buffer| strong.watch(watch, buffer))
+        let Connection { client, strong, known } = self.connection()?;
+        wanted.open(
+            known,
+            |request, buffer| client.watch(request, buffer),
+            move |watch, buffer| strong.watch(watch, buffer),
+        )
+    }
+
+    /// What `default` is; None: nobody has told this client yet.
+    #[getter]
+    fn default_consistency(&self) -> Option<&'static str> {
+        self.known.get().map(Consistency::as_str)
     }
 
     /// Locks of the client may be held by its threads, which never wait for the GIL; so it may be kept here.

@@ -14,6 +14,7 @@ mod codec;
 mod completion;
 mod conflict;
 mod convert;
+mod default;
 mod durable;
 mod entry;
 mod errors;

@@ -1,4 +1,8 @@
-//! A node of this process. Its data is read and written here and now, without a socket.
+//! A node of this process. Its data is read and written here and now, without a socket. Where the keyspace `default` is strong,
+//! the group is asked instead.
+
+mod group;
+mod memory;
 
 use std::{
     path::PathBuf,
@@ -11,10 +15,13 @@ use std::{
 
 use pyo3::prelude::*;
 
+use self::{
+    group::Conditions,
+    memory::{look_up, put, write},
+};
 use super::{
     answer::{Conversion, Outcome},
     client::{self, Started},
-    codec,
     convert::{self, KeyBytes, Level, Timeout},
     durable::{self, Limit},
     request::{Call, Request},
@@ -23,14 +30,14 @@ use super::{
     watch::{Changes, Wanted},
 };
 use crate::{
-    client::{StrongClient, Watch},
-    config::{Durability, NodeConfig},
+    client::{Known, StrongClient, Watch},
+    config::{parse_default_consistency, Durability, NodeConfig},
     env::Env,
     error::{Error, ErrorCode, Result},
     limits::CALL_TIMEOUT,
     node::Node,
     replication::{eventual::Eventual, execute},
-    types::{metrics, Address, Command, CommandKind, Record, RecordRef, Value, Written},
+    types::{metrics, Address, CommandKind, Consistency},
 };
 
 /// See `_core.pyi`.
@@ -72,39 +79,6 @@ impl PyNode {
             Ok(_) => Error::new(ErrorCode::NotRunning, "this node is not running: call start()"),
             Err(forked) => forked,
         }
-    }
-
-    fn write(&self, py: Python<'_>, key: &KeyBytes<'_>, kind: CommandKind, timeout: Limit) -> PyResult<Written> {
-        let keyspace = self.keyspace()?;
-        durable::make_room(py, keyspace, timeout)?;
-        let written = keyspace.write(Command { key: key.to_key()?, kind })?;
-        durable::wait(py, keyspace, timeout)?;
-        Ok(written)
-    }
-
-    fn read<'py>(&self, py: Python<'py>, key: &KeyBytes<'_>) -> PyResult<Option<Bound<'py, PyAny>>> {
-        crate::limits::check_key(key)?;
-        let look = |record: RecordRef<'_>| -> Decoded<'py> {
-            let payload = record.value.map(Value::as_slice).unwrap_or_default();
-            codec::decode_plain(py, payload, record.flags).ok_or_else(|| record.to_record())
-        };
-        match self.keyspace()?.look(key, look) {
-            None => Ok(None),
-            Some(Ok(value)) => Ok(Some(value)),
-            Some(Err(record)) => decode(py, &record).map(Some),
-        }
-    }
-
-    fn put_value<'py>(
-        &self,
-        key: &KeyBytes<'py>,
-        value: &Bound<'py, PyAny>,
-        (ttl, timeout): (Option<&Bound<'py, PyAny>>, Limit),
-    ) -> PyResult<u64> {
-        let ttl_ms = convert::ttl_ms(ttl)?;
-        let (payload, flags) = codec::encode(None, value)?;
-        let kind = CommandKind::Put { value: Value::new(&payload)?, flags, ttl_ms };
-        Ok(self.write(value.py(), key, kind, timeout)?.version.0)
     }
 
     fn answer(&self, call: Call, timeout: Option<Duration>) -> Result<Outcome> {
@@ -150,6 +124,10 @@ impl PyNode {
             }
             call => call,
         };
+        let done = match self.begin_at_group(&call, (read, timeout), done)? {
+            Ok(started) => return Ok(started),
+            Err(done) => done,
+        };
         let outcome = py.detach(|| self.answer(call, timeout));
         let written = keyspace.written();
         let task = runtime.spawn(async move {
@@ -157,14 +135,6 @@ impl PyNode {
         });
         Ok(Started::Task(task.abort_handle()))
     }
-}
-
-/// A value decoded under the partition's lock, or the record when that cannot be done there.
-type Decoded<'py> = std::result::Result<Bound<'py, PyAny>, Record>;
-
-fn decode<'py>(py: Python<'py>, record: &Record) -> PyResult<Bound<'py, PyAny>> {
-    let payload = record.value.as_ref().map(Value::as_slice).unwrap_or_default();
-    codec::decode(py, None, payload, record.flags)
 }
 
 fn patience(timeout: Timeout) -> Duration {
@@ -175,7 +145,8 @@ fn patience(timeout: Timeout) -> Duration {
 impl PyNode {
     #[new]
     #[pyo3(signature = (
-        *, host, port, advertise, peers, cluster, threads, insecure, max_drift, data_dir, durability, max_memory
+        *, host, port, advertise, peers, cluster, threads, insecure, max_drift, data_dir, durability, max_memory,
+        default_consistency
     ))]
     #[allow(clippy::too_many_arguments, reason = "keyword-only: one for each setting")]
     fn new(
@@ -190,6 +161,7 @@ impl PyNode {
         data_dir: Option<PathBuf>,
         durability: &str,
         max_memory: Option<u64>,
+        default_consistency: &str,
     ) -> PyResult<PyNode> {
         let advertise = advertise.map(|address| address.parse::<Address>()).transpose()?;
         let peers = peers.iter().map(|peer| peer.parse::<Address>()).collect::<Result<Vec<_>>>()?;
@@ -208,6 +180,7 @@ impl PyNode {
             data_dir,
             durability,
             max_memory,
+            default_consistency: parse_default_consistency(default_consistency)?,
             ..NodeConfig::default()
         };
         let node = ProcessBound::new(Arc::new(Node::new(config, Env::system())?));
@@ -268,7 +241,7 @@ impl PyNode {
         read: Level,
     ) -> PyResult<Bound<'py, PyAny>> {
         let (call, conversion): (Call, Conversion) = request.take()?;
-        if matches!(call, Call::Strong(_)) {
+        if matches!(call, Call::Strong(_)) || self.is_for_group(&call)? {
             let outcome = client::wait(py, |done| self.begin(py, call, (read, timeout.duration()), done))?;
             return conversion.finish(py, outcome);
         }
@@ -290,24 +263,34 @@ impl PyNode {
         Ok(Kept::new(self.strong()?, lease, convert::ttl(ttl)?))
     }
 
-    /// Whether a write waits until it is on disk.
+    /// Whether a request is not answered from memory: a write waits for the disk, or the group is asked.
+    #[pyo3(signature = (request, /))]
+    fn _waits_for(&self, request: &Request) -> bool {
+        request.look(|call| self.waits_for(call)).unwrap_or(false)
+    }
+
+    /// What `default` is; None: it is to be strong, and the node has not found the group that decides.
     #[getter]
-    fn _waits_for_disk(&self) -> bool {
-        self.keyspace().is_ok_and(|keyspace| keyspace.ledger().is_some_and(|ledger| ledger.is_synchronous()))
+    fn _default_consistency(&self) -> Option<&'static str> {
+        let keyspace = self.keyspace.get().and_then(ProcessBound::get)?;
+        Consistency::from_name(keyspace.default_keyspace().as_str()).map(Consistency::as_str)
     }
 
     #[pyo3(signature = (wanted, /))]
     fn _open_watch(&self, wanted: Wanted<'_>) -> PyResult<Changes> {
         let (keyspace, strong, runtime) = (self.keyspace()?.clone(), self.strong()?, self.node()?.runtime()?);
+        let known = Known::default();
+        known.set(if keyspace.serves_clients() { Consistency::Eventual } else { Consistency::Strong });
         wanted.open(
+            Arc::new(known),
             |request, buffer| Watch::local(keyspace, request, buffer, &runtime),
-            |watch, buffer| strong.watch(watch, buffer),
+            move |watch, buffer| strong.watch(watch, buffer),
         )
     }
 
     /// The value, or `default` when the key is missing or expired. From memory: it never waits.
     #[pyo3(
-        signature = (key, default=None, *, read=Level::Usual, timeout=None),
+        signature = (key, default=None, *, read=Level::Usual, timeout=Limit::Usual),
         text_signature = "($self, key, default=None, *, read=..., timeout=...)"
     )]
     fn get<'py>(
@@ -316,11 +299,16 @@ impl PyNode {
         key: KeyBytes<'py>,
         default: Option<Bound<'py, PyAny>>,
         read: Level,
-        timeout: Option<&Bound<'py, PyAny>>,
+        timeout: Limit,
     ) -> PyResult<Bound<'py, PyAny>> {
+        let keyspace = self.keyspace()?;
+        if !keyspace.serves_clients() {
+            let default = default.unwrap_or_else(|| py.None().into_bound(py));
+            return self.get_from_group(key, default, (read, timeout));
+        }
         // Memory answers at once, and a session has nothing to wait for in it.
         let _ = (timeout, read.eventual()?);
-        let value = self.read(py, &key)?;
+        let value = look_up(py, keyspace, &key)?;
         Ok(value.or(default).unwrap_or_else(|| py.None().into_bound(py)))
     }
 
@@ -340,8 +328,13 @@ impl PyNode {
         if_version: Option<&Bound<'py, PyAny>>,
         timeout: Limit,
     ) -> PyResult<u64> {
+        let keyspace = self.keyspace()?;
+        if !keyspace.serves_clients() {
+            let conditions = Conditions { lease, if_absent, if_version };
+            return self.put_into_group(key, value, &conditions, (ttl, timeout));
+        }
         convert::refuse_conditions(lease, if_absent, if_version)?;
-        self.put_value(&key, value, (ttl, timeout))
+        put(keyspace, &key, value, (ttl, timeout))
     }
 
     /// Whether the key was there, as this node saw it.
@@ -356,27 +349,49 @@ impl PyNode {
         if_version: Option<&Bound<'_, PyAny>>,
         timeout: Limit,
     ) -> PyResult<bool> {
+        let keyspace = self.keyspace()?;
+        if !keyspace.serves_clients() {
+            let conditions = Conditions { if_version, ..Conditions::default() };
+            return self.delete_from_group(py, key, &conditions, timeout);
+        }
         convert::refuse_conditions(None, false, if_version)?;
-        Ok(self.write(py, &key, CommandKind::Delete, timeout)?.existed)
+        Ok(write(py, keyspace, &key, (CommandKind::Delete, timeout))?.existed)
     }
 
     fn __getitem__<'py>(&self, py: Python<'py>, key: KeyBytes<'py>) -> PyResult<Bound<'py, PyAny>> {
-        self.read(py, &key)?.ok_or_else(|| super::errors::key_not_found(py, &key))
+        let keyspace = self.keyspace()?;
+        match keyspace.serves_clients() {
+            true => look_up(py, keyspace, &key)?.ok_or_else(|| super::errors::key_not_found(py, &key)),
+            false => self.find_in_group(py, key),
+        }
     }
 
     fn __setitem__<'py>(&self, key: KeyBytes<'py>, value: &Bound<'py, PyAny>) -> PyResult<()> {
-        self.put_value(&key, value, (None, Limit::Usual)).map(drop)
+        let keyspace = self.keyspace()?;
+        let written = match keyspace.serves_clients() {
+            true => put(keyspace, &key, value, (None, Limit::Usual)),
+            false => self.put_into_group(key, value, &Conditions::default(), (None, Limit::Usual)),
+        };
+        written.map(drop)
     }
 
     fn __delitem__(&self, py: Python<'_>, key: KeyBytes<'_>) -> PyResult<()> {
-        match self.write(py, &key, CommandKind::Delete, Limit::Usual)?.existed {
+        let keyspace = self.keyspace()?;
+        if !keyspace.serves_clients() {
+            return self.remove_from_group(py, key);
+        }
+        match write(py, keyspace, &key, (CommandKind::Delete, Limit::Usual))?.existed {
             true => Ok(()),
             false => Err(super::errors::key_not_found(py, &key)),
         }
     }
 
-    fn __contains__(&self, key: KeyBytes<'_>) -> PyResult<bool> {
+    fn __contains__(&self, py: Python<'_>, key: KeyBytes<'_>) -> PyResult<bool> {
+        let keyspace = self.keyspace()?;
+        if !keyspace.serves_clients() {
+            return self.is_in_group(py, key);
+        }
         crate::limits::check_key(&key)?;
-        Ok(self.keyspace()?.look(&key, |_| ()).is_some())
+        Ok(keyspace.look(&key, |_| ()).is_some())
     }
 }

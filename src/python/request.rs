@@ -9,7 +9,7 @@ use super::{
     codec,
     conflict::PyConflict,
     convert::{self, KeyBytes, Level},
-    errors,
+    default, errors,
 };
 use crate::{
     error::Result,
@@ -59,6 +59,11 @@ impl Request {
 
     fn one(operation: Operation, conversion: Conversion) -> Request {
         Request::new(Call::Operations(vec![operation]), conversion)
+    }
+
+    /// What becomes of the call, before it is run.
+    pub(super) fn look<R>(&self, look: impl FnOnce(&Call) -> R) -> Option<R> {
+        self.0.lock().as_ref().map(|(call, _)| look(call))
     }
 
     /// The call, once.
@@ -263,6 +268,12 @@ impl Request {
         Ok(Request::new(Call::Operations(operations), Conversion::Batch(conversions)))
     }
 
+    /// Asks whether `default` is eventual; the answer says nothing else.
+    #[staticmethod]
+    fn question() -> PyResult<Request> {
+        Ok(Request::one(default::question()?, Conversion::Nothing))
+    }
+
     #[staticmethod]
     fn ping() -> Request {
         Request::one(Operation::Ping, Conversion::Nothing)
@@ -315,17 +326,5 @@ impl Request {
     #[getter]
     fn waits(&self) -> bool {
         matches!(&*self.0.lock(), Some((Call::Conflicts(_) | Call::MoveLeader { .. } | Call::Snapshot { .. }, _)))
-    }
-
-    /// Whether it concerns a strong keyspace.
-    #[getter]
-    fn strong(&self) -> bool {
-        matches!(&*self.0.lock(), Some((Call::Strong(_), _)))
-    }
-
-    /// Whether it changes anything in an eventual keyspace, so that a durable node waits for its disk.
-    #[getter]
-    fn writes(&self) -> bool {
-        self.0.lock().as_ref().is_some_and(|(call, _)| call.is_write())
     }
 }

@@ -1,6 +1,7 @@
 //! Watches, from any thread and for asyncio. A thread or loop waits until there is something, and takes it afterwards: so
 //! a wait that is given up loses no event.
 
+mod either;
 mod eventual;
 mod strong;
 
@@ -13,6 +14,7 @@ use pyo3::{
 };
 
 use self::{
+    either::Either,
     eventual::{Eventual, Trail},
     strong::{Strong, StrongPosition},
 };
@@ -24,12 +26,12 @@ use super::{
     slot::Slot,
 };
 use crate::{
-    client::{Wake, Watch},
+    client::{Known, Wake, Watch},
     env::{Clock, SystemClock},
     error::Result,
     limits::SIGNAL_CHECK_INTERVAL,
     replication::strong as group,
-    types::{Entry, WatchFilter, WatchRequest, WatchStart},
+    types::{Consistency, Entry, WatchFilter, WatchRequest, WatchStart, DEFAULT_KEYSPACE},
     wire::kv::decode_position,
 };
 
@@ -46,14 +48,16 @@ pub(super) struct Wanted<'py>(
 );
 
 impl Wanted<'_> {
-    /// Begins the watch, in the keyspace that is wanted.
+    /// Begins the watch, in the keyspace that is wanted. `default` is watched as it is known to be; a watch that knows nothing
+    /// finds out.
     ///
     /// # Errors
     /// `InvalidArgumentError` that names the argument; those of `eventual` and `strong`.
     pub(super) fn open(
         self,
+        known: Arc<Known>,
         eventual: impl FnOnce(WatchRequest, usize) -> Result<Watch>,
-        strong: impl FnOnce(group::GroupWatch, usize) -> Result<Watch<group::WatchPage>>,
+        strong: impl FnOnce(group::GroupWatch, usize) -> Result<Watch<group::WatchPage>> + Send + 'static,
     ) -> PyResult<Changes> {
         let Wanted(key, prefix, since, initial, buffer, keyspace, locks) = self;
         let filter = match (key, prefix) {
@@ -65,17 +69,29 @@ impl Wanted<'_> {
         if since.is_some() && initial {
             return Err(errors::invalid("initial: there is a `since` already; give one of the two"));
         }
-        if let Some(keyspace) = keyspace {
+        let is_strong =
+            || known.get() == Some(Consistency::Strong) || since.as_deref().is_some_and(StrongPosition::is_one);
+        if let Some(keyspace) = keyspace.or_else(|| is_strong().then(|| DEFAULT_KEYSPACE.to_string())) {
             let source = Strong::open((keyspace, locks, filter), (since.as_deref(), initial), |w| strong(w, buffer))?;
             return Ok(Changes(ProcessBound::new(Box::new(source))));
         }
+        let as_strong = {
+            let filter = filter.clone();
+            move || Strong::open((DEFAULT_KEYSPACE.to_string(), false, filter), (None, initial), |w| strong(w, buffer))
+        };
+        let has_position = since.is_some();
         let start = match (since, initial) {
             (Some(since), _) => WatchStart::After(decode_position(&filter, &since)?),
             (None, true) => WatchStart::Initial,
             (None, false) => WatchStart::Now,
         };
         let source = Eventual::open(WatchRequest { filter, start }, |request| eventual(request, buffer))?;
-        Ok(Changes(ProcessBound::new(Box::new(source))))
+        // From a position in an eventual keyspace no strong one goes on.
+        let source: Box<dyn Source> = match known.get().is_none() && !has_position {
+            true => Box::new(Either::new(source, known, as_strong)),
+            false => Box::new(source),
+        };
+        Ok(Changes(ProcessBound::new(source)))
     }
 }
 

@@ -9,7 +9,7 @@ use crate::{
 /// Does what was asked, now, from this node's memory. Never waits for another node.
 ///
 /// # Errors
-/// Those of [`Eventual::write`].
+/// Those of [`Eventual::write`] and [`Eventual::check_clients`].
 pub fn execute(keyspace: &Eventual, operation: Operation) -> Result<Answer> {
     execute_seen(keyspace, operation, false).map(|(answer, _)| answer)
 }
@@ -18,8 +18,11 @@ pub fn execute(keyspace: &Eventual, operation: Operation) -> Result<Answer> {
 /// partition, only when `of_many` asks for it.
 ///
 /// # Errors
-/// Those of [`Eventual::write`].
+/// Those of [`Eventual::write`] and [`Eventual::check_clients`].
 pub fn execute_seen(keyspace: &Eventual, operation: Operation, of_many: bool) -> Result<(Answer, Seen)> {
+    if !matches!(operation, Operation::Ping) {
+        keyspace.check_clients()?;
+    }
     // Taken after the read, so that nothing can have been read that it does not cover.
     let seen_of_many = || if of_many { Seen::Partitions(keyspace.seen()) } else { Seen::Nothing };
     Ok(match operation {

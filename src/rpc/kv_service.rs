@@ -147,6 +147,7 @@ impl Kv for KvService {
 
     async fn watch(&self, request: Request<v1::WatchRequest>) -> Answered<Self::WatchStream> {
         self.phase.check_serving()?;
+        self.keyspace.check_clients()?;
         let watcher = Watcher::new(self.keyspace.clone(), kv::decode_watch(request.into_inner())?)?;
         Ok(Response::new(Box::pin(WatchPages::new(watcher, self.phase.clone()))))
     }

@@ -15,6 +15,7 @@
 mod address;
 mod command;
 mod conflict;
+mod consistency;
 mod group;
 mod id;
 mod key;
@@ -33,6 +34,7 @@ mod watch;
 pub use address::Address;
 pub use command::{Command, CommandKind, Written};
 pub use conflict::{Conflict, ConflictCounts, ConflictQuery, Conflicts, LostWrite};
+pub use consistency::{Consistency, DefaultKeyspace, DEFAULT_KEYSPACE};
 pub use group::{GroupMember, GroupRole, GroupStatus};
 pub use id::{Dot, NodeId, PartitionId, Sequence};
 pub use key::Key;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Address, GroupStatus, NodeId, PartitionId};
+use super::{Address, DefaultKeyspace, GroupStatus, NodeId, PartitionId};
 use crate::config::Durability;
 
 /// How this node is.
@@ -67,6 +67,8 @@ pub struct NodeStatus {
     pub storage: Option<StorageStatus>,
     /// How its part of the strong group is; `None`: it takes no part.
     pub group: Option<GroupStatus>,
+    /// What the keyspace `default` is.
+    pub default_keyspace: DefaultKeyspace,
     /// Whether all is well.
     pub health: Health,
 }
@@ -105,6 +107,7 @@ impl NodeStatus {
             removed: false,
             storage: None,
             group: None,
+            default_keyspace: DefaultKeyspace::Eventual,
             health: Health::default(),
         }
     }

@@ -15,8 +15,8 @@ use crate::{
     config::Durability,
     limits::{MEMBERS_MAX, PARTITIONS},
     types::{
-        Health, LogState, MemberState, MemberStatus, NodeId, NodeStatus, PartitionDigest, PeerState, PeerStatus,
-        ReplicationLag, StorageStatus,
+        DefaultKeyspace, Health, LogState, MemberState, MemberStatus, NodeId, NodeStatus, PartitionDigest, PeerState,
+        PeerStatus, ReplicationLag, StorageStatus,
     },
 };
 
@@ -55,9 +55,27 @@ impl From<NodeStatus> for v1::StatusResponse {
             change_bytes: status.change_bytes,
             storage: status.storage.map(from_storage),
             group: status.group.map(from_group),
+            default_keyspace: from_default_keyspace(status.default_keyspace).into(),
             health: Some(v1::Health { serving: status.health.serving, problems: status.health.problems }),
         }
     }
+}
+
+fn from_default_keyspace(default: DefaultKeyspace) -> v1::DefaultKeyspace {
+    match default {
+        DefaultKeyspace::Eventual => v1::DefaultKeyspace::Eventual,
+        DefaultKeyspace::Undecided => v1::DefaultKeyspace::Undecided,
+        DefaultKeyspace::Strong => v1::DefaultKeyspace::Strong,
+    }
+}
+
+fn to_default_keyspace(number: i32) -> Converted<DefaultKeyspace> {
+    if number == i32::from(v1::DefaultKeyspace::Unspecified) {
+        return Ok(DefaultKeyspace::Eventual);
+    }
+    let known = |default: &DefaultKeyspace| i32::from(from_default_keyspace(*default)) == number;
+    let unknown = || bad("default_keyspace", format!("{number} is not known"));
+    DefaultKeyspace::ALL.into_iter().find(known).ok_or_else(unknown)
 }
 
 fn from_storage(storage: StorageStatus) -> v1::StorageStatus {
@@ -161,6 +179,7 @@ impl TryFrom<v1::StatusResponse> for NodeStatus {
             change_bytes: status.change_bytes,
             storage: status.storage.map(to_storage).transpose()?,
             group: status.group.map(to_group).transpose()?,
+            default_keyspace: to_default_keyspace(status.default_keyspace)?,
             health: status.health.map(to_health).transpose()?.unwrap_or_default(),
         })
     }

@@ -67,8 +67,9 @@ class AsyncBatch(Generic[V]):
     block raises what failed. In an eventual keyspace each operation has an error of its own.
     """
 
-    def __init__(self, store: AsyncStore[V]) -> None:
+    def __init__(self, store: AsyncStore[V], *, atomic: bool) -> None:
         self._store = store
+        self._is_atomic = atomic
         self._requests = store._requests  # noqa: SLF001
         self._codec = store._codec  # noqa: SLF001
         self._operations: List[_Operation] = []
@@ -117,7 +118,10 @@ class AsyncBatch(Generic[V]):
         self._required.append((key_bytes(key), 0 if absent else version))
 
     async def __aenter__(self) -> Self:
-        """The batch itself."""
+        """The batch itself. Asks what `default` is, unless that is known."""
+        self._requests = await self._store._learn()  # noqa: SLF001
+        if self._is_atomic:
+            await self._store._strong("batch(atomic=True)")  # noqa: SLF001
         return self
 
     async def __aexit__(

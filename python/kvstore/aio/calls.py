@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from kvstore._core import Conflict, Entry
     from kvstore.codecs import Codec
     from kvstore.aio.lease import AsyncLease
-    from kvstore.status import MemberStatus, NodeStatus
+    from kvstore.status import Consistency, MemberStatus, NodeStatus
 
 __all__ = ["AsyncCalls", "Requests", "requests_of"]
 
@@ -61,7 +61,7 @@ Requests = Union[Type[Request], StrongRequests]
 
 
 def requests_of(keyspace: str) -> Requests:
-    """What makes the requests of a keyspace: `default` is eventual, all others are strong."""
+    """What makes the requests of a keyspace: all but `default` are strong, and that is so once it is known."""
     return Request if keyspace == "default" else StrongRequests(keyspace)
 
 
@@ -77,6 +77,25 @@ class AsyncCalls(Generic[V]):
     async def _run(self, request: Request, timeout: Timeout = DEFAULT, read: Optional[Read] = DEFAULT) -> Any:
         """Do what was asked, and give the converted answer."""
         raise NotImplementedError
+
+    @property
+    def _default_consistency(self) -> Optional[Consistency]:
+        """What the keyspace `default` is, if this is known without asking."""
+        raise NotImplementedError
+
+    async def _learn(self) -> Requests:
+        """What makes the requests of this keyspace; asks what `default` is, unless that is known."""
+        if self._requests is Request:
+            if self._default_consistency is None:
+                await self._run(Request.question(), read="local")
+            if self._default_consistency == "strong":
+                self._requests = StrongRequests("default")
+        return self._requests
+
+    def _check_read(self, read: Optional[Read]) -> None:
+        """Refuse a read level that the keyspace does not promise, as far as it is known what it is."""
+        is_eventual = self._requests is Request and self._default_consistency == "eventual"
+        (Request if is_eventual else StrongRequests).check_read(read)
 
     def _open_watch(self, wanted: Wanted, /) -> _core.Changes:
         """Begin a watch, in the background."""
@@ -130,7 +149,7 @@ class AsyncCalls(Generic[V]):
             >>> async for entry in db.scan("user:", limit=10):
             ...     print(entry.key, entry.value)
         """
-        self._requests.check_read(read)
+        self._check_read(read)
         return self._entries(Page(prefix, start, end, reverse, None, page_size), check_page(limit, page_size), read)
 
     async def _entries(self, page: Page, left: int, read: Read) -> AsyncIterator[Entry[V]]:
@@ -155,7 +174,7 @@ class AsyncCalls(Generic[V]):
         reverse: bool = False,
     ) -> AsyncIterator[str]:
         """scan() without the values."""
-        self._requests.check_read(read)
+        self._check_read(read)
         page_size = 1000
         return self._keys(Page(prefix, start, end, reverse, None, page_size), check_page(limit, page_size), read)
 
@@ -201,7 +220,9 @@ class AsyncCalls(Generic[V]):
             UnsupportedError: A condition or a lease, of which an eventual keyspace promises nothing.
         """
         lease_id = None if lease is None else lease.id
-        request = self._requests.put(key, value, ttl, self._codec, lease_id, if_absent, if_version)
+        is_plain = lease is None and not if_absent and if_version is None
+        requests = self._requests if is_plain else await self._learn()
+        request = requests.put(key, value, ttl, self._codec, lease_id, if_absent, if_version)
         return cast("int", await self._run(request, timeout))
 
     async def put_many(
@@ -226,7 +247,8 @@ class AsyncCalls(Generic[V]):
             ConflictError: `if_version`, and the key has another version, or is not there.
             UnsupportedError: `if_version`, which an eventual keyspace cannot check.
         """
-        return cast("bool", await self._run(self._requests.delete(key, if_version), timeout))
+        requests = self._requests if if_version is None else await self._learn()
+        return cast("bool", await self._run(requests.delete(key, if_version), timeout))
 
     async def delete_many(self, keys: Iterable[Key]) -> int:
         """How many were there. LimitError: more than 4096 keys, 10,000 in a strong keyspace."""
@@ -256,7 +278,7 @@ class AsyncCalls(Generic[V]):
         return self._conflicts(Request.conflicts(prefix, since_ms(since), self._codec))
 
     async def _conflicts(self, request: Request) -> AsyncIterator[Conflict[V]]:
-        is_strong = isinstance(self._requests, StrongRequests)
+        is_strong = isinstance(await self._learn(), StrongRequests)
         found: List[Conflict[V]] = [] if is_strong else cast("List[Conflict[V]]", await self._run(request))
         for conflict in found:  # noqa: UP028  # the asyncio twin cannot `yield from`
             yield conflict
@@ -270,7 +292,7 @@ class AsyncCalls(Generic[V]):
             InvalidArgumentError: What was lost has expired.
             UnsupportedError: This is a strong keyspace, to which no conflict belongs.
         """
-        if isinstance(self._requests, StrongRequests):
+        if isinstance(await self._learn(), StrongRequests):
             msg = "restore: a strong keyspace loses no writes; call it on the keyspace of the conflict"
             raise UnsupportedError(msg)
         return cast("int", await self._run(Request.restore(conflict)))

@@ -114,6 +114,7 @@ class AsyncLease:
             self._kept = self._store._keep(lease_id, ttl)  # noqa: SLF001
 
     async def _begin(self) -> None:
+        await self._store._strong("lease")  # noqa: SLF001
         # Counted from before it was asked for: the store counts from later on.
         sent = time.monotonic()
         granted = await self._store._run(StrongRequests.grant(self._wanted))  # noqa: SLF001

@@ -70,7 +70,7 @@ class AsyncStore(AsyncCalls[V]):
 
     async def add(self, key: Key, value: V, *, ttl: Optional[Seconds] = None, timeout: Timeout = DEFAULT) -> bool:
         """[strong] put(if_absent=True) that answers False instead of raising."""
-        self._strong("add")
+        await self._strong("add")
         try:
             await self.put(key, value, ttl=ttl, if_absent=True, timeout=timeout)
         except KeyExistsError:
@@ -90,7 +90,8 @@ class AsyncStore(AsyncCalls[V]):
             CodecError: The value is no integer.
             LimitError: The sum does not fit into 64 bits.
         """
-        return cast("int", await self._run(self._strong("incr").incr(key, by, initial, ttl)))
+        requests = await self._strong("incr")
+        return cast("int", await self._run(requests.incr(key, by, initial, ttl)))
 
     @overload
     async def pop(self, key: Key) -> V: ...
@@ -98,7 +99,7 @@ class AsyncStore(AsyncCalls[V]):
     async def pop(self, key: Key, default: D) -> Union[V, D]: ...
     async def pop(self, key: Key, default: Any = MISSING) -> Any:
         """Take the value away; KeyNotFoundError without a default. In an eventual keyspace two callers may get it."""
-        is_strong = isinstance(self._requests, StrongRequests)
+        is_strong = isinstance(await self._learn(), StrongRequests)
         for _ in range(_POPS_MAX):
             entry = await self.entry(key, read=self._newest())
             if entry is None:
@@ -126,7 +127,7 @@ class AsyncStore(AsyncCalls[V]):
         Raises:
             ConflictError: Others were faster in every attempt.
         """
-        self._strong("update")
+        await self._strong("update")
         for _ in range(_checked(attempts)):
             entry = await self.entry(key, read="linearizable")
             value = fn(None if entry is None else entry.value)
@@ -145,10 +146,11 @@ class AsyncStore(AsyncCalls[V]):
         In steps of up to a thousand keys, each of which is atomic in a strong keyspace; what is written meanwhile may
         stay.
         """
+        requests = await self._learn()
         deleted, more = 0, True
         while more:
             page = Page(prefix, None, None, reverse=False, last=None, size=1000)
-            request = self._requests.key_page(page)
+            request = requests.key_page(page)
             keys, more = cast("Tuple[List[bytes], bool]", await self._run(request, read=self._newest()))
             deleted += await self.delete_many(keys) if keys else 0
         return deleted
@@ -166,8 +168,8 @@ class AsyncStore(AsyncCalls[V]):
             >>> b.result()
         """
         if atomic:
-            self._strong("batch(atomic=True)")
-        return AsyncBatch(self)
+            self._may_be_strong("batch(atomic=True)")
+        return AsyncBatch(self, atomic=atomic)
 
     async def transact(self, fn: Callable[[AsyncTxn[V]], Awaitable[R]], *, attempts: int = 16) -> R:
         """[strong] Run `fn` on a snapshot and commit; what `fn` returned.
@@ -190,7 +192,7 @@ class AsyncStore(AsyncCalls[V]):
             ...     txn.delete("from")
             >>> await db.transact(move)
         """
-        self._strong("transact")
+        await self._strong("transact")
         for _ in range(_checked(attempts)):
             txn: AsyncTxn[V] = AsyncTxn(self)
             result = await fn(txn)
@@ -206,7 +208,7 @@ class AsyncStore(AsyncCalls[V]):
             ttl: How long it lasts after the last sign of life.
             keep_alive: Give signs of life, from native threads, for as long as the object is there.
         """
-        self._strong("lease")
+        self._may_be_strong("lease")
         granted = AsyncLease(self, ttl, keep_alive=keep_alive)
         return granted
 
@@ -220,7 +222,7 @@ class AsyncStore(AsyncCalls[V]):
         Raises:
             LockLostError: It has ended, or never was.
         """
-        self._strong("find_lease")
+        await self._strong("find_lease")
         lease = AsyncLease(self, 0, keep_alive=keep_alive)
         await lease._find(lease_id)  # noqa: SLF001
         return lease
@@ -237,7 +239,7 @@ class AsyncStore(AsyncCalls[V]):
             >>> async with db.lock("report", ttl=10) as lock:
             ...     await lock.scope().put("report", "done")  # refused if the lock was lost meanwhile
         """
-        self._strong("lock")
+        self._may_be_strong("lock")
         return AsyncLock(self, name, ttl, timeout)
 
     def election(self, name: str, *, ttl: Seconds = 10) -> AsyncElection:
@@ -247,7 +249,7 @@ class AsyncStore(AsyncCalls[V]):
             name: A lock of that name is the same thing.
             ttl: How long a leader that died blocks others.
         """
-        self._strong("election")
+        self._may_be_strong("election")
         return AsyncElection(self, name, ttl)
 
     def keyspace(self, name: str) -> AsyncView[V]:
@@ -257,7 +259,7 @@ class AsyncStore(AsyncCalls[V]):
     async def create_keyspace(
         self, name: str, *, consistency: Consistency = "eventual", keep_conflicts: int = 10_000, exist_ok: bool = False
     ) -> AsyncView[V]:
-        """Create a keyspace, by a majority, and return a view. `default` exists from the start, and is eventual.
+        """Create a keyspace, by a majority, and return a view. `default` exists from the start.
 
         Args:
             name: 1 to 64 bytes.
@@ -273,9 +275,11 @@ class AsyncStore(AsyncCalls[V]):
         _ = keep_conflicts
         _check_consistency(name, consistency)
         if name == "default":
-            if exist_ok and consistency == "eventual":
-                return self.keyspace(name)
-            msg = "keyspace: there is `default` already, and it is eventual"
+            default = self.keyspace(name)
+            found = "strong" if isinstance(await default._learn(), StrongRequests) else "eventual"  # noqa: SLF001
+            if exist_ok and consistency == found:
+                return default
+            msg = f"keyspace: there is `default` already, and it is {found}"
             raise KeyExistsError(msg, code="KEYSPACE_EXISTS")
         if consistency == "eventual":
             msg = f'keyspace: {name!r} cannot be eventual: only `default` is, so far; say consistency="strong"'
@@ -302,13 +306,17 @@ class AsyncStore(AsyncCalls[V]):
 
     async def keyspaces(self) -> List[KeyspaceInfo]:
         """All of them, by name."""
-        return sorted([await self._default_info(), *await self._strong_infos()])
+        found = await self._strong_infos()
+        if all(info.name != "default" for info in found):
+            found.append(await self._default_info())
+        return sorted(found)
 
     async def info(self) -> KeyspaceInfo:
         """The keyspace of this view."""
-        if not isinstance(self._requests, StrongRequests):
+        requests = await self._learn()
+        if not isinstance(requests, StrongRequests):
             return await self._default_info()
-        name = self._requests.keyspace
+        name = requests.keyspace
         for info in await self._strong_infos():
             if info.name == name:
                 return info
@@ -329,7 +337,7 @@ class AsyncStore(AsyncCalls[V]):
     def with_options(self, *, read: Read = ..., timeout: Timeout = ...) -> AsyncView[V]: ...
     def with_options(self, *, codec: Any = DEFAULT, read: Read = DEFAULT, timeout: Timeout = DEFAULT) -> AsyncView[Any]:
         """A view with other defaults; it shares the connection and closes nothing."""
-        self._requests.check_read(read)
+        self._check_read(read)
         return AsyncView(self, self._codec if codec is DEFAULT else native(codec), timeout, read, self._requests)
 
     @property
@@ -345,16 +353,23 @@ class AsyncStore(AsyncCalls[V]):
         """The freshest read that the keyspace has, whatever is the default: for what is decided by it."""
         return "linearizable" if isinstance(self._requests, StrongRequests) else DEFAULT
 
-    def _strong(self, call: str) -> StrongRequests:
-        """What makes the requests of a strong keyspace."""
+    async def _strong(self, call: str) -> StrongRequests:
+        """What makes the requests of a strong keyspace; asks, if it is not known that this is one."""
+        await self._learn()
+        return self._may_be_strong(call)
+
+    def _may_be_strong(self, call: str) -> StrongRequests:
+        """As _strong(), but asks nobody: what it gives is refused where `default` turns out to be eventual."""
         if isinstance(self._requests, StrongRequests):
             return self._requests
-        msg = f"{call}: an eventual keyspace does not promise it; use a strong one, see create_keyspace()"
-        raise UnsupportedError(msg)
+        if self._default_consistency == "eventual":
+            msg = f"{call}: an eventual keyspace does not promise it; use a strong one, see create_keyspace()"
+            raise UnsupportedError(msg)
+        return StrongRequests("default")
 
     def _fenced(self, lock: str, token: int) -> AsyncView[V]:
         """A view whose writes happen only while the lock is held under the token."""
-        return AsyncView(self, self._codec, DEFAULT, DEFAULT, self._strong("scope").fenced(lock, token))
+        return AsyncView(self, self._codec, DEFAULT, DEFAULT, self._may_be_strong("scope").fenced(lock, token))
 
 
 class AsyncView(AsyncStore[V]):
@@ -382,6 +397,10 @@ class AsyncView(AsyncStore[V]):
     async def _run(self, request: Request, timeout: Timeout = DEFAULT, read: Optional[Read] = DEFAULT) -> Any:
         timeout = self._timeout if timeout is DEFAULT else timeout
         return await self._origin._run(request, timeout, self._read if read is DEFAULT else read)  # noqa: SLF001
+
+    @property
+    def _default_consistency(self) -> Optional[Consistency]:
+        return self._origin._default_consistency  # noqa: SLF001
 
     def _open_watch(self, wanted: Wanted, /) -> _core.Changes:
         return self._origin._open_watch(wanted)  # noqa: SLF001

@@ -57,6 +57,10 @@ def bench(settings: Settings, work: Any, operations: Optional[int], seconds: Opt
     if settings.keyspace != "default":
         msg = f"bench: it loads the eventual keyspace `default` only, not {settings.keyspace!r}"
         raise kvstore.UnsupportedError(msg)
+    with settings.client() as client:
+        if client.status().default_consistency != "eventual":
+            msg = "bench: it loads an eventual `default` only, and that of this cluster is strong"
+            raise kvstore.UnsupportedError(msg)
     if operations is None and seconds is None:
         seconds = _DEFAULT_SECONDS
     with progress(settings, work, operations) as advance:

@@ -164,6 +164,8 @@ def _notes(answers: List[_Answer]) -> List[str]:
         ]
         if answer.status:
             notes += _upkeep_notes(answer.address, answer.status)
+            if answer.status.default_consistency != "eventual":
+                notes.append(f"{answer.address}: the keyspace `default` is {answer.status.default_consistency}")
     return notes
 
 

@@ -74,6 +74,12 @@ _READ_BYTES = 4096
     help="Refuse writes beyond it, such as 512MiB or 2GB.  [default: no bound]",
 )
 @click.option(
+    "--default-consistency",
+    type=click.Choice(["eventual", "strong"]),
+    envvar="KVSTORE_DEFAULT_CONSISTENCY",
+    help="What the keyspace `default` is, if this node forms the cluster; say the same to all.  [default: eventual]",
+)
+@click.option(
     "--until-eof", is_flag=True, help="Stop when stdin ends: a node started by a program then never outlives it."
 )
 def serve(settings: Settings, port: int, *, until_eof: bool, **options: Any) -> None:

@@ -85,7 +85,7 @@ def global_options(*, from_environment: bool) -> List[click.Parameter]:
             "--keyspace",
             metavar="NAME",
             envvar=variable("KEYSPACE"),
-            help="`default` is eventual, all others are strong.  [default: default]",
+            help="`default` is as the cluster was formed, all others are strong.  [default: default]",
         ),
         GlobalOption(
             "--read",

@@ -37,7 +37,21 @@ _PORTS_END = 65536
     metavar="DIR",
     help="Keep data there, a directory a node; `up` finds it again.  [default: in memory only]",
 )
-def up(settings: Settings, count: int, port: int, cluster: Optional[str], data_dir: Optional[Path]) -> None:
+@click.option(
+    "--default-consistency",
+    type=click.Choice(["eventual", "strong"]),
+    envvar="KVSTORE_DEFAULT_CONSISTENCY",
+    help="What the keyspace `default` is.  [default: eventual]",
+)
+def up(
+    settings: Settings,
+    count: int,
+    port: int,
+    *,
+    cluster: Optional[str],
+    data_dir: Optional[Path],
+    default_consistency: Optional[str],
+) -> None:
     """Run a cluster of processes on this machine until Ctrl-C: for development."""
     if port and port + count > _PORTS_END:
         msg = f"there are no {count} ports from {port} on"
@@ -45,6 +59,7 @@ def up(settings: Settings, count: int, port: int, cluster: Optional[str], data_d
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     ports = [port + index for index in range(count)] if port else []
     options = ["--cluster", cluster] if cluster else []
+    options += ["--default-consistency", default_consistency] if default_consistency else []
     nodes = start_cluster(count, ports, options, data_dir)
     try:
         _announce(settings, nodes)

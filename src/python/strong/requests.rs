@@ -19,7 +19,7 @@ use crate::{
         self, Command, Guard, KeyspaceId, LeaseId, LockName, Operation, Read, ReadCall, ReadKind, Revision, Space,
         Submission, Transaction,
     },
-    types::{Key, KeyRange, Value},
+    types::{Key, KeyRange, Value, DEFAULT_KEYSPACE},
 };
 
 /// See `_core.pyi`.
@@ -46,6 +46,11 @@ impl Required<'_> {
 }
 
 impl StrongRequests {
+    /// Those of the keyspace `default`, where it is strong.
+    pub(in crate::python) fn of_default() -> StrongRequests {
+        StrongRequests { keyspace: DEFAULT_KEYSPACE.to_string(), fences: Vec::new() }
+    }
+
     fn read(&self, space: Space, kinds: Vec<ReadKind>, conversion: Conversion) -> Request {
         self.read_at(None, space, kinds, conversion)
     }
@@ -146,7 +151,12 @@ impl StrongRequests {
         let _ = read;
     }
 
-    fn get(&self, key: KeyBytes<'_>, default: Py<PyAny>, codec: Option<Py<PyAny>>) -> PyResult<Request> {
+    pub(in crate::python) fn get(
+        &self,
+        key: KeyBytes<'_>,
+        default: Py<PyAny>,
+        codec: Option<Py<PyAny>>,
+    ) -> PyResult<Request> {
         let kind = ReadKind::Key { key: key.to_key()?, metadata_only: false };
         Ok(self.read(Space::Data, vec![kind], Conversion::Value { default, codec }))
     }
@@ -160,7 +170,7 @@ impl StrongRequests {
         Ok(self.read(Space::Data, StrongRequests::keys(keys)?, Conversion::Entries { codec }))
     }
 
-    fn exists(&self, key: KeyBytes<'_>) -> PyResult<Request> {
+    pub(in crate::python) fn exists(&self, key: KeyBytes<'_>) -> PyResult<Request> {
         let kind = ReadKind::Key { key: key.to_key()?, metadata_only: true };
         Ok(self.read(Space::Data, vec![kind], Conversion::Exists))
     }
@@ -187,7 +197,7 @@ impl StrongRequests {
 
     #[pyo3(signature = (key, value, ttl, codec, lease=None, if_absent=false, if_version=None))]
     #[allow(clippy::too_many_arguments, reason = "one for each option of put")]
-    fn put<'py>(
+    pub(in crate::python) fn put<'py>(
         &self,
         key: KeyBytes<'py>,
         value: &Bound<'py, PyAny>,
@@ -221,7 +231,7 @@ impl StrongRequests {
     }
 
     #[pyo3(signature = (key, if_version=None))]
-    fn delete(&self, key: KeyBytes<'_>, if_version: Option<u64>) -> PyResult<Request> {
+    pub(in crate::python) fn delete(&self, key: KeyBytes<'_>, if_version: Option<u64>) -> PyResult<Request> {
         let guard = condition(&key, false, if_version)?;
         self.write(guard, vec![write::delete(&key)?], Kind::Existed)
     }

@@ -38,6 +38,11 @@ impl StrongPosition {
         parts.concat()
     }
 
+    /// Whether it is of a strong keyspace.
+    pub(super) fn is_one(bytes: &[u8]) -> bool {
+        bytes.first() == Some(&TAG)
+    }
+
     fn decode(of: u64, bytes: &[u8]) -> Result<StrongPosition> {
         let word = |at: usize| bytes.get(at..at + 8)?.try_into().ok().map(u64::from_le_bytes);
         let changes = || bytes.get(17..)?.try_into().ok().map(u32::from_le_bytes);

@@ -2,6 +2,7 @@
 
 mod apply;
 mod budget;
+mod clients;
 mod conflicts;
 mod durability;
 mod observe;
@@ -65,6 +66,8 @@ pub struct Eventual {
     ledger: Option<Arc<Ledger>>,
     /// How much memory the data may take; `None`: what the machine has.
     budget: Option<Budget>,
+    /// What `default` is to clients, a [`DefaultKeyspace`](crate::types::DefaultKeyspace).
+    default_keyspace: AtomicU64,
 }
 
 impl Eventual {
@@ -92,6 +95,7 @@ impl Eventual {
             is_caught_up: AtomicBool::new(true),
             ledger: None,
             budget: None,
+            default_keyspace: AtomicU64::new(0),
         }
     }
 

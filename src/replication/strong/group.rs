@@ -3,12 +3,13 @@
 //!
 //! Reading order: `core` is what the parts share. `serve` takes what clients ask; `proposals` brings writes into the log,
 //! `reads` says when a read is linearizable. `replica` applies the log. `founding` finds or founds the group, `steward` keeps
-//! its members, `duties` lets time pass. `network`, `message` and `receive` are how members talk; `silence` is when they
+//! its members, `forming` says what `default` is, `duties` lets time pass. `network`, `message` and `receive` are how members talk; `silence` is when they
 //! do not.
 
 mod core;
 mod duties;
 mod elections;
+mod forming;
 mod founding;
 mod message;
 mod network;
@@ -51,7 +52,8 @@ use crate::{
     error::{Error, ErrorCode, Result},
     limits::{GROUP_CALL_TIMEOUT, GROUP_ELECTION_LEAST, GROUP_ELECTION_MOST, GROUP_FAREWELL_MAX, GROUP_HEARTBEAT},
     storage::log::{Log, Position},
-    types::{Address, NodeId},
+    sync::AtomicBool,
+    types::{Address, Consistency, NodeId},
 };
 
 #[cfg(feature = "faults")]
@@ -80,6 +82,8 @@ pub struct GroupConfig {
     pub peers: Vec<Address>,
     /// How much of its log it keeps.
     pub bounds: GroupBounds,
+    /// What `default` is to be, if this member founds the group.
+    pub forms: Consistency,
 }
 
 /// A member of a group. Clones are the same member.
@@ -153,6 +157,8 @@ impl Group {
             proposals,
             reads,
             founding,
+            forms: config.forms,
+            formed: AtomicBool::new(false),
             incoming: Mutex::default(),
             leader_clock: LeaderClock::default(),
             elections: Elections::default(),
@@ -181,6 +187,23 @@ impl Group {
     /// Those of a write that may have been applied say so.
     pub async fn call(&self, call: Call, timeout: Duration) -> Result<Reply> {
         self.0.call(call, timeout).await
+    }
+
+    /// What the keyspace `default` is in this group; `None`: this member does not know it yet.
+    pub fn default_consistency(&self) -> Option<Consistency> {
+        self.0.decision()
+    }
+
+    /// As [`Group::default_consistency`], once it is known.
+    ///
+    /// # Errors
+    /// `NOT_RUNNING` when the member is stopped before.
+    pub async fn decided_default(&self) -> Result<Consistency> {
+        let mut stopping = self.0.stopping.subscribe();
+        tokio::select! {
+            decided = self.0.decided() => decided,
+            _ = stopping.wait_for(|stopping| *stopping) => Err(core::stopped()),
+        }
     }
 
     /// Begins to watch a keyspace.

@@ -32,7 +32,10 @@ use self::{
     kept::KeptEntry,
     record::{Facts, Record},
 };
-use super::types::{GroupTypes, LogEntry, LogId, Vote};
+use super::{
+    types::{GroupTypes, LogEntry, LogId, Vote},
+    Entry,
+};
 use crate::{
     error::{Error, ErrorCode, Result},
     faults::is_mutant,
@@ -132,6 +135,18 @@ impl LogStore {
             EntryPayload::Blank | EntryPayload::Membership(_) => None,
         });
         shown.max()
+    }
+
+    /// The first entry for the state machine, if none is given up; `None`: there is none, or it may have been given up.
+    pub(super) fn first_for_machine(&self) -> Option<Entry> {
+        let kept = self.kept.lock();
+        if kept.facts.purged.is_some() {
+            return None;
+        }
+        kept.entries.values().find_map(|kept| match &kept.entry.payload {
+            EntryPayload::Normal(entry) => Some(entry.clone()),
+            EntryPayload::Blank | EntryPayload::Membership(_) => None,
+        })
     }
 
     /// As [`LogStore::new`], reading all of the log first. Blocks on the disk.

@@ -10,7 +10,7 @@ use crate::{
     replication::strong::{
         Call, Command, GroupWatch, Lifetime, OperationKind, ReadCall, ReadKind, Submission, Transaction,
     },
-    types::KeyRange,
+    types::{KeyRange, DEFAULT_KEYSPACE},
 };
 
 /// Checks a call against the limits.
@@ -53,20 +53,30 @@ fn check_submission(submission: &Submission) -> Result<()> {
             check_keyspace_name(keyspace)?;
             check_sizes(transaction)
         }
-        Command::Acquire { .. } | Command::Release { .. } | Command::Proclaim { .. } | Command::DropKeyspace { .. } => {
-            check_keyspace_name(keyspace)
-        }
+        Command::Acquire { .. } | Command::Release { .. } | Command::Proclaim { .. } => check_keyspace_name(keyspace),
         Command::CreateKeyspace { name } => {
             if name != keyspace {
                 return Err(invalid("keyspace: is not the one that the command names".to_string()));
             }
+            check_is_not_default(keyspace)?;
             check_keyspace_name(keyspace)
         }
+        Command::DropKeyspace { .. } => check_is_not_default(keyspace).and_then(|()| check_keyspace_name(keyspace)),
         Command::Grant { ttl_ms } => check_concerns_none(keyspace).and_then(|()| check_ttl_ms(*ttl_ms)),
         Command::Register | Command::KeepAlive { .. } | Command::Revoke { .. } | Command::Compact { .. } => {
             check_concerns_none(keyspace)
         }
         Command::Expire { .. } => Err(invalid("command: only a leader ends leases".to_string())),
+    }
+}
+
+/// What it is was decided when the cluster was formed.
+fn check_is_not_default(keyspace: &str) -> Result<()> {
+    match keyspace {
+        DEFAULT_KEYSPACE => Err(invalid(format!(
+            "keyspace: {DEFAULT_KEYSPACE:?} is there from the start, and for as long as the cluster"
+        ))),
+        _ => Ok(()),
     }
 }
 

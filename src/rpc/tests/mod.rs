@@ -28,8 +28,8 @@ use crate::{
         strong::Group,
     },
     types::{
-        Address, Dot, GroupRole, GroupStatus, Health, LogState, MemberState, MemberStatus, NodeId, NodeStatus,
-        PartitionId, PeerState, PeerStatus, ReplicationLag, StorageStatus,
+        Address, DefaultKeyspace, Dot, GroupRole, GroupStatus, Health, LogState, MemberState, MemberStatus, NodeId,
+        NodeStatus, PartitionId, PeerState, PeerStatus, ReplicationLag, StorageStatus,
     },
     wire::v1::kv_client::KvClient,
 };
@@ -115,6 +115,7 @@ impl Host for FakeHost {
             digests: if digests { self.keyspace.digests() } else { Vec::new() },
             ready: true,
             removed: true,
+            default_keyspace: DefaultKeyspace::Undecided,
             group: Some(GroupStatus { role: GroupRole::Follower, term: 22, ..GroupStatus::default() }),
             storage: Some(StorageStatus { log_bytes: 21, state: LogState::Full, ..StorageStatus::default() }),
             health: Health { serving: false, problems: vec!["it was removed".to_string()] },

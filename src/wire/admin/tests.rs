@@ -90,14 +90,15 @@ prop_compose! {
         (repairs, expired, refused_writes) in any::<(u64, u64, u64)>(), held_back_by in prop::collection::vec(1..=u64::MAX, 0..3),
         (memory, max_memory, state_bytes, change_bytes) in any::<(u64, Option<u64>, u64, u64)>(),
         storage in prop::option::of(storage()), group in prop::option::of(group()),
-        (removed, serving) in any::<(bool, bool)>(), problems in prop::collection::vec(".{0,20}", 0..3),
+        (removed, serving) in any::<(bool, bool)>(), default_keyspace in prop::sample::select(&DefaultKeyspace::ALL[..]), problems in prop::collection::vec(".{0,20}", 0..3),
     ) -> NodeStatus {
         let (node, uptime) = (NodeId(node), Duration::from_millis(uptime_ms));
         NodeStatus {
             node, address, cluster, version, uptime, keys, bytes, tombstones, conflicts, conflicts_dropped,
             conflicts_inexact, peers, replication_lag, digests, ready, oldest_tombstone_ms, stable_lag_ms, divergences,
             repairs, expired, refused_writes, held_back_by: held_back_by.into_iter().map(NodeId).collect(),
-            memory, max_memory, state_bytes, change_bytes, storage, group, removed, health: Health { serving, problems },
+            memory, max_memory, state_bytes, change_bytes, storage, group, removed, default_keyspace,
+            health: Health { serving, problems },
         }
     }
 }
@@ -165,6 +166,7 @@ fn each_bad_field_is_named() {
         ("peers.state", with_peer(v1::PeerStatus { state: 9, ..good_peer })),
         ("storage.durability", with_storage(v1::StorageStatus { durability: 0, ..storage.clone() })),
         ("storage.state", with_storage(v1::StorageStatus { state: 4, ..storage })),
+        ("default_keyspace", v1::StatusResponse { default_keyspace: 4, ..good.clone() }),
         ("digests", with_digests(vec![digest; usize::from(PARTITIONS) + 1])),
         ("digests.partition", with_digests(vec![v1::PartitionDigest { partition: 16, ..digest }])),
     ];

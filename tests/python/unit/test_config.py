@@ -53,6 +53,8 @@ def test_a_bare_port_lies_on_the_nodes_own_host() -> None:
         ("max_memory", {"max_memory": 0}),
         ("max_memory", {"max_memory": True}),
         ("max_memory", {"max_memory": "5i"}),
+        ("default_consistency", {"default_consistency": "linear"}),
+        ("default_consistency", {"default_consistency": None}),
     ],
 )
 def test_a_bad_setting_is_named(name: str, arguments: Any) -> None:
@@ -111,6 +113,18 @@ def test_storage_settings_come_from_the_environment(tmp_path: pathlib.Path) -> N
     env = {"KVSTORE_DATA_DIR": str(tmp_path), "KVSTORE_DURABILITY": "interval", "KVSTORE_MAX_MEMORY": "64MiB"}
     config = NodeConfig.load(env=env)
     assert (config.data_dir, config.durability, config.max_memory) == (str(tmp_path), "interval", 64 << 20)
+
+
+def test_what_default_is_comes_from_everywhere(tmp_path: pathlib.Path) -> None:
+    assert NodeConfig().default_consistency == "eventual"
+    assert NodeConfig(default_consistency="strong").replace(cluster="c").default_consistency == "strong"
+    file = tmp_path / "kvstore.toml"
+    file.write_text('default_consistency = "strong"\n')
+    assert NodeConfig.load(file, {}).default_consistency == "strong"
+    assert NodeConfig.load(file, {"KVSTORE_DEFAULT_CONSISTENCY": "eventual"}).default_consistency == "eventual"
+    with pytest.raises(InvalidArgumentError, match="default_consistency"):
+        NodeConfig.load(file, {"KVSTORE_DEFAULT_CONSISTENCY": "weak"})
+    assert kvstore.Node(default_consistency="strong").config.default_consistency == "strong"
 
 
 def test_a_misspelt_option_gets_a_close_match() -> None:

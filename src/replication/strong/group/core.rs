@@ -14,6 +14,8 @@ use crate::{
     env::Env,
     error::{Error, ErrorCode, Result},
     replication::strong::{log_store::LogStore, types::GroupTypes},
+    sync::AtomicBool,
+    types::Consistency,
 };
 
 /// A member of a group at work.
@@ -30,6 +32,10 @@ pub(super) struct Core {
     pub(super) proposals: Proposals,
     pub(super) reads: Reads,
     pub(super) founding: Founding,
+    /// What `default` is to be, if this member founds the group.
+    pub(super) forms: Consistency,
+    /// Whether the group is known to have decided that.
+    pub(super) formed: AtomicBool,
     /// The snapshot that is being received.
     pub(super) incoming: Mutex<Option<Incoming>>,
     pub(super) leader_clock: LeaderClock,

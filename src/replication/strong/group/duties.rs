@@ -101,6 +101,9 @@ pub(super) async fn run(core: Weak<Core>) {
         }
         core.see_to_silence();
         core.see_to_elections(&mut candidacy).await;
+        if !core.is_formed() {
+            core.see_to_forming().await;
+        }
         core.see_to_time().await;
         looks = looks.wrapping_add(1);
         if looks.is_multiple_of(LOOKS_BETWEEN_CHANGES) {

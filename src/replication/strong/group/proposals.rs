@@ -112,8 +112,20 @@ impl Core {
         }
     }
 
-    /// Appends requests as one entry, if this member leads.
+    /// Appends requests as one entry, if this member leads a group that is formed.
     async fn append(&self, requests: Vec<Request>) -> Result<Vec<Answer>, Failed> {
+        if !self.is_formed() {
+            return Err(Failed::NotTaken);
+        }
+        self.append_entry(requests).await
+    }
+
+    /// Appends the first entry of a group. Whether it was applied.
+    pub(super) async fn append_decision(&self, requests: Vec<Request>) -> bool {
+        self.append_entry(requests).await.is_ok()
+    }
+
+    async fn append_entry(&self, requests: Vec<Request>) -> Result<Vec<Answer>, Failed> {
         let before = self.leadership();
         if !before.is_mine || self.silence.is_paused() {
             return Err(Failed::NotTaken);

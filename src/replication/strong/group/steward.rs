@@ -95,6 +95,10 @@ impl Core {
         if metrics.membership_config.membership().get_node(&joiner.member).is_some() {
             return Ok(Reply::Done);
         }
+        if !self.is_formed() {
+            // In a moment, and the joiner asks again.
+            return Ok(Reply::NotLeader(None));
+        }
         let replaced = replaced_learners(&metrics, &joiner);
         let node = BTreeMap::from([(joiner.member, BasicNode::new(&joiner.address))]);
         let mut changes = vec![ChangeMembers::AddNodes(node)];
