@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import errno
-from typing import Any, Callable, Dict, Final, Literal, Optional, Tuple, Type
+import sys
+from typing import TYPE_CHECKING, Any, Callable, Dict, Final, Literal, Optional, Tuple, Type
 
-ErrorKind = Literal[
+if TYPE_CHECKING:
+    from typing_extensions import TypeAlias
+
+ErrorKind: TypeAlias = Literal[
     "InvalidArgument", "Unsupported", "Conflict", "Unavailable", "Timeout", "Denied", "Closed", "Corrupt", "Internal"
 ]
 
@@ -92,7 +96,7 @@ def _rebuild(cls: Type[KVError], message: str, fields: Dict[str, Any]) -> KVErro
 class InvalidArgumentError(KVError, ValueError):
     """Change the call or the setting named in the text; nothing was changed."""
 
-    kind = "InvalidArgument"
+    kind: ErrorKind = "InvalidArgument"
     code = "INVALID_ARGUMENT"
 
 
@@ -113,21 +117,21 @@ class LimitError(InvalidArgumentError):
 class KeyNotFoundError(KVError, KeyError):
     """There is no such key: db[key], del db[key]."""
 
-    kind = "InvalidArgument"
+    kind: ErrorKind = "InvalidArgument"
     code = "KEY_NOT_FOUND"
 
 
 class UnsupportedError(KVError, NotImplementedError):
     """This keyspace does not promise what was asked for; nothing was changed."""
 
-    kind = "Unsupported"
+    kind: ErrorKind = "Unsupported"
     code = "UNSUPPORTED"
 
 
 class ConflictError(KVError, RuntimeError):
     """Read again, then decide."""
 
-    kind = "Conflict"
+    kind: ErrorKind = "Conflict"
     code = "CONFLICT"
     retryable = True
     key: Optional[str] = None
@@ -145,21 +149,21 @@ class KeyExistsError(ConflictError):
 class LockLostError(KVError, RuntimeError):
     """Lock, lease or leadership is gone: stop what it protected."""
 
-    kind = "Conflict"
+    kind: ErrorKind = "Conflict"
     code = "LOCK_LOST"
 
 
 class CompactedError(KVError, LookupError):
     """That history is gone: watch again with initial=True."""
 
-    kind = "Conflict"
+    kind: ErrorKind = "Conflict"
     code = "COMPACTED"
 
 
 class UnavailableError(KVError, ConnectionError):
     """Nobody reachable, no port, no space: later, or another node."""
 
-    kind = "Unavailable"
+    kind: ErrorKind = "Unavailable"
     code = "UNREACHABLE"
     retryable = True
 
@@ -169,14 +173,18 @@ class UnavailableError(KVError, ConnectionError):
             self.errno: Optional[int] = errno.EADDRINUSE
 
 
-# From 3.11 on both are one class, and naming a base twice is a TypeError.
-_TIMEOUTS: Final[Tuple[Type[BaseException], ...]] = tuple(dict.fromkeys((TimeoutError, asyncio.TimeoutError)))
+if sys.version_info >= (3, 11):
+    _TimeoutError = TimeoutError
+else:
+    # Before they were two.
+    class _TimeoutError(TimeoutError, asyncio.TimeoutError):
+        """What calls and tasks raise when their time is over."""
 
 
-class DeadlineError(KVError, *_TIMEOUTS):  # type: ignore[misc]  # mypy wants its bases spelt out
+class DeadlineError(KVError, _TimeoutError):
     """The deadline passed: look at `maybe_applied`. Also an asyncio.TimeoutError."""
 
-    kind = "Timeout"
+    kind: ErrorKind = "Timeout"
     code = "DEADLINE_EXCEEDED"
     retryable = True
 
@@ -184,14 +192,14 @@ class DeadlineError(KVError, *_TIMEOUTS):  # type: ignore[misc]  # mypy wants it
 class DeniedError(KVError, PermissionError):
     """Token, certificate or role do not allow this."""
 
-    kind = "Denied"
+    kind: ErrorKind = "Denied"
     code = "DENIED"
 
 
 class ClosedError(KVError, RuntimeError):
     """Make a new client; start the node."""
 
-    kind = "Closed"
+    kind: ErrorKind = "Closed"
     code = "CLIENT_CLOSED"
 
 
@@ -204,7 +212,7 @@ class ForkedError(ClosedError):
 class CorruptError(KVError, OSError):
     """Stored data failed its checks: repair from a peer."""
 
-    kind = "Corrupt"
+    kind: ErrorKind = "Corrupt"
     code = "CORRUPT"
 
 

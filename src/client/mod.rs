@@ -17,6 +17,8 @@
 //! | the node has not caught up with the session when the deadline passes | `SESSION_BEHIND` | not waited for |
 //! | writes that the session has seen went with a node | `SESSION_LOST`, once | not waited for |
 //! | the client is closed | `CLIENT_CLOSED` | the same; maybe applied if it was sent |
+//!
+//! That is with the default [`Retry`]: another one bounds how often a call is tried, or has writes sent again too.
 
 mod call;
 mod calls;
@@ -24,6 +26,7 @@ mod download;
 mod endpoints;
 pub mod load;
 mod pipeline;
+mod retry;
 mod session;
 mod shared;
 mod strong;
@@ -45,11 +48,13 @@ use crate::{
     limits,
     rpc::{all_conflicts, move_leader, node_members, node_status, remove_member, Channel},
     types::{
-        metrics, Address, Answer, ConflictQuery, Conflicts, MemberStatus, NodeId, NodeStatus, Operation, ReadLevel,
+        metrics, Address, Answer, ClientName, ConflictQuery, Conflicts, MemberStatus, NodeId, NodeStatus, Operation,
+        ReadLevel,
     },
 };
 use call::Slot;
 use download::download;
+pub use retry::{RepeatedWrites, Retry};
 use shared::Shared;
 pub use strong::{KeptLease, StrongBackend, StrongClient, StrongCompletion, StrongPages, StrongTicket};
 pub use watch::{Page, Wake, Watch};
@@ -59,6 +64,17 @@ pub use watch::{Page, Wake, Watch};
 pub struct ClientConfig {
     /// Nodes to talk to; the first that answers is used until it fails.
     pub targets: Vec<Address>,
+    /// What is done when a call comes to nothing.
+    pub retry: Retry,
+    /// What the client calls itself; nodes write it to their logs.
+    pub name: Option<ClientName>,
+}
+
+impl ClientConfig {
+    /// The defaults, for these targets.
+    pub fn new(targets: Vec<Address>) -> ClientConfig {
+        ClientConfig { targets, retry: Retry::default(), name: None }
+    }
 }
 
 /// Called once with the answers, in the order of the operations, or with the error of the call as a whole. Called from
@@ -103,7 +119,7 @@ impl Client {
             let text = format!("targets: {count} addresses, must be 1 to {}", limits::MEMBERS_MAX);
             return Err(Error::new(ErrorCode::BadSetting, text));
         }
-        let shared = Arc::new(Shared::new(env, config.targets));
+        let shared = Arc::new(Shared::new(env, config));
         Ok(Client { handle: Arc::new(Handle { shared, runtime, strong: OnceLock::new() }) })
     }
 
@@ -259,8 +275,8 @@ impl Client {
         let mut channels = shared.channels();
         let asking = async {
             loop {
-                match ask(channels.next().await).await {
-                    Err(error) if error.code() == ErrorCode::ConnectionLost => channels.changed().await,
+                match ask(channels.next().await?).await {
+                    Err(error) if error.code() == ErrorCode::ConnectionLost => channels.lost(error).await?,
                     outcome => return outcome,
                 }
             }

@@ -83,7 +83,7 @@ async fn keep_connected(shared: &Arc<Shared>) {
             }
         }
         // Without entropy the pause has no jitter, which is a pity and no error.
-        let pause = endpoints.pause(shared.env.rng.next_u64().unwrap_or(0));
+        let pause = endpoints.pause(&shared.retry, shared.env.rng.next_u64().unwrap_or(0));
         if !pause.is_zero() {
             tokio::time::sleep(pause).await;
         }
@@ -97,7 +97,7 @@ async fn open(shared: &Arc<Shared>, target: &Address) -> Result<(Channel, Pipeli
     let opening = async {
         let channel = connect(&*shared.env.transport, target).await?;
         let batches = Batches { shared: shared.clone(), connection };
-        let answers = open_pipeline(channel.clone(), batches).await?;
+        let answers = open_pipeline(channel.clone(), shared.name.as_ref(), batches).await?;
         Ok((channel, answers))
     };
     let silent = |_| {

@@ -9,6 +9,7 @@ use super::{
     answer::Outcome,
     convert::{self, Level, Timeout},
     request::{Call, Request},
+    retry::RetryArgument,
     runtime::{self, ProcessBound},
     slot::Slot,
     strong::{self, Kept},
@@ -19,7 +20,7 @@ use crate::{
     env::Env,
     error::{Error, ErrorCode, Result},
     limits::SIGNAL_CHECK_INTERVAL,
-    types::Address,
+    types::{Address, ClientName},
 };
 
 /// See `_core.pyi`.
@@ -156,10 +157,12 @@ pub(super) fn wait(
 #[pymethods]
 impl PyClient {
     #[new]
-    #[pyo3(signature = (targets, /))]
-    fn new(targets: Vec<String>) -> PyResult<PyClient> {
+    #[pyo3(signature = (targets, retry, name, /))]
+    fn new(targets: Vec<String>, retry: Option<RetryArgument>, name: Option<String>) -> PyResult<PyClient> {
         let targets = targets.iter().map(|target| target.parse::<Address>()).collect::<Result<Vec<_>>>()?;
-        Ok(PyClient { config: ClientConfig { targets }, state: Mutex::new(State::Idle) })
+        let name = name.map(|name| name.parse::<ClientName>()).transpose()?;
+        let config = ClientConfig { targets, retry: RetryArgument::into_retry(retry)?, name };
+        Ok(PyClient { config, state: Mutex::new(State::Idle) })
     }
 
     #[pyo3(signature = (request, timeout, read, /))]

@@ -84,7 +84,7 @@ class Load:
         # A batch can come back from the killed node after the other writers have found the queue empty.
         self._write_through(survivor)
         self._refuse_errors(but=killed)
-        self.seconds = time.perf_counter() - self._began
+        self.seconds: float = time.perf_counter() - self._began
 
     def acknowledged_by(self, address: str) -> Set[str]:
         """The keys that this node acknowledged."""
