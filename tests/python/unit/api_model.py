@@ -139,7 +139,8 @@ def _private_aliases(tree: ast.Module) -> Dict[str, str]:
 def _statements(body: Sequence[ast.stmt]) -> Iterator[ast.stmt]:
     for node in body:
         if isinstance(node, ast.If):
-            yield from _statements(node.body)
+            # One branch of it runs, on some version.
+            yield from _statements([*node.body, *node.orelse])
         else:
             yield node
 
