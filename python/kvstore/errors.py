@@ -44,7 +44,7 @@ class KVError(Exception):
         code: The finer, stable reason; default: that of the class.
         retryable: The same call may succeed later; default: as usual for the class.
         maybe_applied: The outcome of this write is unknown.
-        node: The node that answered, where it is known.
+        node: The node that answered, by its address, where a client knows it.
     """
 
     kind: ErrorKind = "Internal"
@@ -56,7 +56,7 @@ class KVError(Exception):
     maybe_applied: bool = False
     """The outcome of this write is unknown: it may have been applied, or may still be."""
     node: Optional[str] = None
-    """The node that answered, where it is known."""
+    """The node that answered, by its address, where a client knows it."""
 
     def __init__(
         self,
@@ -251,13 +251,20 @@ _BY_CODE: Final[Dict[str, Type[KVError]]] = {
 }
 
 
-def from_core(kind: str, code: str, message: str, retryable: bool, maybe_applied: bool) -> KVError:  # noqa: FBT001
+def from_core(  # noqa: PLR0917 - the native module has no names for them
+    kind: str,
+    code: str,
+    message: str,
+    retryable: bool,  # noqa: FBT001
+    maybe_applied: bool,  # noqa: FBT001
+    node: Optional[str],
+) -> KVError:
     """The exception for an error of the native module; called by it alone."""
     cls = _BY_CODE.get(code) or _BY_KIND[kind]
-    return cls(message, code=code, retryable=retryable, maybe_applied=maybe_applied)
+    return cls(message, code=code, retryable=retryable, maybe_applied=maybe_applied, node=node)
 
 
-def from_guard(guard: str, code: str, name: str, found: int) -> KVError:
+def from_guard(guard: str, code: str, name: str, found: int, node: Optional[str]) -> KVError:
     """The exception for a transaction whose guard does not hold; called by the native module alone.
 
     Args:
@@ -265,15 +272,16 @@ def from_guard(guard: str, code: str, name: str, found: int) -> KVError:
         code: Of the error.
         name: Of the key or lock.
         found: The version or token that it has; 0: there is none.
+        node: Which answered, where it is known.
     """
     if guard == "holds":
-        return LockLostError(f"lock {name!r}: it is not held any more by who wrote this")
+        return LockLostError(f"lock {name!r}: it is not held any more by who wrote this", node=node)
     if guard == "absent":
-        error: ConflictError = KeyExistsError(f"key {name!r} is there already, with the version {found}")
+        error: ConflictError = KeyExistsError(f"key {name!r} is there already, with the version {found}", node=node)
     elif found:
-        error = ConflictError(f"key {name!r} has another version: {found}", code=code)
+        error = ConflictError(f"key {name!r} has another version: {found}", code=code, node=node)
     else:
-        error = ConflictError(f"key {name!r} is not there", code=code)
+        error = ConflictError(f"key {name!r} is not there", code=code, node=node)
     error.key = name
     error.current_version = found or None
     return error

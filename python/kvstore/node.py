@@ -166,7 +166,7 @@ class Node(_core.Node, Store[Any]):
         await _in_thread(functools.partial(self.stop, timeout))
 
     def async_client(self, keyspace: str = "default", **options: Unpack[ClientOptions]) -> AsyncClient[Any]:
-        """An AsyncClient of this process, without a socket."""
+        """An AsyncClient of this process, without a socket. So `retry` and `name` mean nothing to it."""
         client: AsyncClient[Any] = AsyncClient(self.address or "127.0.0.1:1", keyspace, **options)
         client._channel = LocalChannel(self)  # type: ignore[assignment]  # noqa: SLF001  # it stands in for the other
         return client

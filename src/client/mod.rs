@@ -223,7 +223,7 @@ impl Client {
     /// Those of [`Client::status`]; `UNKNOWN_MEMBER`, `MEMBER_UP`, `INVALID_ARGUMENT` for the contacted node itself.
     pub async fn remove_member(&self, node: NodeId, force: bool, timeout: Option<Duration>) -> Result<()> {
         // Asking twice is as good as once, so a lost connection is no reason to give up.
-        self.ask("remove_member", timeout, |channel| remove_member(channel, node, force)).await
+        self.ask("remove_member", timeout, |channel| remove_member(channel, node, force)).await.map_err(of_change)
     }
 
     /// Has another member lead the strong group, or for `None` whoever is best at it; the id of the new leader. To be polled on a
@@ -233,7 +233,7 @@ impl Client {
     /// Those of [`Client::status`]; `UNKNOWN_MEMBER` when it has no vote; `NO_LEADER`.
     pub async fn move_leader(&self, to: Option<NodeId>, timeout: Option<Duration>) -> Result<NodeId> {
         // Asked twice it may move twice, which harms nobody.
-        self.ask("move_leader", timeout, |channel| move_leader(channel, to)).await
+        self.ask("move_leader", timeout, |channel| move_leader(channel, to)).await.map_err(of_change)
     }
 
     /// Fetches everything that the contacted node holds into a file of this machine, which is there whole or not at all;
@@ -296,6 +296,14 @@ impl Client {
 
 fn closed() -> Error {
     Error::new(ErrorCode::ClientClosed, "the client is closed; make a new one")
+}
+
+/// Of what changes something and was sent, a lost answer says nothing about the outcome.
+fn of_change(error: Error) -> Error {
+    match error.code() {
+        ErrorCode::ConnectionLost | ErrorCode::DeadlineExceeded => error.maybe_applied(),
+        _ => error,
+    }
 }
 
 struct CancelOnDrop<'a> {

@@ -36,7 +36,7 @@ class Load:
         self._acknowledged_by: Dict[str, Set[str]] = {}
         self._errors: Dict[str, kvstore.KVError] = {}
         self._writers: List[threading.Thread] = []
-        self.seconds = 0.0
+        self.seconds: float = 0.0
 
     @property
     def acknowledged(self) -> int:
@@ -84,7 +84,7 @@ class Load:
         # A batch can come back from the killed node after the other writers have found the queue empty.
         self._write_through(survivor)
         self._refuse_errors(but=killed)
-        self.seconds: float = time.perf_counter() - self._began
+        self.seconds = time.perf_counter() - self._began
 
     def acknowledged_by(self, address: str) -> Set[str]:
         """The keys that this node acknowledged."""
