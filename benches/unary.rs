@@ -126,7 +126,7 @@ async fn round(address: &Address) -> Result<f64, Failure> {
 }
 
 fn client(address: &Address) -> Result<Client, Failure> {
-    let config = ClientConfig { targets: vec![address.clone()] };
+    let config = ClientConfig::new(vec![address.clone()]);
     Ok(Client::new(config, Env::system(), tokio::runtime::Handle::current())?)
 }
 

@@ -214,12 +214,13 @@ pub struct Error {
     message: String,
     maybe_applied: bool,
     failed_guard: Option<FailedGuard>,
+    node: Option<Box<str>>,
 }
 
 impl Error {
     /// An error with a definite outcome: the call had no effect and will have none.
     pub fn new(code: ErrorCode, message: impl Into<String>) -> Error {
-        Error { code, message: message.into(), maybe_applied: false, failed_guard: None }
+        Error { code, message: message.into(), maybe_applied: false, failed_guard: None, node: None }
     }
 
     /// The deadline of `operation` passed after `timeout`.
@@ -242,6 +243,12 @@ impl Error {
         self
     }
 
+    /// The same error, as this node gave it.
+    pub fn of_node(mut self, node: &str) -> Error {
+        self.node = Some(node.into());
+        self
+    }
+
     /// The finer, stable reason.
     pub fn code(&self) -> ErrorCode {
         self.code
@@ -260,6 +267,11 @@ impl Error {
     /// Whether the outcome of this write is unknown.
     pub fn is_maybe_applied(&self) -> bool {
         self.maybe_applied
+    }
+
+    /// The node that answered so, by its address, where a client knows it.
+    pub fn node(&self) -> Option<&str> {
+        self.node.as_deref()
     }
 
     /// Of a transaction, the guard that did not hold.

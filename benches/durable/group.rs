@@ -49,7 +49,7 @@ pub(super) fn member(dir: &Path, port: u16, peers: &str) -> Result<(), Failure> 
 }
 
 pub(super) fn client(targets: &str) -> Result<StrongClient, Failure> {
-    let config = ClientConfig { targets: addresses(targets)? };
+    let config = ClientConfig::new(addresses(targets)?);
     let client = Client::new(config, Env::system(), tokio::runtime::Handle::current())?;
     Ok(StrongClient::of_client(&client))
 }

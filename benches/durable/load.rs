@@ -141,7 +141,7 @@ async fn write(target: Target, first: u64, ends: Instant) -> Result<Tally, Failu
 async fn connect(system: &str, address: &str) -> Result<Target, Failure> {
     Ok(match system {
         "kvstore" => {
-            let config = ClientConfig { targets: vec![address.parse::<Address>()?] };
+            let config = ClientConfig::new(vec![address.parse::<Address>()?]);
             let client = Client::new(config, Env::system(), tokio::runtime::Handle::current())?;
             Target::Kvstore(client, Value::new(&VALUE)?)
         }

@@ -36,7 +36,7 @@ pub(super) fn serve(dir: &Path, probe: Option<&str>) -> Result<(), Failure> {
     let start_ms = began.elapsed().as_secs_f64() * 1000.0;
     let address = node.address().ok_or("a node that runs has an address")?;
     if let Some(key) = probe {
-        let config = ClientConfig { targets: vec![address.clone()] };
+        let config = ClientConfig::new(vec![address.clone()]);
         let client = Client::new(config, Env::system(), node.runtime()?)?;
         let get = Operation::Get { key: Key::new(key.as_bytes())?, metadata_only: false };
         let mut answers = super::runtime()?.block_on(client.call(vec![get], Some(PATIENCE)))?;

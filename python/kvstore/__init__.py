@@ -4,7 +4,19 @@
 """
 
 from kvstore._core import Conflict, Entry, Event, __version__
-from kvstore._options import ReadLevel
+from kvstore._options import (
+    ClientOptions,
+    Key,
+    Path,
+    Peer,
+    Peers,
+    Read,
+    ReadLevel,
+    Retry,
+    Seconds,
+    Target,
+    Timeout,
+)
 from kvstore.aio import (
     AsyncBatch,
     AsyncClient,
@@ -15,10 +27,10 @@ from kvstore.aio import (
     AsyncStore,
     AsyncTxn,
 )
-from kvstore.batch import Batch, Pending
+from kvstore.batch import Batch
 from kvstore.client import Client
 from kvstore.cluster import Cluster
-from kvstore.codecs import AUTO, BYTES, JSON, TEXT, Codec
+from kvstore.codecs import AUTO, BYTES, JSON, PICKLE, TEXT, Codec, dataclass_codec, pydantic_codec
 from kvstore.config import NodeConfig, NodeSettings
 from kvstore.errors import (
     ClosedError,
@@ -28,6 +40,7 @@ from kvstore.errors import (
     CorruptError,
     DeadlineError,
     DeniedError,
+    ErrorKind,
     ForkedError,
     InternalError,
     InvalidArgumentError,
@@ -50,7 +63,9 @@ from kvstore.offline import (
     restore_snapshot,
     verify_snapshot,
 )
+from kvstore.pending import Pending
 from kvstore.status import (
+    Consistency,
     GroupMember,
     GroupStatus,
     KeyspaceInfo,
@@ -70,6 +85,7 @@ __all__ = [
     "AUTO",
     "BYTES",
     "JSON",
+    "PICKLE",
     "TEXT",
     "AsyncBatch",
     "AsyncClient",
@@ -82,6 +98,7 @@ __all__ = [
     "AsyncWatch",
     "Batch",
     "Client",
+    "ClientOptions",
     "ClosedError",
     "Cluster",
     "Codec",
@@ -89,12 +106,14 @@ __all__ = [
     "CompactedError",
     "Conflict",
     "ConflictError",
+    "Consistency",
     "CorruptError",
     "DeadlineError",
     "DeniedError",
     "DirectoryReport",
     "Election",
     "Entry",
+    "ErrorKind",
     "Event",
     "ForkedError",
     "GroupMember",
@@ -102,6 +121,7 @@ __all__ = [
     "InternalError",
     "InvalidArgumentError",
     "KVError",
+    "Key",
     "KeyExistsError",
     "KeyNotFoundError",
     "KeyspaceInfo",
@@ -116,20 +136,30 @@ __all__ = [
     "NodeSettings",
     "NodeStatus",
     "PartitionDigest",
+    "Path",
+    "Peer",
     "PeerStatus",
+    "Peers",
     "Pending",
+    "Read",
     "ReadLevel",
     "ReplicationLag",
+    "Retry",
+    "Seconds",
     "SegmentReport",
     "SnapshotReport",
     "StorageStatus",
     "Store",
+    "Target",
+    "Timeout",
     "Txn",
     "UnavailableError",
     "UnsupportedError",
     "Watch",
     "__version__",
+    "dataclass_codec",
     "examine_data_dir",
+    "pydantic_codec",
     "restore_snapshot",
     "verify_snapshot",
 ]

@@ -12,7 +12,7 @@ from kvstore import _core, _fork
 from kvstore.errors import ForkedError
 
 if TYPE_CHECKING:
-    from kvstore._options import Read, Timeout, Wanted
+    from kvstore._options import Read, Retry, Timeout, Wanted
     from kvstore.status import Consistency
 
 _queues: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _core.Completions] = weakref.WeakKeyDictionary()
@@ -31,8 +31,8 @@ def queue_of(loop: asyncio.AbstractEventLoop) -> _core.Completions:
 class AsyncChannel:
     """The connection of an AsyncClient. Its loop is the one that awaits; another loop gets its own queue."""
 
-    def __init__(self, addresses: List[str]) -> None:
-        self._client = _core.Client(addresses)
+    def __init__(self, addresses: List[str], retry: Optional[Retry], name: Optional[str], /) -> None:
+        self._client = _core.Client(addresses, retry, name)
         self._generation = _fork.generation()
         self._bound: Optional[Tuple[asyncio.AbstractEventLoop, _core.Completions]] = None
         self._open = False

@@ -24,7 +24,7 @@ from typing import (
 
 from typing_extensions import Self
 
-from kvstore._options import Key, Page, Path, Read, Seconds, Timeout, Wanted
+from kvstore._options import Key, Page, Path, Read, Retry, Seconds, Timeout, Wanted
 from kvstore.bench import LoadReport, LoadSettings
 from kvstore.codecs import Codec
 from kvstore.lease import Lease
@@ -443,12 +443,14 @@ class Client:
 
     Args:
         targets: "host:port" each.
+        retry: None: never.
+        name: Told to the nodes, which write it to their logs.
 
     Raises:
-        InvalidArgumentError: An address is none.
+        InvalidArgumentError: An address is none, or the name is not 1 to 64 visible ASCII characters.
     """
 
-    def __new__(cls, targets: List[str], /) -> Client: ...
+    def __new__(cls, targets: List[str], retry: Optional[Retry], name: Optional[str], /) -> Client: ...
     def run(self, request: Request, timeout: Timeout, read: Optional[Read], /) -> Any:
         """Do what was asked and wait for the answer, with the GIL released; Ctrl-C gives the call up.
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import difflib
 import enum
+import math
 import pathlib
 import re
 import sys
@@ -14,6 +16,7 @@ from typing import (
     Dict,
     Final,
     Iterable,
+    Iterator,
     List,
     Literal,
     Mapping,
@@ -24,6 +27,7 @@ from typing import (
     Tuple,
     TypedDict,
     Union,
+    cast,
 )
 from urllib.parse import parse_qsl, unquote
 
@@ -31,6 +35,8 @@ from kvstore.errors import InvalidArgumentError
 
 if TYPE_CHECKING:
     from os import PathLike
+
+    from typing_extensions import TypeAlias
 
 DEFAULT: Final[Any] = ...
 """Stands for "as the client was configured"."""
@@ -50,15 +56,19 @@ class ReadLevel(str, enum.Enum):
     """Every acknowledged write; default in strong keyspaces, and for them only."""
 
 
-Key = Union[str, bytes]
-Path = Union[str, "PathLike[str]"]
-Seconds = Union[int, float, dt.timedelta]
-Timeout = Union[int, float, dt.timedelta, None]
-Read = Union[ReadLevel, Literal["local", "session", "linearizable"]]
-Size = Union[None, int, str]
-Peer = Union[str, int, Tuple[str, int]]
-Peers = Union[None, str, Iterable[Peer], Mapping[Union[str, int], str]]
-Target = Union[str, Sequence[str]]
+Key: TypeAlias = Union[str, bytes]
+"""Bytes on the wire; a str is its UTF-8."""
+Path: TypeAlias = Union[str, "PathLike[str]"]
+Seconds: TypeAlias = Union[int, float, dt.timedelta]
+Timeout: TypeAlias = Union[int, float, dt.timedelta, None]
+"""None: no limit."""
+Read: TypeAlias = Union[ReadLevel, Literal["local", "session", "linearizable"]]
+Peer: TypeAlias = Union[str, int, Tuple[str, int]]
+"""A "host:port", a port on our own host, or (host, port)."""
+Peers: TypeAlias = Union[None, str, Iterable[Peer], Mapping[Union[str, int], str]]  # noqa: RUF036 - as the contract has it
+"""Also "h1:p,h2:p" and {id: "h:p"}."""
+Target: TypeAlias = Union[str, Sequence[str]]
+"""A "host:port", several of them in a sequence or with commas between, or "kv://h1:p,h2:p/keyspace?timeout=2"."""
 
 
 def key_bytes(key: Key) -> bytes:
@@ -71,11 +81,67 @@ def in_seconds(timeout: Timeout) -> Optional[float]:
     return timeout.total_seconds() if isinstance(timeout, dt.timedelta) else timeout
 
 
+class Retry(NamedTuple):
+    """How a client repeats calls that came to nothing, all within the timeout of the call.
+
+    A try came to nothing when none of the targets could be reached, when the connection was lost before the answer, or
+    when the node was stopping or knew no leader. Before the next one the client tries the next target.
+
+    Args:
+        attempts: How often a call is tried, the first time included. 0: as often as its timeout allows.
+        first: The first pause, in seconds; each is twice the one before.
+        cap: The longest pause.
+        jitter: Each pause is longer or shorter by up to this fraction, so that clients do not come all at once.
+        writes: Which writes are sent again when they were sent and the answer got lost. "safe": only those that the
+            server recognises as repeated, which are those in strong keyspaces; "always": those in eventual keyspaces
+            too, where one that comes late may replace what others have written meanwhile; "never": none. What is known
+            to have changed nothing is tried again all the same.
+
+    Example:
+        >>> Client("127.0.0.1:7001", retry=Retry(attempts=3, writes="never"))
+    """
+
+    attempts: int = 0
+    first: float = 0.04
+    cap: float = 0.4
+    jitter: float = 0.3
+    writes: Literal["safe", "always", "never"] = "safe"
+
+
+_ATTEMPTS_MAX: Final = 1_000_000
+_PAUSE_MAX: Final = 3600.0
+
+
+def check_retry(retry: Any) -> Optional[Retry]:
+    """Refuse what is no way to repeat calls."""
+    if retry is None:
+        return None
+    if not isinstance(retry, Retry):
+        msg = f"retry: {retry!r} is no Retry, and not None"
+        raise InvalidArgumentError(msg)
+    attempts, first, cap, jitter, writes = cast("Tuple[Any, ...]", retry)
+    if isinstance(attempts, bool) or not isinstance(attempts, int) or not 0 <= attempts <= _ATTEMPTS_MAX:
+        msg = f"retry: attempts is {attempts!r}, must be a number from 0 to {_ATTEMPTS_MAX}"
+        raise InvalidArgumentError(msg)
+    if not all(isinstance(each, (int, float)) for each in (first, cap, jitter)) or not 0 < first <= cap <= _PAUSE_MAX:
+        msg = f"retry: pauses from {first!r} to {cap!r}, must be seconds, above 0, growing, at most {_PAUSE_MAX:g}"
+        raise InvalidArgumentError(msg)
+    if not 0 <= jitter <= 1:
+        msg = f"retry: jitter is {jitter!r}, must be a fraction from 0 to 1"
+        raise InvalidArgumentError(msg)
+    if writes not in ("safe", "always", "never"):
+        msg = f'retry: writes is {writes!r}, must be "safe", "always" or "never"'
+        raise InvalidArgumentError(msg)
+    return retry
+
+
 class ClientOptions(TypedDict, total=False):
     """Keyword arguments of `Client` and `AsyncClient`."""
 
     timeout: Timeout
     read: Optional[Read]
+    retry: Optional[Retry]
+    name: Optional[str]
 
 
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.timezone.utc)
@@ -107,13 +173,23 @@ def check_names(given: Iterable[str], known: Iterable[str], what: str) -> None:
             raise InvalidArgumentError(msg)
 
 
+@contextlib.contextmanager
+def naming(what: str) -> Iterator[None]:
+    """Say where a bad argument came from."""
+    try:
+        yield
+    except InvalidArgumentError as error:
+        msg = f"{what}: {error}"
+        raise InvalidArgumentError(msg, code=error.code) from error
+
+
 # ------------------------------------------------------------------------------------------------------- targets
 class ParsedTarget(NamedTuple):
     """A target in its parts; what a URL does not say is None."""
 
     addresses: List[str]
     keyspace: Optional[str]
-    options: Dict[str, str]
+    options: Dict[str, Any]
 
 
 def parse_target(target: Target) -> ParsedTarget:
@@ -133,7 +209,11 @@ def parse_target(target: Target) -> ParsedTarget:
     if "@" in hosts:
         msg = "target: tokens are not there yet; leave out what stands before the @"
         raise InvalidArgumentError(msg)
-    return ParsedTarget(split_addresses(hosts, "target"), unquote(keyspace) or None, dict(parse_qsl(query)))
+    texts = dict(parse_qsl(query, keep_blank_values=True))
+    # A misspelt one must not be ignored, and a token has no place in a URL yet.
+    check_names(texts, ClientOptions.__annotations__, "option of a client")
+    options = parse_options(texts, {name: f"target: {name}" for name in texts})
+    return ParsedTarget(split_addresses(hosts, "target"), unquote(keyspace) or None, options)
 
 
 def bad_target(target: object) -> NoReturn:
@@ -151,15 +231,41 @@ def split_addresses(text: str, name: str) -> List[str]:
     return addresses
 
 
+def parse_options(texts: Mapping[str, str], names: Mapping[str, str]) -> Dict[str, Any]:
+    """The options of a client out of texts, each of which goes by a name of its own in errors."""
+    options: Dict[str, Any] = dict(texts)
+    if "timeout" in texts:
+        options["timeout"] = parse_timeout(texts["timeout"], names["timeout"])
+    if "retry" in texts:
+        options["retry"] = _parse_retry(texts["retry"], names["retry"])
+    if "read" in texts and texts["read"] not in [level.value for level in ReadLevel]:
+        msg = f"{names['read']}: {texts['read']!r} is none of {', '.join(level.value for level in ReadLevel)}"
+        raise InvalidArgumentError(msg)
+    return options
+
+
+def _parse_retry(text: str, name: str) -> Optional[Retry]:
+    """How often a call is tried; "none" means never again."""
+    if text.lower() == "none":
+        return None
+    if not text.isdecimal():
+        msg = f'{name}: {text!r} is no number of attempts and not "none"'
+        raise InvalidArgumentError(msg)
+    return Retry(attempts=int(text))
+
+
 def parse_timeout(text: str, name: str) -> Timeout:
     """Seconds as text; "none" means no limit."""
     if text.lower() == "none":
         return None
     try:
-        return float(text)
+        seconds = float(text)
     except ValueError:
+        seconds = math.nan
+    if not 0 <= seconds < math.inf:
         msg = f'{name}: {text!r} is no number of seconds and not "none"'
-        raise InvalidArgumentError(msg) from None
+        raise InvalidArgumentError(msg)
+    return seconds
 
 
 # --------------------------------------------------------------------------------------------------------- files

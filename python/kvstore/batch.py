@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Dict, Final, Generic, List, NamedTuple, O
 from kvstore._core import Request, StrongRequests, Write
 from kvstore._options import DEFAULT, key_bytes
 from kvstore.errors import ClosedError, ConflictError, InvalidArgumentError, UnsupportedError
+from kvstore.pending import Pending
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -21,33 +22,12 @@ if TYPE_CHECKING:
     from kvstore._options import Key, Seconds
     from kvstore.store import Store
 
-__all__ = ["Batch", "Pending"]
+__all__ = ["Batch"]
 
 V = TypeVar("V")
-T = TypeVar("T")
 
 _ATTEMPTS: Final = 16
 """How often a batch that reads is tried before others were faster once too often."""
-
-
-class Pending(Generic[T]):
-    """The answer to one operation of a batch."""
-
-    def __init__(self) -> None:
-        self._outcome: Optional[Tuple[bool, Any]] = None
-
-    def result(self) -> T:
-        """The answer, or its error; ClosedError before the batch was sent."""
-        if self._outcome is None:
-            msg = "this batch was not sent: its `with` block has not ended, or ended with an error"
-            raise ClosedError(msg, code="NOT_SENT")
-        is_answer, answer = self._outcome
-        if not is_answer:
-            raise answer
-        return cast("T", answer)
-
-    def _settle(self, outcome: Tuple[bool, Any]) -> None:
-        self._outcome = outcome
 
 
 class _Operation(NamedTuple):

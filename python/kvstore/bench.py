@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Callable, Literal, NamedTuple, Optional
 
 from kvstore import _core
-from kvstore._options import parse_target
+from kvstore._options import Retry, parse_target
 from kvstore.errors import UnsupportedError
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ def _run(target: Target, settings: LoadSettings, on_progress: Callable[[int], No
     if parsed.keyspace not in (None, "default"):
         msg = f"bench: it loads the eventual keyspace `default` only, not {parsed.keyspace!r}"
         raise UnsupportedError(msg)
-    client = _core.Client(parsed.addresses)
+    client = _core.Client(parsed.addresses, Retry(), None)
     load = _core.Load(client, settings)
     try:
         report = load.wait()

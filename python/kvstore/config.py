@@ -6,9 +6,9 @@ import os
 import pathlib
 import sys
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any, Dict, Literal, Mapping, Optional, Tuple, TypedDict
+from typing import TYPE_CHECKING, Any, Dict, Literal, Mapping, Optional, Tuple, TypedDict, Union
 
-from kvstore._options import Path, Peers, Size, absolute, check_names, parse_peers, parse_size
+from kvstore._options import Path, Peers, absolute, check_names, parse_peers, parse_size
 from kvstore.errors import InvalidArgumentError
 
 if TYPE_CHECKING:
@@ -43,8 +43,15 @@ class NodeSettings(TypedDict, total=False):
     max_drift: float
     data_dir: Optional[Path]
     durability: Literal["sync", "interval", "memory"]
-    max_memory: Size
+    max_memory: Union[None, int, str]  # noqa: RUF036 - as the contract has it
     default_consistency: Consistency
+
+
+class _Replaced(NodeSettings, total=False):
+    """What replace() takes."""
+
+    port: int
+    peers: Peers
 
 
 @dataclass(frozen=True, init=False)
@@ -126,7 +133,7 @@ class NodeConfig:
         settings.update(_from_env(os.environ if env is None else env))
         return cls(**settings)
 
-    def replace(self, **settings: Any) -> Self:
+    def replace(self, **settings: Unpack[_Replaced]) -> Self:
         """A changed copy; takes `port` and `peers`, too."""
         known = [field.name for field in fields(self)]
         check_names(settings, known, "setting of a node")

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import errno
-from typing import Any, Callable, Dict, Final, Literal, Optional, Tuple, Type
+import sys
+from typing import TYPE_CHECKING, Any, Callable, Dict, Final, Literal, Optional, Tuple, Type
 
-ErrorKind = Literal[
+if TYPE_CHECKING:
+    from typing_extensions import TypeAlias
+
+ErrorKind: TypeAlias = Literal[
     "InvalidArgument", "Unsupported", "Conflict", "Unavailable", "Timeout", "Denied", "Closed", "Corrupt", "Internal"
 ]
 
@@ -40,7 +44,7 @@ class KVError(Exception):
         code: The finer, stable reason; default: that of the class.
         retryable: The same call may succeed later; default: as usual for the class.
         maybe_applied: The outcome of this write is unknown.
-        node: The node that answered, where it is known.
+        node: The node that answered, by its address, where a client knows it.
     """
 
     kind: ErrorKind = "Internal"
@@ -52,7 +56,7 @@ class KVError(Exception):
     maybe_applied: bool = False
     """The outcome of this write is unknown: it may have been applied, or may still be."""
     node: Optional[str] = None
-    """The node that answered, where it is known."""
+    """The node that answered, by its address, where a client knows it."""
 
     def __init__(
         self,
@@ -92,7 +96,7 @@ def _rebuild(cls: Type[KVError], message: str, fields: Dict[str, Any]) -> KVErro
 class InvalidArgumentError(KVError, ValueError):
     """Change the call or the setting named in the text; nothing was changed."""
 
-    kind = "InvalidArgument"
+    kind: ErrorKind = "InvalidArgument"
     code = "INVALID_ARGUMENT"
 
 
@@ -113,21 +117,21 @@ class LimitError(InvalidArgumentError):
 class KeyNotFoundError(KVError, KeyError):
     """There is no such key: db[key], del db[key]."""
 
-    kind = "InvalidArgument"
+    kind: ErrorKind = "InvalidArgument"
     code = "KEY_NOT_FOUND"
 
 
 class UnsupportedError(KVError, NotImplementedError):
     """This keyspace does not promise what was asked for; nothing was changed."""
 
-    kind = "Unsupported"
+    kind: ErrorKind = "Unsupported"
     code = "UNSUPPORTED"
 
 
 class ConflictError(KVError, RuntimeError):
     """Read again, then decide."""
 
-    kind = "Conflict"
+    kind: ErrorKind = "Conflict"
     code = "CONFLICT"
     retryable = True
     key: Optional[str] = None
@@ -145,21 +149,21 @@ class KeyExistsError(ConflictError):
 class LockLostError(KVError, RuntimeError):
     """Lock, lease or leadership is gone: stop what it protected."""
 
-    kind = "Conflict"
+    kind: ErrorKind = "Conflict"
     code = "LOCK_LOST"
 
 
 class CompactedError(KVError, LookupError):
     """That history is gone: watch again with initial=True."""
 
-    kind = "Conflict"
+    kind: ErrorKind = "Conflict"
     code = "COMPACTED"
 
 
 class UnavailableError(KVError, ConnectionError):
     """Nobody reachable, no port, no space: later, or another node."""
 
-    kind = "Unavailable"
+    kind: ErrorKind = "Unavailable"
     code = "UNREACHABLE"
     retryable = True
 
@@ -169,14 +173,18 @@ class UnavailableError(KVError, ConnectionError):
             self.errno: Optional[int] = errno.EADDRINUSE
 
 
-# From 3.11 on both are one class, and naming a base twice is a TypeError.
-_TIMEOUTS: Final[Tuple[Type[BaseException], ...]] = tuple(dict.fromkeys((TimeoutError, asyncio.TimeoutError)))
+if sys.version_info >= (3, 11):
+    _TimeoutError = TimeoutError
+else:
+    # Before they were two.
+    class _TimeoutError(TimeoutError, asyncio.TimeoutError):
+        """What calls and tasks raise when their time is over."""
 
 
-class DeadlineError(KVError, *_TIMEOUTS):  # type: ignore[misc]  # mypy wants its bases spelt out
+class DeadlineError(KVError, _TimeoutError):
     """The deadline passed: look at `maybe_applied`. Also an asyncio.TimeoutError."""
 
-    kind = "Timeout"
+    kind: ErrorKind = "Timeout"
     code = "DEADLINE_EXCEEDED"
     retryable = True
 
@@ -184,14 +192,14 @@ class DeadlineError(KVError, *_TIMEOUTS):  # type: ignore[misc]  # mypy wants it
 class DeniedError(KVError, PermissionError):
     """Token, certificate or role do not allow this."""
 
-    kind = "Denied"
+    kind: ErrorKind = "Denied"
     code = "DENIED"
 
 
 class ClosedError(KVError, RuntimeError):
     """Make a new client; start the node."""
 
-    kind = "Closed"
+    kind: ErrorKind = "Closed"
     code = "CLIENT_CLOSED"
 
 
@@ -204,7 +212,7 @@ class ForkedError(ClosedError):
 class CorruptError(KVError, OSError):
     """Stored data failed its checks: repair from a peer."""
 
-    kind = "Corrupt"
+    kind: ErrorKind = "Corrupt"
     code = "CORRUPT"
 
 
@@ -243,13 +251,20 @@ _BY_CODE: Final[Dict[str, Type[KVError]]] = {
 }
 
 
-def from_core(kind: str, code: str, message: str, retryable: bool, maybe_applied: bool) -> KVError:  # noqa: FBT001
+def from_core(  # noqa: PLR0917 - the native module has no names for them
+    kind: str,
+    code: str,
+    message: str,
+    retryable: bool,  # noqa: FBT001
+    maybe_applied: bool,  # noqa: FBT001
+    node: Optional[str],
+) -> KVError:
     """The exception for an error of the native module; called by it alone."""
     cls = _BY_CODE.get(code) or _BY_KIND[kind]
-    return cls(message, code=code, retryable=retryable, maybe_applied=maybe_applied)
+    return cls(message, code=code, retryable=retryable, maybe_applied=maybe_applied, node=node)
 
 
-def from_guard(guard: str, code: str, name: str, found: int) -> KVError:
+def from_guard(guard: str, code: str, name: str, found: int, node: Optional[str]) -> KVError:
     """The exception for a transaction whose guard does not hold; called by the native module alone.
 
     Args:
@@ -257,15 +272,16 @@ def from_guard(guard: str, code: str, name: str, found: int) -> KVError:
         code: Of the error.
         name: Of the key or lock.
         found: The version or token that it has; 0: there is none.
+        node: Which answered, where it is known.
     """
     if guard == "holds":
-        return LockLostError(f"lock {name!r}: it is not held any more by who wrote this")
+        return LockLostError(f"lock {name!r}: it is not held any more by who wrote this", node=node)
     if guard == "absent":
-        error: ConflictError = KeyExistsError(f"key {name!r} is there already, with the version {found}")
+        error: ConflictError = KeyExistsError(f"key {name!r} is there already, with the version {found}", node=node)
     elif found:
-        error = ConflictError(f"key {name!r} has another version: {found}", code=code)
+        error = ConflictError(f"key {name!r} has another version: {found}", code=code, node=node)
     else:
-        error = ConflictError(f"key {name!r} is not there", code=code)
+        error = ConflictError(f"key {name!r} is not there", code=code, node=node)
     error.key = name
     error.current_version = found or None
     return error

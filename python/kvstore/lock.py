@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from kvstore import _core
     from kvstore._core import Entry
     from kvstore._options import Seconds, Timeout
-    from kvstore.store import Store, View
+    from kvstore.store import Store
 
 __all__ = ["Election", "Lock"]
 
@@ -77,10 +77,10 @@ class _Claim:
         return self._token
 
     @overload
-    def scope(self) -> View[Any]: ...
+    def scope(self) -> Store[Any]: ...
     @overload
-    def scope(self, store: Store[V]) -> View[V]: ...
-    def scope(self, store: Optional[Store[Any]] = None) -> View[Any]:
+    def scope(self, store: Store[V]) -> Store[V]: ...
+    def scope(self, store: Optional[Store[Any]] = None) -> Store[Any]:
         """A view whose every write is refused with LockLostError, by the store itself, unless it is still held.
 
         That is safe where a look at the clock is not: a program that was stopped for a minute does no harm.

@@ -7,7 +7,7 @@ import datetime as dt
 import functools
 import threading
 import time
-from typing import TYPE_CHECKING, Any, Callable, Final, Literal, NoReturn, Optional, Tuple, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Callable, Final, Literal, NoReturn, Optional, Tuple, TypeVar, cast, final
 
 from kvstore import _core, _exit
 from kvstore._bridge import LocalChannel
@@ -34,6 +34,7 @@ _SLICE: Final = 0.05
 """Seconds that join() goes without a look for Ctrl-C."""
 
 
+@final
 class Node(_core.Node, Store[Any]):
     """A real node inside this process and, as a Store, a client of it that needs no socket.
 
@@ -166,7 +167,7 @@ class Node(_core.Node, Store[Any]):
         await _in_thread(functools.partial(self.stop, timeout))
 
     def async_client(self, keyspace: str = "default", **options: Unpack[ClientOptions]) -> AsyncClient[Any]:
-        """An AsyncClient of this process, without a socket."""
+        """An AsyncClient of this process, without a socket. So `retry` and `name` mean nothing to it."""
         client: AsyncClient[Any] = AsyncClient(self.address or "127.0.0.1:1", keyspace, **options)
         client._channel = LocalChannel(self)  # type: ignore[assignment]  # noqa: SLF001  # it stands in for the other
         return client

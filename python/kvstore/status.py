@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple, Optional, Tuple
+from typing import TYPE_CHECKING, Literal, NamedTuple, Optional, Tuple
 
-Consistency = Literal["eventual", "strong"]
+if TYPE_CHECKING:
+    from typing_extensions import TypeAlias
+
+Consistency: TypeAlias = Literal["eventual", "strong"]
+"""What a keyspace promises, for ever."""
 
 __all__ = [
+    "Consistency",
     "GroupMember",
     "GroupStatus",
     "KeyspaceInfo",

@@ -252,13 +252,13 @@ class Store(Calls[V]):
         self._may_be_strong("election")
         return Election(self, name, ttl)
 
-    def keyspace(self, name: str) -> View[V]:
+    def keyspace(self, name: str) -> Store[V]:
         """A view of another keyspace. No I/O: an unknown name raises InvalidArgumentError at the first call."""
         return View(self, self._codec, DEFAULT, DEFAULT, requests_of(name))
 
     def create_keyspace(
         self, name: str, *, consistency: Consistency = "eventual", keep_conflicts: int = 10_000, exist_ok: bool = False
-    ) -> View[V]:
+    ) -> Store[V]:
         """Create a keyspace, by a majority, and return a view. `default` exists from the start.
 
         Args:
@@ -332,10 +332,16 @@ class Store(Calls[V]):
         return [KeyspaceInfo(name, "strong", keys, None, 0) for name, keys in found]
 
     @overload
-    def with_options(self, *, codec: Codec[T], read: Read = ..., timeout: Timeout = ...) -> View[T]: ...
+    def with_options(self, *, codec: Codec[T], read: Read = ..., timeout: Timeout = ...) -> Store[T]: ...
     @overload
-    def with_options(self, *, read: Read = ..., timeout: Timeout = ...) -> View[V]: ...
-    def with_options(self, *, codec: Any = DEFAULT, read: Read = DEFAULT, timeout: Timeout = DEFAULT) -> View[Any]:
+    def with_options(self, *, read: Read = ..., timeout: Timeout = ...) -> Store[V]: ...
+    def with_options(
+        self,
+        *,
+        codec: Any = DEFAULT,
+        read: Read = DEFAULT,
+        timeout: Timeout = DEFAULT,
+    ) -> Store[Any]:
         """A view with other defaults; it shares the connection and closes nothing."""
         self._check_read(read)
         return View(self, self._codec if codec is DEFAULT else native(codec), timeout, read, self._requests)

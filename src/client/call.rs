@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::Completion;
+use super::{retry::Tries, Completion};
 use crate::{
     error::{Error, ErrorCode, Result},
     types::{Answer, Operation, ReadLevel},
@@ -37,6 +37,8 @@ pub(super) struct Slot {
     pub(super) is_write: bool,
     /// Whether it reads what the session has seen at least. A touch does: it writes the value that it finds.
     pub(super) is_session_read: bool,
+    /// It was sent before, and nobody knows what came of that.
+    pub(super) is_repeated: bool,
     pub(super) state: State,
 }
 
@@ -53,7 +55,8 @@ impl Slot {
         let body = if is_session { kv::encode_session_body(operation) } else { kv::encode_body(operation) };
         let (name, is_write) = (operation.name(), operation.is_write());
         let is_session_read = is_session && operation.is_read();
-        Slot { bytes: bytes_of(&body), body, name, is_write, is_session_read, state: State::Waiting }
+        let bytes = bytes_of(&body);
+        Slot { bytes, body, name, is_write, is_session_read, is_repeated: false, state: State::Waiting }
     }
 
     /// Whether the session has to remember what its answer shows.
@@ -66,11 +69,18 @@ impl Slot {
         self.is_session_read && matches!(self.state, State::Waiting)
     }
 
+    /// Takes its answer. A refusal says nothing about earlier tries.
+    pub(super) fn answer(&mut self, answer: Result<Answer>) {
+        let may_be_applied = self.is_write && self.is_repeated;
+        self.state =
+            State::Answered(answer.map_err(|error| if may_be_applied { error.maybe_applied() } else { error }));
+    }
+
     /// Whether it is a write that a node has applied, or may have.
     fn may_have_changed(&self) -> bool {
         self.is_write
             && match &self.state {
-                State::Waiting => false,
+                State::Waiting => self.is_repeated,
                 State::Sent => true,
                 State::Answered(answer) => answer.as_ref().err().is_none_or(Error::is_maybe_applied),
             }
@@ -100,8 +110,8 @@ pub(super) struct Call {
     pub(super) unanswered: usize,
     pub(super) submitted: Duration,
     pub(super) timeout: Option<Duration>,
-    /// How often a part of it was sent and not answered.
-    pub(super) sends_in_vain: u32,
+    /// How often a part of it was sent and not answered, and targets could not be reached.
+    pub(super) tries: Tries,
     pub(super) done: Completion,
 }
 

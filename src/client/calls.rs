@@ -6,7 +6,9 @@
 //!
 //! * An operation leaves the queue only in [`Calls::next_batch`], so one that was never in a batch has had no effect.
 //! * When a connection is lost, sent reads wait again; a call with a sent write fails, and its error says that the
-//!   write may have been applied.
+//!   write may have been applied. Where writes are always repeated they wait again too, and what is said of them in the end
+//!   takes into account what may have come of earlier tries.
+//! * A call that was tried in vain as often as it may be fails with the reason of the last try.
 //! * A node that is stopping refuses operations without having done anything: they wait for another node, while
 //!   those it had taken before are still answered.
 //! * A session read leaves the queue for `held` while the node has not said that it has what the session has seen
@@ -17,6 +19,8 @@
 //!
 //! Deadlines cost a comparison a call: only the earliest is kept, and when it has passed all calls are looked at once.
 
+mod ends;
+
 use std::{
     collections::{BTreeMap, VecDeque},
     time::Duration,
@@ -24,6 +28,7 @@ use std::{
 
 use super::{
     call::{Call, Finished, Slot, State},
+    retry::{RepeatedWrites, Retry, Tries},
     session::{Session, Verdict},
     CallId, Completion,
 };
@@ -51,6 +56,9 @@ enum Link {
 
 /// See the module.
 pub(super) struct Calls {
+    retry: Retry,
+    /// How many nodes there are to try.
+    targets: usize,
     /// By the id of the first operation.
     calls: BTreeMap<u64, Call>,
     /// Operations to send, in order; among them some of calls that are gone.
@@ -77,8 +85,10 @@ pub(super) struct Calls {
 }
 
 impl Calls {
-    pub(super) fn new() -> Calls {
+    pub(super) fn new(retry: Retry, targets: usize) -> Calls {
         Calls {
+            retry,
+            targets,
             calls: BTreeMap::new(),
             queue: VecDeque::new(),
             held: VecDeque::new(),
@@ -117,7 +127,7 @@ impl Calls {
         self.queue.extend(first..self.next_id);
         self.queue_bytes += bytes;
         let unanswered = slots.len();
-        let call = Call { slots, unanswered, submitted: now, timeout, sends_in_vain: 0, done };
+        let call = Call { slots, unanswered, submitted: now, timeout, tries: Tries::default(), done };
         self.expect_deadline(call.deadline());
         self.calls.insert(first, call);
         Ok(CallId(first))
@@ -199,25 +209,29 @@ impl Calls {
     /// Takes answers in; gives the calls that have all of theirs.
     pub(super) fn answer(&mut self, answers: Vec<(u64, Result<(Answer, Seen)>)>) -> Vec<Finished> {
         let mut finished = Vec::new();
-        for (id, answer) in answers {
+        for (id, mut answer) in answers {
             self.in_flight = self.in_flight.saturating_sub(1);
             let Some((first, call)) = call_of(&mut self.calls, id) else { continue };
             let slot = &mut call.slots[(id - first) as usize];
             if !matches!(slot.state, State::Sent) {
                 continue;
             }
-            if is_refusal_of_a_stopping_node(&answer) && call.sends_in_vain < CLIENT_SENDS_MAX {
+            if is_refusal_of_a_stopping_node(&answer) && call.tries.sends() < CLIENT_SENDS_MAX {
                 self.link = Link::Leaving;
-                call.sends_in_vain += 1;
-                slot.state = State::Waiting;
-                self.queue_bytes += slot.bytes;
-                self.queue.push_back(id);
-                continue;
+                call.tries.sent_in_vain();
+                if !self.retry.is_exhausted(call.tries.count(self.targets)) {
+                    slot.state = State::Waiting;
+                    self.queue_bytes += slot.bytes;
+                    self.queue.push_back(id);
+                    continue;
+                }
+                // That one node is being stopped does not end the client.
+                answer = answer.map_err(|error| Error::new(ErrorCode::Unreachable, error.message()));
             }
             if let (true, Ok((_, seen))) = (slot.is_of_session(), &answer) {
                 self.session.raise(seen);
             }
-            slot.state = State::Answered(answer.map(|(answer, _)| answer));
+            slot.answer(answer.map(|(answer, _)| answer));
             call.unanswered -= 1;
             if call.unanswered == 0 {
                 finished.extend(self.calls.remove(&first).map(Call::finish));
@@ -288,14 +302,17 @@ impl Calls {
             if !call.slots.iter().any(is_sent) {
                 continue;
             }
-            call.sends_in_vain += 1;
-            let is_lost = call.slots.iter().any(|slot| is_sent(slot) && slot.is_write);
-            if is_lost || call.sends_in_vain > CLIENT_SENDS_MAX {
+            call.tries.sent_in_vain();
+            let is_repeatable = |slot: &Slot| !slot.is_write || self.retry.writes == RepeatedWrites::Always;
+            let is_lost = call.slots.iter().any(|slot| is_sent(slot) && !is_repeatable(slot));
+            let is_exhausted = self.retry.is_exhausted(call.tries.count(self.targets));
+            if is_lost || is_exhausted || call.tries.sends() > CLIENT_SENDS_MAX {
                 failed.push(first);
                 continue;
             }
             for (id, slot) in (first..).zip(&mut call.slots).filter(|(_, slot)| is_sent(slot)) {
                 slot.state = State::Waiting;
+                slot.is_repeated = true;
                 self.queue_bytes += slot.bytes;
                 again.push_back(id);
             }
@@ -306,63 +323,26 @@ impl Calls {
         failed.into_iter().filter_map(|id| self.remove(id)).map(|c| c.fail(ErrorCode::ConnectionLost, &text)).collect()
     }
 
-    /// Another attempt to reach a node failed; `problem` tells of all targets.
-    pub(super) fn connecting_failed(&mut self, problem: String) {
+    /// Another attempt to reach a node failed; `problem` tells of all targets. Gives the calls that fail for it.
+    pub(super) fn connecting_failed(&mut self, problem: String) -> Vec<Finished> {
         self.problem = problem;
+        if self.retry.attempts.is_none() {
+            return Vec::new();
+        }
+        let mut failed = Vec::new();
+        for (&first, call) in &mut self.calls {
+            call.tries.dialled_in_vain();
+            if self.retry.is_exhausted(call.tries.count(self.targets)) {
+                failed.push(first);
+            }
+        }
+        let text = format!("no node could be reached: {}", self.problem);
+        failed.into_iter().filter_map(|id| self.remove(id)).map(|c| c.fail(ErrorCode::Unreachable, &text)).collect()
     }
 
     /// Why there is no connection.
     pub(super) fn problem(&self) -> &str {
         &self.problem
-    }
-
-    /// Fails the calls whose deadline has passed.
-    pub(super) fn expire(&mut self, now: Duration) -> Vec<Finished> {
-        if self.earliest.is_none_or(|earliest| earliest > now) {
-            return Vec::new();
-        }
-        let is_late = |call: &Call| call.deadline().is_some_and(|deadline| deadline <= now);
-        let late: Vec<u64> = self.calls.iter().filter(|(_, call)| is_late(call)).map(|(&id, _)| id).collect();
-        let late: Vec<Call> = late.into_iter().filter_map(|id| self.remove(id)).collect();
-        self.earliest = self.calls.values().filter_map(Call::deadline).min();
-        late.into_iter().map(|call| self.fail_late(call)).collect()
-    }
-
-    /// A deadline that passed without any connection says why there was none.
-    fn fail_late(&self, call: Call) -> Finished {
-        let name = if call.slots.len() == 1 { call.slots[0].name } else { "the batch" };
-        let timeout = call.timeout.unwrap_or_default().as_secs_f64();
-        let was_connected = match self.link {
-            Link::Up | Link::Leaving => true,
-            Link::Down { since } => since.is_some_and(|since| since >= call.submitted),
-        };
-        if self.link == Link::Up && !self.session.may_read() && call.waits_for_session() {
-            let text = format!("{name}: the node had not caught up with this session within {timeout:.3} s");
-            return call.fail(ErrorCode::SessionBehind, &text);
-        }
-        if was_connected {
-            return call.fail(ErrorCode::DeadlineExceeded, &format!("{name} got no answer within {timeout:.3} s"));
-        }
-        call.fail(ErrorCode::Unreachable, &format!("no node could be reached within {timeout:.3} s: {}", self.problem))
-    }
-
-    /// Gives up a call; what it held is to be dropped outside of the lock.
-    pub(super) fn cancel(&mut self, call: CallId) -> Option<Call> {
-        self.remove(call.0)
-    }
-
-    /// Fails everything, for good.
-    pub(super) fn close(&mut self) -> Vec<Finished> {
-        self.is_closed = true;
-        self.queue.clear();
-        self.held.clear();
-        (self.queue_gone, self.queue_bytes, self.earliest) = (0, 0, None);
-        let calls = std::mem::take(&mut self.calls).into_values();
-        calls.map(|call| call.fail(ErrorCode::ClientClosed, "the client was closed during the call")).collect()
-    }
-
-    pub(super) fn is_closed(&self) -> bool {
-        self.is_closed
     }
 
     /// Takes a call out, and keeps the queue from filling with what is gone.

@@ -1,15 +1,12 @@
 //! Which node to try next, and when.
 //!
 //! The targets are tried in turn, one after the other at once; after a round in which none answered there is a pause,
-//! which doubles from round to round and is half jitter, so that the clients of a node that comes back do not come all
-//! at the same moment.
+//! as the client's [`Retry`] says.
 
 use std::time::Duration;
 
-use crate::{
-    limits::{CLIENT_PAUSE_MAX, REDIAL_FIRST},
-    types::Address,
-};
+use super::retry::Retry;
+use crate::types::Address;
 
 /// The targets of a client, and how the last attempts went.
 pub(super) struct Endpoints {
@@ -56,15 +53,12 @@ impl Endpoints {
     }
 
     /// How long to wait before the next attempt; `draw` is any number.
-    pub(super) fn pause(&self, draw: u64) -> Duration {
+    pub(super) fn pause(&self, retry: &Retry, draw: u64) -> Duration {
         let targets = self.targets.len() as u32;
         if self.failures == 0 || !self.failures.is_multiple_of(targets) {
             return Duration::ZERO;
         }
-        let round = self.failures / targets - 1;
-        let longest = REDIAL_FIRST.saturating_mul(2_u32.saturating_pow(round)).min(CLIENT_PAUSE_MAX);
-        let jitter = longest / 2 * (draw % 1024) as u32 / 1024;
-        longest / 2 + jitter
+        retry.pause(self.failures / targets, draw)
     }
 
     /// Why no target could be reached, for people.
@@ -88,15 +82,13 @@ mod tests {
 
     proptest! {
         #[test]
-        fn pauses_come_after_whole_rounds_and_stay_in_their_bounds(count in 1u16..5, attempts in 1u32..200, draw: u64) {
+        fn pauses_come_after_whole_rounds(count in 1u16..5, attempts in 1u32..200, draw: u64) {
             let mut endpoints = endpoints(count);
             for _ in 0..attempts {
                 endpoints.failed("refused".into());
             }
-            let pause = endpoints.pause(draw);
-            prop_assert!(pause <= CLIENT_PAUSE_MAX);
+            let pause = endpoints.pause(&Retry::default(), draw);
             prop_assert_eq!(pause.is_zero(), attempts % u32::from(count) != 0);
-            prop_assert!(pause.is_zero() || pause >= REDIAL_FIRST / 2);
         }
     }
 
@@ -116,6 +108,6 @@ mod tests {
         let mut endpoints = endpoints(2);
         endpoints.failed("refused".into());
         endpoints.left();
-        assert_eq!((endpoints.current().port(), endpoints.pause(7)), (1, Duration::ZERO));
+        assert_eq!((endpoints.current().port(), endpoints.pause(&Retry::default(), 7)), (1, Duration::ZERO));
     }
 }

@@ -18,6 +18,8 @@
 //! | the node has not caught up with the session when the deadline passes | `SESSION_BEHIND` | not waited for |
 //! | writes that the session has seen went with a node | `SESSION_LOST`, once | not waited for |
 //! | the client is closed | `CLIENT_CLOSED` | the same; maybe applied if it was sent |
+//!
+//! That is with the default [`Retry`]: another one bounds how often a call is tried, or has writes sent again too.
 
 mod call;
 mod calls;
@@ -26,6 +28,7 @@ mod download;
 mod endpoints;
 pub mod load;
 mod pipeline;
+mod retry;
 mod session;
 mod shared;
 mod strong;
@@ -47,12 +50,14 @@ use crate::{
     limits,
     rpc::{all_conflicts, move_leader, node_members, node_status, remove_member, Channel},
     types::{
-        metrics, Address, Answer, ConflictQuery, Conflicts, MemberStatus, NodeId, NodeStatus, Operation, ReadLevel,
+        metrics, Address, Answer, ClientName, ConflictQuery, Conflicts, MemberStatus, NodeId, NodeStatus, Operation,
+        ReadLevel,
     },
 };
 use call::Slot;
 pub use default::{as_eventual, as_strong, told, Known, Told};
 use download::download;
+pub use retry::{RepeatedWrites, Retry};
 use shared::Shared;
 pub use strong::{KeptLease, StrongBackend, StrongClient, StrongCompletion, StrongPages, StrongTicket};
 pub use watch::{Page, Wake, Watch};
@@ -62,6 +67,17 @@ pub use watch::{Page, Wake, Watch};
 pub struct ClientConfig {
     /// Nodes to talk to; the first that answers is used until it fails.
     pub targets: Vec<Address>,
+    /// What is done when a call comes to nothing.
+    pub retry: Retry,
+    /// What the client calls itself; nodes write it to their logs.
+    pub name: Option<ClientName>,
+}
+
+impl ClientConfig {
+    /// The defaults, for these targets.
+    pub fn new(targets: Vec<Address>) -> ClientConfig {
+        ClientConfig { targets, retry: Retry::default(), name: None }
+    }
 }
 
 /// Called once with the answers, in the order of the operations, or with the error of the call as a whole. Called from
@@ -106,7 +122,7 @@ impl Client {
             let text = format!("targets: {count} addresses, must be 1 to {}", limits::MEMBERS_MAX);
             return Err(Error::new(ErrorCode::BadSetting, text));
         }
-        let shared = Arc::new(Shared::new(env, config.targets));
+        let shared = Arc::new(Shared::new(env, config));
         Ok(Client { handle: Arc::new(Handle { shared, runtime, strong: OnceLock::new() }) })
     }
 
@@ -210,7 +226,7 @@ impl Client {
     /// Those of [`Client::status`]; `UNKNOWN_MEMBER`, `MEMBER_UP`, `INVALID_ARGUMENT` for the contacted node itself.
     pub async fn remove_member(&self, node: NodeId, force: bool, timeout: Option<Duration>) -> Result<()> {
         // Asking twice is as good as once, so a lost connection is no reason to give up.
-        self.ask("remove_member", timeout, |channel| remove_member(channel, node, force)).await
+        self.ask("remove_member", timeout, |channel| remove_member(channel, node, force)).await.map_err(of_change)
     }
 
     /// Has another member lead the strong group, or for `None` whoever is best at it; the id of the new leader. To be polled on a
@@ -220,7 +236,7 @@ impl Client {
     /// Those of [`Client::status`]; `UNKNOWN_MEMBER` when it has no vote; `NO_LEADER`.
     pub async fn move_leader(&self, to: Option<NodeId>, timeout: Option<Duration>) -> Result<NodeId> {
         // Asked twice it may move twice, which harms nobody.
-        self.ask("move_leader", timeout, |channel| move_leader(channel, to)).await
+        self.ask("move_leader", timeout, |channel| move_leader(channel, to)).await.map_err(of_change)
     }
 
     /// Fetches everything that the contacted node holds into a file of this machine, which is there whole or not at all;
@@ -262,8 +278,8 @@ impl Client {
         let mut channels = shared.channels();
         let asking = async {
             loop {
-                match ask(channels.next().await).await {
-                    Err(error) if error.code() == ErrorCode::ConnectionLost => channels.changed().await,
+                match ask(channels.next().await?).await {
+                    Err(error) if error.code() == ErrorCode::ConnectionLost => channels.lost(error).await?,
                     outcome => return outcome,
                 }
             }
@@ -283,6 +299,14 @@ impl Client {
 
 fn closed() -> Error {
     Error::new(ErrorCode::ClientClosed, "the client is closed; make a new one")
+}
+
+/// Of what changes something and was sent, a lost answer says nothing about the outcome.
+fn of_change(error: Error) -> Error {
+    match error.code() {
+        ErrorCode::ConnectionLost | ErrorCode::DeadlineExceeded => error.maybe_applied(),
+        _ => error,
+    }
 }
 
 struct CancelOnDrop<'a> {

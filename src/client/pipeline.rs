@@ -67,7 +67,7 @@ async fn keep_connected(shared: &Arc<Shared>) {
         let target = endpoints.current().clone();
         match open(shared, &target).await {
             Ok((channel, answers)) => {
-                let (why, has_answered) = run(shared, channel, answers).await;
+                let (why, has_answered) = run(shared, channel, answers, &target).await;
                 tracing::debug!(%target, why, "the connection ended");
                 if has_answered {
                     endpoints.left();
@@ -83,7 +83,7 @@ async fn keep_connected(shared: &Arc<Shared>) {
             }
         }
         // Without entropy the pause has no jitter, which is a pity and no error.
-        let pause = endpoints.pause(shared.env.rng.next_u64().unwrap_or(0));
+        let pause = endpoints.pause(&shared.retry, shared.env.rng.next_u64().unwrap_or(0));
         if !pause.is_zero() {
             tokio::time::sleep(pause).await;
         }
@@ -97,7 +97,7 @@ async fn open(shared: &Arc<Shared>, target: &Address) -> Result<(Channel, Pipeli
     let opening = async {
         let channel = connect(&*shared.env.transport, target).await?;
         let batches = Batches { shared: shared.clone(), connection };
-        let answers = open_pipeline(channel.clone(), batches).await?;
+        let answers = open_pipeline(channel.clone(), shared.name.as_ref(), batches).await?;
         Ok((channel, answers))
     };
     let silent = |_| {
@@ -108,7 +108,7 @@ async fn open(shared: &Arc<Shared>, target: &Address) -> Result<(Channel, Pipeli
 }
 
 /// Reads answers until the connection ends; gives the reason, and whether there was any answer.
-async fn run(shared: &Shared, channel: Channel, mut answers: PipelineAnswers) -> (String, bool) {
+async fn run(shared: &Shared, channel: Channel, mut answers: PipelineAnswers, target: &Address) -> (String, bool) {
     shared.connection_opened(channel);
     let mut has_answered = false;
     loop {
@@ -122,7 +122,8 @@ async fn run(shared: &Shared, channel: Channel, mut answers: PipelineAnswers) ->
         if let Some(answer) = take_caught_up(&mut results) {
             is_drained = shared.handle_caught_up(caught_up(answer));
         }
-        is_drained |= shared.answer(results.into_iter().map(|result| (result.id, decode_result(result))).collect());
+        let decode = |result| decode_result(result).map_err(|error| error.of_node(&target.to_string()));
+        is_drained |= shared.answer(results.into_iter().map(|result| (result.id, decode(result))).collect());
         if is_drained {
             return ("the node is being stopped".to_string(), has_answered);
         }

@@ -15,19 +15,22 @@ use tokio::sync::{watch, Notify};
 use super::{
     call::{Finished, Slot},
     calls::Calls,
-    CallId, Completion,
+    retry::{Retry, Tries},
+    CallId, ClientConfig, Completion,
 };
 use crate::{
     env::Env,
     error::{Error, ErrorCode, Result},
     rpc::Channel,
-    types::{Address, Answer, LostWrites, Seen},
+    types::{Address, Answer, ClientName, LostWrites, Seen},
 };
 
 /// Shared by the clones of a client and its task.
 pub(super) struct Shared {
     pub(super) env: Env,
     pub(super) targets: Vec<Address>,
+    pub(super) retry: Retry,
+    pub(super) name: Option<ClientName>,
     inner: Mutex<Inner>,
     /// Wakes the task that connects: there is something to send, and no connection.
     pub(super) wanted: Notify,
@@ -35,6 +38,8 @@ pub(super) struct Shared {
     pub(super) deadlines: Notify,
     /// The connection, for calls that do not go over the stream.
     channel: watch::Sender<Option<Channel>>,
+    /// Counts targets that could not be reached, for those calls.
+    dials_in_vain: watch::Sender<u64>,
     /// Calls that wait for `channel`.
     channel_waiters: AtomicUsize,
     closed: watch::Sender<bool>,
@@ -58,14 +63,18 @@ impl Inner {
 }
 
 impl Shared {
-    pub(super) fn new(env: Env, targets: Vec<Address>) -> Shared {
+    pub(super) fn new(env: Env, ClientConfig { targets, retry, name }: ClientConfig) -> Shared {
+        let calls = Calls::new(retry.clone(), targets.len());
         Shared {
             env,
             targets,
-            inner: Mutex::new(Inner { calls: Calls::new(), writer: None, is_started: false }),
+            retry,
+            name,
+            inner: Mutex::new(Inner { calls, writer: None, is_started: false }),
             wanted: Notify::new(),
             deadlines: Notify::new(),
             channel: watch::Sender::new(None),
+            dials_in_vain: watch::Sender::new(0),
             channel_waiters: AtomicUsize::new(0),
             closed: watch::Sender::new(false),
         }
@@ -190,7 +199,9 @@ impl Shared {
     }
 
     pub(super) fn connecting_failed(&self, problem: String) {
-        self.inner.lock().calls.connecting_failed(problem);
+        let finished = self.inner.lock().calls.connecting_failed(problem);
+        self.dials_in_vain.send_modify(|count| *count += 1);
+        complete(finished);
     }
 
     /// Fails everything, ends the task, for good.
@@ -227,11 +238,19 @@ impl Shared {
         Error::new(ErrorCode::Unreachable, format!("no node could be reached within {within:.3} s: {problem}"))
     }
 
+    /// Why a call that may not be tried again came to nothing.
+    fn out_of_tries(&self) -> Error {
+        let inner = self.inner.lock();
+        Error::new(ErrorCode::Unreachable, format!("no node could be reached: {}", inner.calls.problem()))
+    }
+
     /// Waits for connections; makes the task connect while it lives.
     pub(super) fn channels(self: &Arc<Shared>) -> Channels {
         self.channel_waiters.fetch_add(1, Ordering::SeqCst);
         self.wanted.notify_one();
-        Channels { receiver: self.channel.subscribe(), shared: self.clone() }
+        let (receiver, dials) = (self.channel.subscribe(), self.dials_in_vain.subscribe());
+        let known = *self.dials_in_vain.borrow();
+        Channels { shared: self.clone(), receiver, dials, known, tries: Tries::default() }
     }
 }
 
@@ -239,23 +258,55 @@ impl Shared {
 pub(super) struct Channels {
     shared: Arc<Shared>,
     receiver: watch::Receiver<Option<Channel>>,
+    dials: watch::Receiver<u64>,
+    /// How many dials in vain are counted in `tries`.
+    known: u64,
+    tries: Tries,
 }
 
 impl Channels {
     /// A connection that was not given before.
-    pub(super) async fn next(&mut self) -> Channel {
+    ///
+    /// # Errors
+    /// `UNREACHABLE` when the call was tried as often as it may be.
+    pub(super) async fn next(&mut self) -> Result<Channel> {
         loop {
             if let Some(channel) = self.receiver.borrow_and_update().clone() {
-                return channel;
+                return Ok(channel);
             }
-            self.changed().await;
+            let dials = *self.dials.borrow_and_update();
+            while self.known < dials {
+                self.known += 1;
+                self.tries.dialled_in_vain();
+            }
+            if self.is_exhausted() {
+                return Err(self.shared.out_of_tries());
+            }
+            // The senders are fields of what `shared` holds, so they cannot be gone.
+            tokio::select! {
+                biased;
+                _changed = self.receiver.changed() => {}
+                _changed = self.dials.changed() => {}
+            }
         }
     }
 
-    /// Returns when the connection has changed since it was given.
-    pub(super) async fn changed(&mut self) {
+    /// Returns when the connection, over which the call came to nothing, has changed since it was given.
+    ///
+    /// # Errors
+    /// The same, when the call was tried as often as it may be.
+    pub(super) async fn lost(&mut self, error: Error) -> Result<()> {
+        self.tries.sent_in_vain();
+        if self.is_exhausted() {
+            return Err(error);
+        }
         // The sender is a field of what `shared` holds, so it cannot be gone.
         let _changed = self.receiver.changed().await;
+        Ok(())
+    }
+
+    fn is_exhausted(&self) -> bool {
+        self.shared.retry.is_exhausted(self.tries.count(self.shared.targets.len()))
     }
 
     /// Whether there is a connection now.

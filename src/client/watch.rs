@@ -215,7 +215,7 @@ async fn follow_nodes(shared: &Shared, queue: &Queue<WatchPage>, mut course: Cou
             endpoints.failed(error.message().to_string());
         }
         // Without entropy the pause has no jitter, which is a pity and no error.
-        let pause = endpoints.pause(shared.env.rng.next_u64().unwrap_or(0));
+        let pause = endpoints.pause(&shared.retry, shared.env.rng.next_u64().unwrap_or(0));
         if !pause.is_zero() {
             tokio::time::sleep(pause).await;
         }

@@ -28,6 +28,9 @@ pub const CLIENT_IN_FLIGHT_MAX: usize = 16 * 1024;
 /// Bytes of operations after which a client closes a pipeline message.
 pub const CLIENT_BATCH_BYTES_TARGET: usize = 256 * 1024;
 
+/// Bytes of the name of a client. It is written to the logs of nodes; longer ones make lines that nobody reads.
+pub const CLIENT_NAME_BYTES_MAX: usize = 64;
+
 /// Operations after which a client closes a pipeline message.
 pub const CLIENT_BATCH_OPERATIONS_MAX: usize = 512;
 
@@ -46,9 +49,17 @@ pub const CLIENT_SENDS_MAX: u32 = 16;
 /// [`CALL_TIMEOUT`], and a connection across the world has time for a lost packet.
 pub const CLIENT_CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// The longest pause of a client between two rounds through its targets; the first is [`REDIAL_FIRST`], each doubles,
-/// half of it is jitter. A node that is back is found within this.
-pub const CLIENT_PAUSE_MAX: Duration = Duration::from_millis(500);
+/// The pause of a client after the first round through its targets, unless it is told otherwise; each doubles. A shorter one
+/// asks a node that has just died for nothing, with a longer one a change of leaders is noticed late.
+pub const CLIENT_PAUSE_FIRST: Duration = Duration::from_millis(40);
+
+/// The longest pause of a client between two rounds through its targets, unless it is told otherwise. A node that is back is
+/// found within about this.
+pub const CLIENT_PAUSE_MAX: Duration = Duration::from_millis(400);
+
+/// By how many thousandths a pause is longer or shorter at most, unless a client is told otherwise: without any, the clients of
+/// a node that comes back come all at the same moment.
+pub const CLIENT_JITTER_PERMILLE: u32 = 300;
 
 /// Loops of a load run at the same time, and connections it opens. As many as a node accepts.
 pub const LOAD_CONCURRENCY_MAX: usize = CONNECTIONS_MAX;

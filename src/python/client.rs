@@ -10,6 +10,7 @@ use super::{
     convert::{self, Level, Timeout},
     default::{self, Ticket},
     request::{Call, Request},
+    retry::RetryArgument,
     runtime::{self, ProcessBound},
     slot::Slot,
     strong::{self, Kept},
@@ -20,7 +21,7 @@ use crate::{
     env::Env,
     error::{Error, ErrorCode, Result},
     limits::SIGNAL_CHECK_INTERVAL,
-    types::{Address, Consistency},
+    types::{Address, ClientName, Consistency},
 };
 
 /// See `_core.pyi`.
@@ -169,11 +170,12 @@ pub(super) fn wait(
 #[pymethods]
 impl PyClient {
     #[new]
-    #[pyo3(signature = (targets, /))]
-    fn new(targets: Vec<String>) -> PyResult<PyClient> {
+    #[pyo3(signature = (targets, retry, name, /))]
+    fn new(targets: Vec<String>, retry: Option<RetryArgument>, name: Option<String>) -> PyResult<PyClient> {
         let targets = targets.iter().map(|target| target.parse::<Address>()).collect::<Result<Vec<_>>>()?;
-        let (known, state) = (Arc::default(), Mutex::new(State::Idle));
-        Ok(PyClient { config: ClientConfig { targets }, known, state })
+        let name = name.map(|name| name.parse::<ClientName>()).transpose()?;
+        let config = ClientConfig { targets, retry: RetryArgument::into_retry(retry)?, name };
+        Ok(PyClient { config, known: Arc::default(), state: Mutex::new(State::Idle) })
     }
 
     #[pyo3(signature = (request, timeout, read, /))]

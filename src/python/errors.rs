@@ -27,6 +27,7 @@ pub(super) fn exception(py: Python<'_>, error: &Error) -> PyErr {
         error.to_string(),
         error.is_retryable(),
         error.is_maybe_applied(),
+        error.node(),
     );
     let made = FROM_CORE.import(py, MODULE, "from_core").and_then(|make| make.call1(fields));
     made.map_or_else(|failed| failed, PyErr::from_value)
@@ -35,7 +36,7 @@ pub(super) fn exception(py: Python<'_>, error: &Error) -> PyErr {
 /// The exception for a transaction whose guard does not hold: what the guard is, its key or lock, and what was found there.
 pub(super) fn guard(py: Python<'_>, error: &Error, guard: &str, name: &[u8], found: u64) -> PyErr {
     let make = || {
-        let fields = (guard, error.code().as_str(), convert::key_text(py, name)?, found);
+        let fields = (guard, error.code().as_str(), convert::key_text(py, name)?, found, error.node());
         FROM_GUARD.import(py, MODULE, "from_guard")?.call1(fields)
     };
     make().map_or_else(|failed: PyErr| failed, PyErr::from_value)

@@ -23,6 +23,7 @@ mod log;
 mod node;
 mod offline;
 mod request;
+mod retry;
 mod runtime;
 mod slot;
 mod strong;

@@ -1,12 +1,13 @@
 //! The client API from the caller's side, over a [`Channel`].
 
 use tokio_stream::Stream;
-use tonic::Streaming;
+use tonic::{metadata::AsciiMetadataValue, Request, Streaming};
 
-use super::{channel::Channel, status::from_status};
+use super::{channel::Channel, kv_service::CLIENT_NAME_HEADER, status::from_status};
 use crate::{
     error::Result,
     limits::MESSAGE_BYTES_MAX,
+    types::ClientName,
     wire::v1::{self, kv_client::KvClient},
 };
 
@@ -28,15 +29,22 @@ impl PipelineAnswers {
 }
 
 /// Opens a `Pipeline` stream; returns when the node has taken it. `requests` is asked for a message whenever HTTP/2 has
-/// room for one.
+/// room for one. The node gets to know the name of the client, if it has one.
 ///
 /// # Errors
 /// `CONNECTION_LOST`, or why the node refused.
 pub async fn open_pipeline(
     channel: Channel,
+    name: Option<&ClientName>,
     requests: impl Stream<Item = v1::PipelineRequest> + Send + 'static,
 ) -> Result<PipelineAnswers> {
-    let response = client(channel).pipeline(requests).await;
+    let mut request = Request::new(requests);
+    if let Some(name) = name {
+        // A name is made of characters that headers take.
+        let value = AsciiMetadataValue::try_from(name.as_str()).expect("a name is visible ASCII");
+        request.metadata_mut().insert(CLIENT_NAME_HEADER, value);
+    }
+    let response = client(channel).pipeline(request).await;
     Ok(PipelineAnswers(response.map_err(|status| from_status(&status))?.into_inner()))
 }
 

@@ -20,7 +20,7 @@ use crate::{
         eventual::{Eventual, Watcher},
         execute_seen,
     },
-    types::{Answer, Operation, Seen},
+    types::{Answer, ClientName, Operation, Seen},
     wire::{
         kv::{self, ScanPlan},
         v1::{self, kv_server::Kv},
@@ -29,6 +29,9 @@ use crate::{
 
 type Answered<T> = Result<Response<T>, Status>;
 type BoxStream<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+/// Where a client says its name.
+pub(super) const CLIENT_NAME_HEADER: &str = "kvstore-client-name";
 
 pub(super) struct KvService {
     pub(super) keyspace: Arc<Eventual>,
@@ -153,6 +156,11 @@ impl Kv for KvService {
     }
 
     async fn pipeline(&self, request: Request<Streaming<v1::PipelineRequest>>) -> Answered<Self::PipelineStream> {
+        // Anybody may send anything there.
+        let name = request.metadata().get(CLIENT_NAME_HEADER).and_then(|value| value.to_str().ok());
+        if let Some(name) = name.and_then(|name| name.parse::<ClientName>().ok()) {
+            tracing::info!(%name, "a client has come");
+        }
         let answers = answers(self.host.clone(), self.phase.clone(), request.into_inner());
         Ok(Response::new(Box::pin(answers)))
     }

@@ -13,6 +13,7 @@
 //! | [`WatchEvent`], [`WatchPosition`] | what a watcher is told, and where it stands |
 
 mod address;
+mod client_name;
 mod command;
 mod conflict;
 mod consistency;
@@ -32,6 +33,7 @@ mod vector;
 mod watch;
 
 pub use address::Address;
+pub use client_name::ClientName;
 pub use command::{Command, CommandKind, Written};
 pub use conflict::{Conflict, ConflictCounts, ConflictQuery, Conflicts, LostWrite};
 pub use consistency::{Consistency, DefaultKeyspace, DEFAULT_KEYSPACE};

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import threading
+import time
+from typing import Callable
 
 import pytest
 
@@ -15,3 +18,17 @@ def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
             ("KVSTORE_CHURN_", "KVSTORE_CHAOS_", "KVSTORE_KILL_", "KVSTORE_POWER_", "KVSTORE_STRONG_")
         ):
             monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def until() -> Callable[[Callable[[], bool]], None]:
+    """Wait for a condition; fail after ten seconds."""
+
+    def wait(condition: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + 10
+        pause = threading.Event()
+        while not condition():
+            assert time.monotonic() < deadline, "the condition did not come true"
+            pause.wait(0.005)
+
+    return wait

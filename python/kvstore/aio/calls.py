@@ -283,7 +283,7 @@ class AsyncCalls(Generic[V]):
         for conflict in found:  # noqa: UP028  # the asyncio twin cannot `yield from`
             yield conflict
 
-    async def restore(self, conflict: Conflict[Any]) -> int:
+    async def restore(self, conflict: Conflict[V]) -> int:
         """Write the lost side again, byte for byte, or delete again if a delete was lost; the new version.
 
         It gets what is left of its time to live. The journal keeps the conflict.

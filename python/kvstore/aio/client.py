@@ -10,10 +10,18 @@ from typing import TYPE_CHECKING, Any, Dict, Optional, Tuple, TypeVar, overload
 
 from kvstore._bridge import AsyncChannel as Channel
 from kvstore._core import Request, StrongRequests, check_timeout
-from kvstore._options import DEFAULT, ClientOptions, check_names, parse_target, parse_timeout
+from kvstore._options import (
+    DEFAULT,
+    ClientOptions,
+    Retry,
+    check_names,
+    check_retry,
+    naming,
+    parse_options,
+    parse_target,
+)
 from kvstore.aio.calls import requests_of
 from kvstore.codecs import AUTO, native
-from kvstore.errors import InvalidArgumentError
 from kvstore.aio.store import AsyncStore
 
 if TYPE_CHECKING:
@@ -32,6 +40,8 @@ __all__ = ["AsyncClient"]
 V = TypeVar("V")
 
 _TIMEOUT = 5.0
+_RETRY = Retry()
+_VARIABLES = ("URL", "KEYSPACE", "TIMEOUT", "READ")
 
 
 class AsyncClient(AsyncStore[V]):
@@ -45,13 +55,16 @@ class AsyncClient(AsyncStore[V]):
 
     Args:
         target: "host:port", several of them in a sequence or with commas between, or
-            "kv://h1:p,h2:p/keyspace?timeout=2".
+            "kv://h1:p,h2:p/keyspace?timeout=2&read=local&retry=3&name=web". Arguments count more than what a URL says,
+            but for the keyspace.
         keyspace: `default` is eventual, unless the cluster was formed with a strong one; others are strong, see
             create_keyspace(). Nothing is asked for yet.
         codec: How values become bytes and back; default: AUTO.
-        **options: `timeout` (of a whole call, retries included; default 5 seconds; None: no limit) and `read`
+        **options: `timeout` (of a whole call, retries included; default 5 seconds; None: no limit), `read`
             ("session", the default in eventual keyspaces; "linearizable", that in strong ones; or "local": whatever the
-            contacted node has now, without waiting).
+            contacted node has now, without waiting), `retry` (a Retry; the default tries as often as the timeout
+            allows; None: never again), and `name` (nodes write it to their logs when the client comes; 1 to 64 visible
+            ASCII characters).
 
     Raises:
         InvalidArgumentError: It names the option.
@@ -78,42 +91,36 @@ class AsyncClient(AsyncStore[V]):
     ) -> None:
         check_names(options, [*ClientOptions.__annotations__, "codec"], "option of a client")
         parsed = parse_target(target)
-        check_names(parsed.options, ClientOptions.__annotations__, "option of a client")
-        if "timeout" in parsed.options:
-            options.setdefault("timeout", parse_timeout(parsed.options["timeout"], "timeout"))
-        options.setdefault("read", parsed.options.get("read"))
+        options = {**parsed.options, **options}
         keyspace = parsed.keyspace or keyspace
         self._requests = requests_of(keyspace)
-        self._read: Optional[Read] = options["read"]
+        self._read: Optional[Read] = options.get("read")
         # Whether `default` promises it is known once it was asked for.
         StrongRequests.check_read(self._read)
         self._timeout: Timeout = options.get("timeout", _TIMEOUT)
         check_timeout(self._timeout)
         self._codec = native(codec)
-        self._channel = Channel(parsed.addresses)
+        self._channel = Channel(parsed.addresses, check_retry(options.get("retry", _RETRY)), options.get("name"))
         self._made_with: Tuple[Any, str, Any, Dict[str, Any]] = (parsed.addresses, keyspace, codec, options)
 
     @classmethod
     def from_env(cls, prefix: str = "KVSTORE_") -> AsyncClient[Any]:
-        """From <prefix>URL, KEYSPACE, TIMEOUT, READ.
+        """From <prefix>URL, KEYSPACE, TIMEOUT, READ; those that are not set have the defaults of `AsyncClient`.
+
+        They count as arguments: TIMEOUT and READ more than what the URL says.
 
         Raises:
             InvalidArgumentError: It names the variable.
         """
-        options: Dict[str, Any] = {}
-        target = os.environ.get(prefix + "URL", "127.0.0.1:7001")
-        if prefix + "KEYSPACE" in os.environ:
-            options["keyspace"] = os.environ[prefix + "KEYSPACE"]
-        if prefix + "TIMEOUT" in os.environ:
-            options["timeout"] = parse_timeout(os.environ[prefix + "TIMEOUT"], prefix + "TIMEOUT")
-        if prefix + "READ" in os.environ:
-            options["read"] = os.environ[prefix + "READ"]
-        try:
-            return cls(target, **options)
-        except InvalidArgumentError as error:
-            names = ", ".join(prefix + name for name in ("URL", "KEYSPACE", "TIMEOUT", "READ"))
-            msg = f"one of {names} is wrong: {error}"
-            raise InvalidArgumentError(msg) from error
+        names = {name.lower(): prefix + name for name in _VARIABLES}
+        given = {name: os.environ[variable] for name, variable in names.items() if variable in os.environ}
+        options = parse_options({name: given[name] for name in ("timeout", "read") if name in given}, names)
+        target, keyspace = given.get("url", "127.0.0.1:7001"), given.get("keyspace", "default")
+        with naming(names["url"]):
+            cls(target)
+        with naming(names["keyspace"]):
+            requests_of(keyspace)
+        return cls(target, keyspace, **options)
 
     async def aclose(self) -> None:
         """Idempotent; calls in flight raise ClosedError."""

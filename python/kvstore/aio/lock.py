@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from kvstore import _core
     from kvstore._core import Entry
     from kvstore._options import Seconds, Timeout
-    from kvstore.aio.store import AsyncStore, AsyncView
+    from kvstore.aio.store import AsyncStore
 
 __all__ = ["AsyncElection", "AsyncLock"]
 
@@ -77,10 +77,10 @@ class _Claim:
         return self._token
 
     @overload
-    def scope(self) -> AsyncView[Any]: ...
+    def scope(self) -> AsyncStore[Any]: ...
     @overload
-    def scope(self, store: AsyncStore[V]) -> AsyncView[V]: ...
-    def scope(self, store: Optional[AsyncStore[Any]] = None) -> AsyncView[Any]:
+    def scope(self, store: AsyncStore[V]) -> AsyncStore[V]: ...
+    def scope(self, store: Optional[AsyncStore[Any]] = None) -> AsyncStore[Any]:
         """A view whose every write is refused with LockLostError, by the store itself, unless it is still held.
 
         That is safe where a look at the clock is not: a program that was stopped for a minute does no harm.

@@ -252,13 +252,13 @@ class AsyncStore(AsyncCalls[V]):
         self._may_be_strong("election")
         return AsyncElection(self, name, ttl)
 
-    def keyspace(self, name: str) -> AsyncView[V]:
+    def keyspace(self, name: str) -> AsyncStore[V]:
         """A view of another keyspace. No I/O: an unknown name raises InvalidArgumentError at the first call."""
         return AsyncView(self, self._codec, DEFAULT, DEFAULT, requests_of(name))
 
     async def create_keyspace(
         self, name: str, *, consistency: Consistency = "eventual", keep_conflicts: int = 10_000, exist_ok: bool = False
-    ) -> AsyncView[V]:
+    ) -> AsyncStore[V]:
         """Create a keyspace, by a majority, and return a view. `default` exists from the start.
 
         Args:
@@ -332,10 +332,16 @@ class AsyncStore(AsyncCalls[V]):
         return [KeyspaceInfo(name, "strong", keys, None, 0) for name, keys in found]
 
     @overload
-    def with_options(self, *, codec: Codec[T], read: Read = ..., timeout: Timeout = ...) -> AsyncView[T]: ...
+    def with_options(self, *, codec: Codec[T], read: Read = ..., timeout: Timeout = ...) -> AsyncStore[T]: ...
     @overload
-    def with_options(self, *, read: Read = ..., timeout: Timeout = ...) -> AsyncView[V]: ...
-    def with_options(self, *, codec: Any = DEFAULT, read: Read = DEFAULT, timeout: Timeout = DEFAULT) -> AsyncView[Any]:
+    def with_options(self, *, read: Read = ..., timeout: Timeout = ...) -> AsyncStore[V]: ...
+    def with_options(
+        self,
+        *,
+        codec: Any = DEFAULT,
+        read: Read = DEFAULT,
+        timeout: Timeout = DEFAULT,
+    ) -> AsyncStore[Any]:
         """A view with other defaults; it shares the connection and closes nothing."""
         self._check_read(read)
         return AsyncView(self, self._codec if codec is DEFAULT else native(codec), timeout, read, self._requests)

@@ -92,7 +92,7 @@ def _prepare() -> None:
         settings.color = False
 
 
-program = Program(
+program: Program = Program(
     name="kvstore",
     commands={str(command.name): command for command in COMMANDS},
     params=global_options(from_environment=True),

@@ -62,5 +62,5 @@ def _also_as(command: click.Command, name: str) -> click.Command:
     return other
 
 
-for each in (list_keyspaces, _also_as(list_keyspaces, "list"), create, drop):
-    keyspace.add_command(each)
+for _each in (list_keyspaces, _also_as(list_keyspaces, "list"), create, drop):
+    keyspace.add_command(_each)

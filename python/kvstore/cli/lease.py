@@ -82,5 +82,5 @@ def show(settings: Settings, lease_id: int) -> None:
     print_record(settings, record, f"{left} of {whole} left, {info.places:,} keys and locks")
 
 
-for each in (grant, keep, revoke, show):
-    lease.add_command(each)
+for _each in (grant, keep, revoke, show):
+    lease.add_command(_each)

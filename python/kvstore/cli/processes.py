@@ -44,9 +44,9 @@ class NodeProcess:
         self._process = process
         self._stderr = stderr
         self._words = ""
-        self.address = str(hello["address"])
-        self.port = int(hello["port"])
-        self.node = str(hello["node"])
+        self.address: str = str(hello["address"])
+        self.port: int = int(hello["port"])
+        self.node: str = str(hello["node"])
 
     @classmethod
     def start(

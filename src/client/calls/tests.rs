@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use parking_lot::Mutex;
 use proptest::prelude::*;
 
+mod retries;
 mod sessions;
 
 use super::*;
@@ -30,7 +31,11 @@ struct Desk {
 
 impl Desk {
     fn new() -> Desk {
-        Desk { calls: Calls::new(), outcomes: Arc::default(), submitted: 0 }
+        Desk::with(Retry::default())
+    }
+
+    fn with(retry: Retry) -> Desk {
+        Desk { calls: Calls::new(retry, 1), outcomes: Arc::default(), submitted: 0 }
     }
 
     fn connected() -> Desk {

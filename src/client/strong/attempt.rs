@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use crate::{
     error::{Error, ErrorCode, ErrorKind},
-    limits::{CLIENT_PAUSE_MAX, REDIAL_FIRST, REQUEST_TIMEOUT, STRONG_TRY_FIRST},
+    limits::{REQUEST_TIMEOUT, STRONG_TRY_FIRST},
     replication::strong::{Call, Command},
 };
 
@@ -96,13 +96,6 @@ pub(super) fn needs_id(command: &Command) -> bool {
 /// How long the try after so many failed ones may take: a node that is stuck must not cost the whole deadline.
 pub(super) fn try_timeout(failures: u32) -> Duration {
     STRONG_TRY_FIRST.saturating_mul(2_u32.saturating_pow(failures)).min(REQUEST_TIMEOUT)
-}
-
-/// The pause after so many failed tries, half of it jitter; `draw` is any number.
-pub(super) fn pause(failures: u32, draw: u64) -> Duration {
-    let doublings = failures.saturating_sub(1);
-    let longest = REDIAL_FIRST.saturating_mul(2_u32.saturating_pow(doublings)).min(CLIENT_PAUSE_MAX);
-    longest / 2 + longest / 2 * (draw % 1024) as u32 / 1024
 }
 
 /// Until when a call has to be answered.

@@ -10,7 +10,7 @@ use std::{sync::Arc, time::Duration};
 use parking_lot::Mutex;
 use tokio::task::AbortHandle;
 
-use super::{attempt::pause, session::Session, StrongClient};
+use super::{session::Session, StrongClient};
 use crate::{
     error::{Error, ErrorCode, Result},
     limits::STRONG_TRY_FIRST,
@@ -170,7 +170,7 @@ impl Keeper {
                 Ok(Err(error)) => {
                     failures += 1;
                     tracing::debug!(%lease, %error, failures, "a keep-alive failed");
-                    wait = pause(failures, self.session().draw()).min(ttl / 10);
+                    wait = self.session().pause(failures).min(ttl / 10);
                 }
                 Err(_) => wait = Duration::ZERO,
             }

@@ -46,6 +46,7 @@ struct Node {
 #[derive(Clone)]
 struct Connection {
     number: u64,
+    address: Address,
     outcome: watch::Receiver<Option<Result<StrongRpc>>>,
 }
 
@@ -71,7 +72,11 @@ impl Remote {
         let opened = opened.ok().and_then(|outcome| outcome.clone());
         let rpc = opened.unwrap_or_else(|| Err(not_connected(timeout)))?;
         let asked = rpc.call(&call, timeout.saturating_sub(started.elapsed())).await;
-        asked.map_err(|error| self.inner.failed(connection.number, timeout, error))
+        asked.map_err(|error| {
+            let is_answer = error.code() != ErrorCode::ConnectionLost && error.code() != ErrorCode::DeadlineExceeded;
+            let error = if is_answer { error.of_node(&connection.address.to_string()) } else { error };
+            self.inner.failed(connection.number, timeout, error)
+        })
     }
 
     async fn open_watch(&self, watch: GroupWatch, timeout: Duration) -> Result<Box<dyn StrongPages>> {
@@ -143,7 +148,7 @@ impl Inner {
         }
         nodes.last += 1;
         let (sender, outcome) = watch::channel(None);
-        let connection = Connection { number: nodes.last, outcome };
+        let connection = Connection { number: nodes.last, address: node.address.clone(), outcome };
         node.connection = Some(connection.clone());
         let (inner, number, address) = (self.clone(), nodes.last, node.address.clone());
         tokio::spawn(async move {

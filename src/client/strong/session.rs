@@ -14,11 +14,15 @@ use parking_lot::Mutex;
 use tokio::{sync::Semaphore, time::Instant};
 
 use super::{
-    attempt::{is_worth_another_try, needs_id, pause, try_timeout, Deadline, Progress},
+    attempt::{is_worth_another_try, needs_id, try_timeout, Deadline, Progress},
     registration::{Place, Registration},
 };
 use crate::{
-    client::{closed, shared::Shared},
+    client::{
+        closed,
+        retry::{RepeatedWrites, Retry, Tries},
+        shared::Shared,
+    },
     env::Env,
     error::{Error, ErrorCode, Result},
     faults::is_mutant,
@@ -35,6 +39,7 @@ pub(in crate::client) struct Session {
     backend: Arc<dyn StrongBackend>,
     runtime: tokio::runtime::Handle,
     env: Env,
+    retry: Retry,
     /// The client with which this ends.
     client: Option<Arc<Shared>>,
     /// The present registration.
@@ -68,10 +73,12 @@ impl Session {
         env: Env,
         client: Option<Arc<Shared>>,
     ) -> Session {
+        let retry = client.as_ref().map(|client| client.retry.clone()).unwrap_or_default();
         Session {
             backend,
             runtime,
             env,
+            retry,
             client,
             registration: Mutex::new(Arc::new(Registration::new())),
             seen: AtomicU64::new(0),
@@ -90,9 +97,10 @@ impl Session {
         self.env.clock.monotonic()
     }
 
-    /// Any number, for jitter. Without entropy there is none, which is a pity and no error.
-    pub(super) fn draw(&self) -> u64 {
-        self.env.rng.next_u64().unwrap_or(0)
+    /// How long to wait after so many failures.
+    pub(super) fn pause(&self, failures: u32) -> Duration {
+        // Without entropy there is no jitter, which is a pity and no error.
+        self.retry.pause(failures, self.env.rng.next_u64().unwrap_or(0))
     }
 
     /// Checks a call and counts it.
@@ -240,7 +248,7 @@ impl Session {
 
     /// Tries until there is an answer, an error that no further try would change, or the deadline.
     async fn try_until(&self, call: Call, deadline: Deadline, progress: &Progress) -> Result<Reply> {
-        let (started, mut failures, mut last) = (Instant::now(), 0, None);
+        let (started, mut failures, mut last, mut tries) = (Instant::now(), 0, None, Tries::default());
         loop {
             let left = deadline.left();
             if left.is_zero() {
@@ -253,14 +261,30 @@ impl Session {
                 Err(error) => error,
             };
             progress.try_failed(before, &error);
-            if !is_worth_another_try(&error) {
+            if !is_worth_another_try(&error) || self.is_last_try(&call, &error, &mut tries, progress) {
                 return Err(progress.settle(error));
             }
             failures += 1;
             tracing::debug!(%error, failures, "a call about a strong keyspace is tried again");
             last = Some(error);
-            tokio::time::sleep(pause(failures, self.draw()).min(deadline.left())).await;
+            tokio::time::sleep(self.pause(failures).min(deadline.left())).await;
         }
+    }
+
+    /// Whether a call that came to nothing may not be tried again. A wait in line for a lock always may.
+    fn is_last_try(&self, call: &Call, error: &Error, tries: &mut Tries, progress: &Progress) -> bool {
+        if error.code() == ErrorCode::Unreachable && !error.is_maybe_applied() {
+            tries.dialled_in_vain();
+        } else {
+            tries.sent_in_vain();
+        }
+        let is_repeatable = match call {
+            Call::AwaitLock { .. } => return false,
+            Call::Submit(change) => self.retry.writes != RepeatedWrites::Never || !needs_id(&change.command),
+            Call::Read(_) | Call::Lease(_) | Call::Keyspaces => true,
+        };
+        let targets = self.client.as_ref().map_or(1, |client| client.targets.len());
+        self.retry.is_exhausted(tries.count(targets)) || (!is_repeatable && progress.is_unknown())
     }
 
     /// One try. A backend that does not answer in time is taken for silent.

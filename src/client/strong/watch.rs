@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use super::{
-    attempt::{pause, Deadline, Progress},
+    attempt::{Deadline, Progress},
     session::Session,
     StrongClient,
 };
@@ -80,7 +80,7 @@ async fn follow(session: &Session, queue: &Queue<WatchPage>, mut watch: GroupWat
         }
         failures = if has_told { 1 } else { failures + 1 };
         tracing::debug!(%error, failures, "a watch of a strong keyspace begins anew");
-        tokio::time::sleep(pause(failures, session.draw())).await;
+        tokio::time::sleep(session.pause(failures)).await;
     }
 }
 

@@ -167,11 +167,38 @@ fn dropping_the_last_clone_ends_the_connection_and_the_task() {
 }
 
 #[test]
+fn a_client_that_never_retries_says_at_once_that_nobody_is_there() {
+    over_both(|world| async move {
+        let (listener, nobody) = world.listen().await;
+        drop(listener);
+        let client = world.client_with(&[&nobody, &nobody], Retry::never());
+        let error = client.call(vec![put("a", b"1")], None).await.unwrap_err();
+        assert_eq!((error.code(), error.is_maybe_applied()), (ErrorCode::Unreachable, false));
+        assert!(error.message().contains(&nobody.to_string()), "{error}");
+        // Calls that do not go over the stream, too.
+        let error = client.status(false, None).await.unwrap_err();
+        assert_eq!(error.code(), ErrorCode::Unreachable);
+    });
+}
+
+#[test]
+fn a_client_that_never_retries_still_looks_for_the_node_that_is_there() {
+    over_both(|world| async move {
+        let (listener, nobody) = world.listen().await;
+        drop(listener);
+        let (_server, good) = world.node().await;
+        let client = world.client_with(&[&nobody, &good], Retry::never());
+        assert!(client.call(vec![put("a", b"1")], None).await.unwrap()[0].is_ok());
+        assert!(client.status(false, None).await.is_ok());
+    });
+}
+
+#[test]
 fn a_runtime_that_ends_fails_what_is_under_way() {
     let world = World::simulated();
     let runtime = runtime();
     let (listener, address) = runtime.block_on(world.listen());
-    let config = ClientConfig { targets: vec![address] };
+    let config = ClientConfig::new(vec![address]);
     let client = Client::new(config, world.env.clone(), runtime.handle().clone()).unwrap();
     let (sender, outcome) = std::sync::mpsc::channel();
     client.submit(vec![get("a")], ReadLevel::Session, None, Box::new(move |outcome| sender.send(outcome).unwrap()));

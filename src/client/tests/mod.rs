@@ -143,8 +143,13 @@ impl World {
     }
 
     pub(super) fn client(&self, targets: &[&Address]) -> Client {
+        self.client_with(targets, Retry::default())
+    }
+
+    pub(super) fn client_with(&self, targets: &[&Address], retry: Retry) -> Client {
         let targets = targets.iter().map(|&target| target.clone()).collect();
-        Client::new(ClientConfig { targets }, self.env.clone(), tokio::runtime::Handle::current()).unwrap()
+        let config = ClientConfig { retry, ..ClientConfig::new(targets) };
+        Client::new(config, self.env.clone(), tokio::runtime::Handle::current()).unwrap()
     }
 }
 

@@ -54,7 +54,7 @@ async fn fetch(keys: &[&str], path: &Path) -> (Arc<dyn Disk>, Result<u64>) {
     let disk: Arc<dyn Disk> = Arc::new(SimDisk::new(2));
     disk.create_dir_all(Path::new("/backups")).unwrap();
     let env = Env { disk: disk.clone(), ..world.env.clone() };
-    let config = ClientConfig { targets: vec![address] };
+    let config = ClientConfig::new(vec![address]);
     let client = Client::new(config, env, tokio::runtime::Handle::current()).unwrap();
     let fetched = client.snapshot(path.into(), Some(Duration::from_secs(20))).await;
     (disk, fetched)

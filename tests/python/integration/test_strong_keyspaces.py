@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import pickle
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -11,8 +10,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import kvstore
-
-from .harness import eventually
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -34,27 +31,6 @@ def test_a_key_is_there_from_its_put_to_its_delete(strong: Any, read: Any) -> No
     assert strong.get("k", 7, read=read) == 7
     with pytest.raises(kvstore.KeyNotFoundError):
         strong["k"]
-
-
-def test_an_entry_tells_all(strong: Any) -> None:
-    version = strong.put(b"\xff", "v", ttl=60)
-    entry = strong.entry(b"\xff")
-    assert (entry.key, entry.key_bytes, entry.value, entry.version, entry.flags) == ("\udcff", b"\xff", "v", version, 1)
-    assert abs(entry.modified - dt.datetime.now(dt.timezone.utc)) < dt.timedelta(minutes=1)
-    assert 50 < entry.ttl <= 60
-    assert strong.entry(b"\xff").expires - entry.expires < dt.timedelta(seconds=10)
-    assert strong.touch(b"\xff", None)
-    assert strong.entry(b"\xff").expires is None
-    assert not strong.touch("missing", 1)
-    assert pickle.loads(pickle.dumps(entry)) == entry
-
-
-def test_a_key_ends_with_its_time(strong: Any) -> None:
-    strong.put("k", 1, ttl=0.2)
-    strong.put("l", 1, ttl=0.2)
-    assert strong.touch("l", 60)
-    eventually(lambda: not strong.exists("k"), "the key is gone")
-    assert strong.exists("l")
 
 
 def test_many_keys_are_read_and_written_together(strong: Any) -> None:
@@ -164,20 +140,6 @@ def test_one_of_many_pops_a_value(strong: Any) -> None:
     assert sorted(popped, key=bool) == [None] * 7 + ["prize"]
     with pytest.raises(kvstore.KeyNotFoundError):
         strong.pop("k")
-
-
-def test_codecs_and_other_defaults_are_those_of_the_view(strong: Any) -> None:
-    texts = strong.with_options(codec=kvstore.TEXT, read="local", timeout=3)
-    texts.put("k", "text")
-    assert strong.with_options(codec=kvstore.BYTES).get("k") == b"text"
-    with pytest.raises(kvstore.CodecError):
-        texts.put("k", 1)
-    with pytest.raises(kvstore.InvalidArgumentError, match=r"^read: "):
-        strong.get("k", read="newest")
-
-
-def test_a_strong_keyspace_has_no_conflicts(strong: Any) -> None:
-    assert list(strong.conflicts()) == []
 
 
 def test_keyspaces_are_made_listed_and_dropped(host: kvstore.Node) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from dataclasses import dataclass
 from typing import Any, Dict, List, Optional, Union
 
 from typing_extensions import assert_type
@@ -24,6 +25,23 @@ assert_type([entry.value for entry in texts.scan("p:")], List[str])
 assert_type(list(texts.keys()), List[str])
 assert_type(list(texts.conflicts(since=dt.datetime.now(dt.timezone.utc))), List[kv.Conflict[str]])
 assert_type([texts.restore(conflict) for conflict in texts.conflicts("p:")], List[int])
+
+
+@dataclass
+class User:
+    name: str
+
+
+users = texts.with_options(codec=kv.dataclass_codec(User))
+assert_type(users, kv.Store[User])
+assert_type(users["ada"].name, str)
+assert_type(kv.Client("h:1", codec=kv.PICKLE)["k"], Any)
+patient = kv.Client("h:1", retry=kv.Retry(attempts=3, writes="never"), name="web")
+impatient: kv.ClientOptions = {"retry": None, "timeout": 1.5}
+assert_type(kv.Client("h:1", **impatient), kv.Client[Any])
+key: kv.Key = b"k"
+read: kv.Read = "local"
+timeout: kv.Timeout = None
 
 jobs = texts.create_keyspace("jobs", consistency="strong", exist_ok=True)
 assert_type(jobs.get("k"), Optional[str])
@@ -50,7 +68,7 @@ with kv.Node(7001, ["h:1", 7002, ("h", 3)], cluster="demo") as node:
     assert_type(node.join(1.5), bool)
 
 
-async def read(txn: kv.AsyncTxn[bytes]) -> Optional[bytes]:
+async def read_in(txn: kv.AsyncTxn[bytes]) -> Optional[bytes]:
     return await txn.get("k")
 
 
@@ -60,7 +78,7 @@ async def main() -> None:
         assert_type(await store.delete("k"), bool)
         assert_type([entry.value async for entry in store.scan()], List[bytes])
         strong = store.keyspace("jobs")
-        assert_type(await strong.transact(read), Optional[bytes])
+        assert_type(await strong.transact(read_in), Optional[bytes])
         async with strong.lock("l") as held, strong.batch() as batch, strong.lease(10) as leased:
             assert_type(await held.scope().put("k", b"v", lease=leased), int)
             assert_type(batch.delete("k").result(), bool)

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import threading
-import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -9,7 +7,7 @@ import pytest
 import kvstore
 
 if TYPE_CHECKING:
-    from typing import Any, Callable, Iterator
+    from typing import Any, Iterator
 
 
 @pytest.fixture
@@ -35,17 +33,3 @@ def free_address() -> str:
     """Where nobody listens: the port of a node that was stopped."""
     with kvstore.Node() as node:
         return node.address
-
-
-@pytest.fixture
-def until() -> Callable[[Callable[[], bool]], None]:
-    """Wait for a condition; fail after ten seconds."""
-
-    def wait(condition: Callable[[], bool]) -> None:
-        deadline = time.monotonic() + 10
-        pause = threading.Event()
-        while not condition():
-            assert time.monotonic() < deadline, "the condition did not come true"
-            pause.wait(0.005)
-
-    return wait

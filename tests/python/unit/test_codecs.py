@@ -141,28 +141,6 @@ def test_deep_values_are_refused_before_the_stack_ends() -> None:
         AUTO.decode(b"[" * 100_000, 5)
 
 
-def test_codecs_of_users_get_their_flags_back(store: Any) -> None:
-    class Reversed:
-        def encode(self, value: str) -> Any:
-            return value[::-1].encode(), 300
-
-        def decode(self, payload: bytes, flags: int) -> str:
-            assert flags == 300
-            return payload.decode()[::-1]
-
-    view = store.with_options(codec=Reversed())
-    view.put("k", "abc")
-    view.put_many({"l": "def"})
-    assert view["k"] == "abc"
-    assert view.entry("k").flags == 300
-    assert view.get_many(["k", "l"]) == {"k": "abc", "l": "def"}
-    assert [entry.value for entry in view.scan()] == ["abc", "def"]
-    with pytest.raises(CodecError, match="flags 300") as caught:
-        store.get("k")
-    assert caught.value.payload == b"cba"
-    assert store.with_options(codec=BYTES)["k"] == b"cba"
-
-
 def test_a_codec_that_returns_nonsense_is_named(node: kvstore.Node) -> None:
     class Nonsense:
         def encode(self, value: Any) -> Any:

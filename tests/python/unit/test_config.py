@@ -180,14 +180,36 @@ def test_targets_come_in_many_forms() -> None:
     assert parse_target("h:1").addresses == ["h:1"]
     assert parse_target("h:1, g:2").addresses == ["h:1", "g:2"]
     assert parse_target(["h:1", "g:2"]).addresses == ["h:1", "g:2"]
-    parsed = parse_target("kv://h:1,g:2/jobs?timeout=2&read=local")
-    assert parsed == (["h:1", "g:2"], "jobs", {"timeout": "2", "read": "local"})
+    parsed = parse_target("kv://h:1,g:2/jobs?timeout=2&read=local&retry=3&name=nightly+report")
+    options = {"timeout": 2.0, "read": "local", "retry": kvstore.Retry(attempts=3), "name": "nightly report"}
+    assert parsed == (["h:1", "g:2"], "jobs", options)
+    assert parse_target("kv://h:1/a%2Fb?timeout=none&retry=none") == (
+        ["h:1"],
+        "a/b",
+        {"timeout": None, "retry": None},
+    )
 
 
 @pytest.mark.parametrize("target", ["", "http://h:1", [], [7001], "kv://", "nonsense", "h:0", "kv://:token@h:1"])
 def test_a_bad_target_is_refused_before_any_call(target: Any) -> None:
     with pytest.raises(InvalidArgumentError):
         kvstore.Client(target)
+
+
+@pytest.mark.parametrize(
+    ("query", "names"),
+    [
+        ("timeout=soon", "target: timeout: 'soon'"),
+        ("timeout=", "target: timeout: ''"),
+        ("timeout=-1", "target: timeout: '-1'"),
+        ("read=newest", "target: read: 'newest'"),
+        ("retry=often", "target: retry: 'often'"),
+        ("timout=1", "timout: no such option of a client; did you mean 'timeout'"),
+    ],
+)
+def test_a_bad_option_of_a_url_is_named(query: str, names: str) -> None:
+    with pytest.raises(InvalidArgumentError, match=names):
+        kvstore.Client(f"kv://h:1?{query}")
 
 
 @pytest.mark.parametrize(
@@ -208,7 +230,35 @@ def test_a_client_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setenv("KVSTORE_URL", "h:1,g:2")
     monkeypatch.setenv("KVSTORE_TIMEOUT", "none")
     assert repr(kvstore.Client.from_env()) == "Client('h:1,g:2')"
-    monkeypatch.setenv("KVSTORE_TIMEOUT", "soon")
-    with pytest.raises(InvalidArgumentError, match="KVSTORE_TIMEOUT"):
-        kvstore.Client.from_env()
     assert repr(kvstore.AsyncClient.from_env("OTHER_")) == "AsyncClient('127.0.0.1:7001')"
+
+
+def test_all_that_the_environment_says_counts(node: kvstore.Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    node.create_keyspace("jobs", consistency="strong")["k"] = 1
+    monkeypatch.setenv("OTHER_URL", f"kv://{node.address}?timeout=soon")
+    with pytest.raises(InvalidArgumentError, match=r"^OTHER_URL: target: timeout: "):
+        kvstore.Client.from_env("OTHER_")
+    monkeypatch.setenv("OTHER_URL", f"kv://{node.address}?timeout=0")
+    monkeypatch.setenv("OTHER_TIMEOUT", "none")
+    monkeypatch.setenv("OTHER_READ", "local")
+    monkeypatch.setenv("OTHER_KEYSPACE", "jobs")
+    with kvstore.Client.from_env("OTHER_") as client:
+        assert client["k"] == 1
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("URL", "nonsense"),
+        ("URL", "kv://h:1?reed=local"),
+        ("KEYSPACE", "k" * 65),
+        ("TIMEOUT", "soon"),
+        ("TIMEOUT", "-1"),
+        ("READ", "newest"),
+    ],
+)
+def test_a_wrong_variable_is_named(monkeypatch: pytest.MonkeyPatch, variable: str, value: str) -> None:
+    monkeypatch.setenv(f"KVSTORE_{variable}", value)
+    for cls in (kvstore.Client, kvstore.AsyncClient):
+        with pytest.raises(InvalidArgumentError, match=f"^KVSTORE_{variable}: "):
+            cls.from_env()

@@ -73,6 +73,28 @@ def test_a_taken_port_says_so_with_its_errno(node: kvstore.Node) -> None:
     assert isinstance(caught.value, ConnectionError)
 
 
+def test_an_error_names_the_node_that_answered_a_client() -> None:
+    with kvstore.Node(max_memory="16MiB").start(wait="ready") as node, kvstore.Client(node.address) as client:
+        jobs = client.create_keyspace("jobs", consistency="strong")
+        jobs["k"] = 1
+        calls = [
+            lambda: [client.put(str(number), b"v" * 1_000_000) for number in range(20)],
+            lambda: jobs.put("k", 2, if_absent=True),
+            lambda: jobs.put("k", 2, if_version=99),
+            lambda: jobs.incr("k", 2**63 - 1),
+            lambda: client.keyspace("missing").get("k"),
+        ]
+        for call in calls:
+            with pytest.raises(kvstore.KVError) as caught:
+                call()
+            assert caught.value.node == node.address, caught.value.code
+        # Nobody was asked.
+        for call in (lambda: client.get(""), lambda: node.put("", 1)):
+            with pytest.raises(kvstore.KVError) as caught:
+                call()
+            assert caught.value.node is None
+
+
 def test_a_node_that_is_not_there_is_unavailable(free_address: str) -> None:
     with kvstore.Client(free_address, timeout=0.2) as client, pytest.raises(kvstore.KVError) as caught:
         client.get("k")

@@ -29,38 +29,6 @@ def take(watch: kvstore.Watch[Any], count: int) -> List[Tuple[str, str, Any]]:
     return events
 
 
-def test_a_watch_tells_of_puts_and_deletes_from_now_on(store: Any) -> None:
-    store.put("before", 1)
-    with store.watch() as watch:
-        store.put("a", {"n": 1})
-        assert take(watch, 1) == [("put", "a", {"n": 1})]
-        store.delete("a")
-        assert take(watch, 1) == [("delete", "a", None)]
-        assert watch.next(0.01) is None
-
-
-def test_a_filter_leaves_the_others_out(store: Any) -> None:
-    with store.watch("a") as one, store.watch(prefix="user:") as some:
-        store.put_many({"a": 1, "b": 2, "user:1": 3, "user:2": 4, "use": 5})
-        assert take(one, 1) == [("put", "a", 1)]
-        assert sorted(take(some, 2)) == [("put", "user:1", 3), ("put", "user:2", 4)]
-        assert one.next(0.01) is None
-        assert some.next(0.01) is None
-
-
-def test_initial_values_come_first_and_are_marked(store: Any) -> None:
-    store.put_many({f"k{number}": number for number in range(1000)})
-    store.delete("k0")
-    with store.watch(initial=True) as watch:
-        events = [watch.next(SECONDS) for _ in range(999)]
-        assert all(event.initial and event.type == "put" for event in events)
-        assert {event.key: event.entry.value for event in events} == {f"k{number}": number for number in range(1, 1000)}
-        store.put("k1", "new")
-        event = watch.next(SECONDS)
-        assert shown(event) == ("put", "k1", "new")
-        assert not event.initial
-
-
 def test_every_position_resumes_after_its_event(store: Any) -> None:
     with store.watch() as watch:
         start = watch.position
@@ -76,18 +44,6 @@ def test_every_position_resumes_after_its_event(store: Any) -> None:
             assert watch.next(0.01) is None
 
 
-def test_batches_give_what_is_there(store: Any) -> None:
-    with store.watch(initial=True, buffer=10) as watch:
-        store.put_many({f"k{number}": number for number in range(3000)})
-        found: List[str] = []
-        for batch in watch.batches():
-            assert batch
-            found.extend(event.key for event in batch)
-            if len(found) >= 3000:
-                break
-        assert sorted(found) == sorted(f"k{number}" for number in range(3000))
-
-
 def test_a_slow_watcher_sees_every_final_value(store: Any) -> None:
     with store.watch(buffer=1) as watch:
         for turn in range(30):
@@ -100,39 +56,6 @@ def test_a_slow_watcher_sees_every_final_value(store: Any) -> None:
             assert event is not None
             assert event.version > versions.get(event.key, 0)
             final[event.key], versions[event.key] = event.entry.value, event.version
-
-
-def test_wrong_arguments_are_named(store: Any) -> None:
-    with pytest.raises(kvstore.InvalidArgumentError, match="prefix"):
-        store.watch("a", prefix="a")
-    with store.watch() as watch:
-        position = watch.position
-    with pytest.raises(kvstore.InvalidArgumentError, match="initial"):
-        store.watch(since=position, initial=True)
-    with pytest.raises(kvstore.InvalidArgumentError, match="since"):
-        store.watch(since=b"nonsense")
-    with pytest.raises(kvstore.InvalidArgumentError, match="since"):
-        store.watch("a", since=position)
-    with pytest.raises(kvstore.InvalidArgumentError, match="buffer"):
-        store.watch(buffer=0)
-    with pytest.raises(kvstore.LimitError, match="key"):
-        store.watch("k" * 10_000)
-
-
-def test_cancel_from_another_thread_ends_the_iteration(store: Any) -> None:
-    watch = store.watch()
-    found: List[Any] = []
-    reader = threading.Thread(target=lambda: found.extend(watch))
-    reader.start()
-    store.put("a", 1)
-    while not found:
-        reader.join(0.01)
-    watch.cancel()
-    watch.cancel()
-    reader.join(SECONDS)
-    assert not reader.is_alive()
-    with pytest.raises(kvstore.ClosedError):
-        watch.next(1)
 
 
 def test_closing_the_client_or_the_node_ends_its_watches() -> None:
@@ -152,16 +75,6 @@ def test_nobody_there_is_unavailable(free_address: str, monkeypatch: pytest.Monk
     monkeypatch.setattr("kvstore.watch._BEGIN_SECONDS", 0.2)
     with kvstore.Client(free_address) as client, pytest.raises(kvstore.UnavailableError):
         client.watch()
-
-
-def test_a_value_that_cannot_be_decoded_is_passed(store: Any) -> None:
-    view = store.with_options(codec=kvstore.JSON)
-    with view.watch() as watch:
-        store.put("a", b"\xff")
-        with pytest.raises(kvstore.CodecError):
-            watch.next(SECONDS)
-        view.put("b", [1])
-        assert take(watch, 1) == [("put", "b", [1])]
 
 
 def test_ctrl_c_ends_a_wait(store: Any) -> None:

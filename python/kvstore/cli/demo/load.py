@@ -36,7 +36,7 @@ class Load:
         self._acknowledged_by: Dict[str, Set[str]] = {}
         self._errors: Dict[str, kvstore.KVError] = {}
         self._writers: List[threading.Thread] = []
-        self.seconds = 0.0
+        self.seconds: float = 0.0
 
     @property
     def acknowledged(self) -> int:

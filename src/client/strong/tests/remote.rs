@@ -1,7 +1,12 @@
 //! Over the network: which node is asked, and what ends with the client.
 
+use std::num::NonZeroU32;
+
 use super::*;
-use crate::client::tests::{over_both, World};
+use crate::client::{
+    tests::{over_both, World},
+    RepeatedWrites, Retry,
+};
 
 #[test]
 fn the_clones_of_a_client_are_one_session_over_both_networks() {
@@ -159,5 +164,52 @@ fn a_session_keeps_its_client_open_and_no_longer() {
         assert!(kept.is_alive());
         drop(kept);
         until(|| session.upgrade().is_none()).await;
+    });
+}
+
+#[test]
+fn a_client_that_never_retries_tries_every_target_and_no_write_twice() {
+    over_both(|world| async move {
+        let group = FakeGroup::new();
+        let (listener, nobody) = world.listen().await;
+        drop(listener);
+        let (_server, good) = world.strong_node(&group).await;
+        let strong = StrongClient::of_client(&world.client_with(&[&nobody, &good], Retry::never()));
+        strong.call(increment("n"), None).await.unwrap();
+        group.order([Fault::Refuse(no_leader())]);
+        let error = strong.call(increment("n"), None).await.unwrap_err();
+        assert_eq!((error.code(), error.is_maybe_applied()), (ErrorCode::NoLeader, false));
+        group.order([Fault::Lose(lost())]);
+        let error = strong.call(increment("n"), None).await.unwrap_err();
+        assert_eq!((error.code(), error.is_maybe_applied()), (ErrorCode::ConnectionLost, true));
+        assert_eq!(sum(&group, "n"), Some(2));
+    });
+}
+
+#[test]
+fn attempts_are_counted_and_a_write_that_may_not_be_repeated_is_sent_once() {
+    over_both(|world| async move {
+        let group = FakeGroup::new();
+        let (_server, address) = world.strong_node(&group).await;
+        let thrice = Retry { attempts: NonZeroU32::new(3), ..Retry::default() };
+        let strong = StrongClient::of_client(&world.client_with(&[&address], thrice));
+        strong.call(increment("n"), SECONDS).await.unwrap();
+        group.order([Fault::Refuse(no_leader()), Fault::Lose(lost())]);
+        strong.call(increment("n"), SECONDS).await.unwrap();
+        group.order([Fault::Refuse(no_leader()), Fault::Refuse(no_leader()), Fault::Refuse(no_leader())]);
+        let error = strong.call(increment("n"), None).await.unwrap_err();
+        assert_eq!((error.code(), sum(&group, "n")), (ErrorCode::NoLeader, Some(2)));
+
+        let once = Retry { writes: RepeatedWrites::Never, ..Retry::default() };
+        let careful = StrongClient::of_client(&world.client_with(&[&address], once));
+        careful.call(increment("n"), SECONDS).await.unwrap();
+        // What is known to have changed nothing is tried again, and reads are.
+        group.order([Fault::Refuse(no_leader()), Fault::Lose(lost())]);
+        let error = careful.call(increment("n"), SECONDS).await.unwrap_err();
+        assert_eq!((error.code(), error.is_maybe_applied()), (ErrorCode::ConnectionLost, true));
+        group.order([Fault::Lose(lost())]);
+        let session = Freshness::Session(Revision::ZERO);
+        careful.call(read(session, &["n"]), SECONDS).await.unwrap();
+        assert_eq!(sum(&group, "n"), Some(4));
     });
 }

@@ -1,0 +1,1 @@
+"""What every keyspace promises: one suite over both engines, and over every way to a store."""
