@@ -37,6 +37,7 @@ __all__ = [
     "Conflict",
     "Entry",
     "Event",
+    "Faults",
     "Kept",
     "Load",
     "Node",
@@ -49,7 +50,9 @@ __all__ = [
     "decode_auto",
     "encode_auto",
     "examine_data_dir",
+    "keep_log",
     "log_to_stderr",
+    "recent_log",
     "restore_snapshot",
     "verify_snapshot",
 ]
@@ -376,6 +379,7 @@ class Node:
         data_dir: Optional[str],
         durability: str,
         max_memory: Optional[int],
+        faults: Optional[Faults] = None,
     ) -> Self:
         """Check the settings; open nothing."""
     @property
@@ -393,6 +397,8 @@ class Node:
     def _start(self) -> None: ...
     def _wait_ready(self, timeout: Timeout) -> None: ...
     def _stop(self, timeout: Timeout) -> None: ...
+    def _abandon(self) -> None:
+        """End as if the process had been killed; port and directory are free afterwards."""
     @property
     def _waits_for_disk(self) -> bool:
         """Whether a write waits until it is on disk."""
@@ -552,6 +558,23 @@ class Changes:
         """End it, from any thread."""
 
 @final
+class Faults:
+    """What is wrong with the network and the clocks of one node. See `kvstore.testing`."""
+
+    def __new__(cls, seed: int, /) -> Self:
+        """None yet; the seed repeats what jitter and loss draw."""
+    def beside(self, seed: int, /) -> Faults:
+        """Those of another node, whose clocks are advanced together with this one's."""
+    def block(self, addresses: List[str], /) -> None:
+        """Cut the node off from these addresses, and from no others."""
+    def pause(self, paused: bool, /) -> None:
+        """Have it say and hear nothing, or let it go on."""
+    def slow(self, delay: float, jitter: float, drop: float, /) -> None:
+        """How slow everything is that it says and hears, see `LocalCluster.slow`."""
+    def advance(self, seconds: float, /) -> None:
+        """Set its clocks ahead."""
+
+@final
 class Load:
     """A load run under way; it begins when it is made.
 
@@ -585,6 +608,12 @@ def restore_snapshot(path: Path, data_dir: Path, cluster: str, /) -> str:
 
 def examine_data_dir(path: Path, /) -> DirectoryReport:
     """Look at the directory of a node without changing it."""
+
+def keep_log(lines: int, /) -> None:
+    """Keep the last lines of what the nodes and clients of this process report, from now on."""
+
+def recent_log() -> List[str]:
+    """What was kept, the oldest line first."""
 
 def log_to_stderr() -> None:
     """Report what the nodes and clients of this process do on stderr, from now on."""

@@ -1,5 +1,6 @@
 //! Whole nodes over a simulated network; over TCP where the port itself matters.
 
+mod abandoned;
 mod snapshots;
 mod strong;
 mod watch;
