@@ -5,7 +5,7 @@ from __future__ import annotations
 import pathlib
 import random
 import weakref
-from typing import TYPE_CHECKING, Any, List, Literal, Optional, Sequence, Tuple, Union
+from typing import TYPE_CHECKING, Any, Dict, List, Literal, Optional, Sequence, Tuple, Union
 
 from kvstore import _core
 from kvstore._options import check_names, in_seconds
@@ -22,9 +22,11 @@ from kvstore.errors import (
 from kvstore.testing import health
 from kvstore.testing.inproc import InprocMember
 from kvstore.testing.member import Slowness
+from kvstore.testing.ports import reserve
 from kvstore.testing.process import ProcessMember
 
 if TYPE_CHECKING:
+    import socket
     from types import TracebackType
     from typing import Type
 
@@ -92,6 +94,9 @@ class LocalCluster:
         self._random = random.Random(self._seed)  # noqa: S311
         configs = [_config_of(index, settings) for index in range(nodes)]
         self._members: List[Member] = self._make_members(configs)
+        self._host = configs[0].host
+        # What keeps the ports of nodes that do not run.
+        self._guards: Dict[int, socket.socket] = {}
         self._state: Literal["new", "running", "stopped"] = "new"
         self._clients: weakref.WeakSet[Union[Client[Any], AsyncClient[Any]]] = weakref.WeakSet()
 
@@ -151,7 +156,8 @@ class LocalCluster:
             for member in self._members:
                 member.launch()
             for index, member in enumerate(self._members):
-                member.start(0, [self._members[0].address] if index else [])
+                self._guards[index], port = reserve(self._host)
+                member.start(port, [self._members[0].address] if index else [])
             for member in self._members:
                 member.wait_ready(patience)
             health.wait_until(lambda: health.group_problems(self._members), "start", patience)
@@ -169,6 +175,8 @@ class LocalCluster:
         self._clients.clear()
         for member in self._members:
             member.kill()
+        while self._guards:
+            self._guards.popitem()[1].close()
 
     def node(self, index: int) -> Node:
         """The node itself, which also a pause does not keep from answering: it needs no network.

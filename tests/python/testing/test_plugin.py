@@ -83,7 +83,8 @@ def test_options_win(kvstore_cluster):
 
 
 def test_a_node_and_its_clients(run: Run) -> None:
-    run("""
+    outcome = run(
+        """
 import asyncio
 
 def test_node(kvstore_node, kvstore_client, kvstore_async_client):
@@ -94,7 +95,11 @@ def test_node(kvstore_node, kvstore_client, kvstore_async_client):
 
 def test_another_node(kvstore_client):
     assert kvstore_client.get("k") is None
-""").assert_counts(passed=2)
+""",
+        "-s",
+    )
+    outcome.assert_counts(passed=2)
+    assert "node started" not in outcome.text, "nobody has asked for a log"
 
 
 def test_the_marker_says_what_is_made(run: Run) -> None:
@@ -169,7 +174,6 @@ def test_process(kvstore_cluster):
 
 def test_the_log_is_shown_when_asked_for(run: Run) -> None:
     test = "def test_it(kvstore_node): pass"
-    assert "node started" not in run(test, "-s").text
     assert "node started" in run(test, "-s", "--kvstore-log").text
 
 
