@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
 _LOG_LINES = 50
 
-_KEPT_LINES = 200
-
 _REPORTS: pytest.StashKey[List[Callable[[], str]]] = pytest.StashKey()
 """What can tell of the nodes that a test uses, should it fail."""
 
@@ -62,13 +60,13 @@ def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
 def kvstore_node(request: pytest.FixtureRequest) -> Iterator[kvstore.Node]:
     """A node in this process that lives in memory."""
     _skip_elsewhere(request, "kvstore_node")
-    from kvstore import Node, _core  # noqa: PLC0415 - see above
+    from kvstore import Node  # noqa: PLC0415 - see above
+    from kvstore.testing.inproc import Log  # noqa: PLC0415
 
-    _core.keep_log(_KEPT_LINES)
-    node = Node(**_log(request))
+    log, node = Log(), Node(**_log(request))
 
     def tell() -> str:
-        last = _core.recent_log()[-_LOG_LINES:]
+        last = log.lines()[-_LOG_LINES:]
         status = str(node.status()) if node.running else "it does not run"
         return "\n".join([repr(node), status, f"last lines of its log: {len(last)}", *last])
 

@@ -96,6 +96,13 @@ impl Faults {
     }
 }
 
+/// What may be done with a connection.
+enum Verdict {
+    Goes(Slowness),
+    Waits,
+    Breaks,
+}
+
 /// The faults as the network sees them.
 #[derive(Clone)]
 struct View {
@@ -104,23 +111,9 @@ struct View {
 }
 
 impl View {
-    /// Returns when a connection that was opened `to` an address breaks.
-    async fn broken(&mut self, to: &Address) {
-        let breaks = |rules: &Rules| rules.blocked.contains(to) && !rules.is_paused;
-        if self.rules.wait_for(breaks).await.is_err() {
-            std::future::pending().await
-        }
-    }
-
     /// Returns when the node is not paused; at once when nobody can change that any more.
     async fn resumed(&mut self) {
         let _gone = self.rules.wait_for(|rules| !rules.is_paused).await.is_err();
-    }
-
-    /// Returns when something gets through; at once when nobody can change that any more.
-    async fn passable(&mut self) {
-        let passes = |rules: &Rules| !rules.is_paused && !rules.slowness.loses_all();
-        let _gone = self.rules.wait_for(passes).await.is_err();
     }
 
     /// Returns when the rules have changed since they were last looked at; never when nobody can change them any more.
@@ -130,13 +123,16 @@ impl View {
         }
     }
 
-    fn is_blocked(&self, address: &Address) -> bool {
-        self.rules.borrow().blocked.contains(address)
-    }
-
-    /// How slow everything is now.
-    fn slowness(&mut self) -> Slowness {
-        self.rules.borrow_and_update().slowness
+    /// What holds now for a connection that was opened `to` an address, or accepted.
+    fn look(&mut self, to: Option<&Address>) -> Verdict {
+        let rules = self.rules.borrow_and_update();
+        if rules.is_paused || rules.slowness.loses_all() {
+            return Verdict::Waits;
+        }
+        match to.is_some_and(|to| rules.blocked.contains(to)) {
+            true => Verdict::Breaks,
+            false => Verdict::Goes(rules.slowness),
+        }
     }
 
     /// How much later a piece arrives.

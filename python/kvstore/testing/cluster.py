@@ -275,7 +275,10 @@ class LocalCluster:
                 lost again. With 1 nothing arrives.
         """
         self._check_running()
-        self._at(node).slow(Slowness(float(delay), float(jitter), float(drop)))
+        slowness = Slowness(float(delay), float(jitter), float(drop))
+        # Refused here, because a node that is paused or killed looks at it later.
+        _core.Faults(0).slow(*slowness)
+        self._at(node).slow(slowness)
 
     def advance_clock(self, seconds: float) -> None:
         """On all nodes: TTL tests without sleep(). Clocks never go back.

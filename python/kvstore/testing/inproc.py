@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from typing import TYPE_CHECKING, List, Optional, Sequence
 
 from kvstore import _core
@@ -15,6 +16,19 @@ if TYPE_CHECKING:
 _LINES_KEPT = 200
 
 
+class Log:
+    """What the nodes of this process report from now on; nobody says which of them it was."""
+
+    def __init__(self) -> None:
+        _core.keep_log(_LINES_KEPT)
+        # Each line begins with its time, in this form.
+        self._since = dt.datetime.now(dt.timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.%f")
+
+    def lines(self) -> List[str]:
+        """The last ones, the oldest first."""
+        return [line for line in _core.recent_log() if line >= self._since]
+
+
 class InprocMember:
     """Its faults are decorators of its network and clocks; they outlive it, so that a restarted node has them too."""
 
@@ -22,6 +36,7 @@ class InprocMember:
         self._config = config
         self._faults = faults
         self._node: Optional[Node] = None
+        self._log: Optional[Log] = None
         self.address = ""
         self.paused = False
 
@@ -40,7 +55,7 @@ class InprocMember:
 
     def start(self, port: int, peers: Sequence[str]) -> None:
         """Start it; returns when it listens."""
-        _core.keep_log(_LINES_KEPT)
+        self._log = self._log or Log()
         node = Node._of(self._config.replace(port=port, peers=list(peers)), self._faults)  # noqa: SLF001
         node.start()
         self._node = node
@@ -65,8 +80,9 @@ class InprocMember:
 
     def pause(self) -> None:
         """Have it say and hear nothing."""
-        self._faults.pause(True)  # noqa: FBT003
-        self.paused = True
+        if self.running:
+            self._faults.pause(True)  # noqa: FBT003
+            self.paused = True
 
     def resume(self) -> None:
         """Let it go on."""
@@ -91,7 +107,7 @@ class InprocMember:
 
     def log(self) -> List[str]:
         """The last lines of all nodes of this process."""
-        return _core.recent_log()
+        return self._log.lines() if self._log is not None else []
 
     def _running(self) -> Node:
         assert self._node is not None  # noqa: S101 - asked of running ones only

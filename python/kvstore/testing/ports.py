@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import sys
 from typing import Tuple
 
 from kvstore.errors import UnavailableError
@@ -11,8 +12,8 @@ from kvstore.errors import UnavailableError
 def reserve(host: str) -> Tuple[socket.socket, int]:
     """A free port of a host, and the socket that keeps others from getting it until it is closed.
 
-    The system gives it to no other listener and to no outgoing connection. A node can listen there all the same: it
-    names the port, and both allow it (SO_REUSEADDR), for this one never listens.
+    Linux gives it to no other listener and to no outgoing connection. A node can listen there all the same: it names
+    the port, and both allow it (SO_REUSEADDR), for this one never listens. Elsewhere nothing keeps the port.
 
     Raises:
         UnavailableError: There is none (code BIND_FAILED).
@@ -28,7 +29,10 @@ def reserve(host: str) -> Tuple[socket.socket, int]:
     except OSError as error:
         guard.close()
         raise _unavailable(host, error) from error
-    return guard, int(guard.getsockname()[1])
+    port = int(guard.getsockname()[1])
+    if not sys.platform.startswith("linux"):
+        guard.close()
+    return guard, port
 
 
 def _unavailable(host: str, error: OSError) -> UnavailableError:

@@ -138,12 +138,14 @@ class ProcessMember:
                 process.stdin.close()
 
     def pause(self) -> None:
-        """SIGSTOP; returns when every thread of it has stopped."""
+        """SIGSTOP; returns when every thread of it has stopped, where the system tells."""
         if self.paused or not self.running:
             return
         self.paused = True
         process = self._process_here()
         process.send_signal(signal.SIGSTOP)
+        if sys.platform == "darwin":
+            return
         pause, deadline = threading.Event(), time.monotonic() + _ANSWER_SECONDS
         while process.poll() is None and not os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WNOHANG):
             if time.monotonic() > deadline:

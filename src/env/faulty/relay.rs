@@ -7,43 +7,49 @@ use tokio::{
     time::Instant,
 };
 
-use super::{lane::Lane, View};
+use super::{lane::Lane, Verdict, View};
 use crate::{env::Connection, types::Address};
+
+/// Bytes between the node and the task, in each direction.
+const PIPE_BYTES: usize = 64 * 1024;
 
 /// Bytes that arrive, or are lost, as one piece.
 const PIECE_BYTES: usize = 16 * 1024;
 
 /// The end for the node of a connection that was opened `to` an address, or accepted.
 pub(super) fn relay(outside: Box<dyn Connection>, to: Option<Address>, view: View) -> Box<dyn Connection> {
-    let (node, inside) = tokio::io::duplex(PIECE_BYTES);
+    let (node, inside) = tokio::io::duplex(PIPE_BYTES);
     tokio::spawn(async move {
-        let mut watched = view.clone();
         let (inside_read, inside_write) = tokio::io::split(inside);
         let (outside_read, outside_write) = tokio::io::split(outside);
-        let out = carry(inside_read, outside_write, view.clone());
-        let back = carry(outside_read, inside_write, view);
-        let broken = async {
-            match &to {
-                Some(to) => watched.broken(to).await,
-                None => std::future::pending().await,
-            }
-        };
-        tokio::select! {
-            () = broken => {}
-            ended = async { tokio::try_join!(out, back) } => if let Err(error) = ended {
-                tracing::trace!(%error, "a connection ended");
-            },
+        let out = carry(inside_read, outside_write, to.as_ref(), view.clone());
+        let back = carry(outside_read, inside_write, to.as_ref(), view);
+        // When one direction breaks, so does the other.
+        if let Err(error) = tokio::try_join!(out, back) {
+            tracing::trace!(%error, "a connection ended");
         }
     });
     Box::new(node)
 }
 
-/// Carries bytes in one direction until their end, and the end too.
-async fn carry(mut from: impl AsyncRead + Unpin, mut to: impl AsyncWrite + Unpin, mut view: View) -> io::Result<()> {
+/// Carries bytes in one direction until their end, and the end too. Nothing is read or written without a look at the rules:
+/// what is said after they were changed is under the new ones.
+async fn carry(
+    mut from: impl AsyncRead + Unpin,
+    mut to: impl AsyncWrite + Unpin,
+    address: Option<&Address>,
+    mut view: View,
+) -> io::Result<()> {
     let (mut lane, mut piece) = (Lane::default(), vec![0; PIECE_BYTES]);
     loop {
-        view.passable().await;
-        let slowness = view.slowness();
+        let slowness = match view.look(address) {
+            Verdict::Goes(slowness) => slowness,
+            Verdict::Breaks => return Err(io::ErrorKind::ConnectionReset.into()),
+            Verdict::Waits => {
+                view.changed().await;
+                continue;
+            }
+        };
         let arrives = lane.next().map(|arrives| if slowness.is_none() { Instant::now() } else { arrives });
         let has_arrived = arrives.is_some_and(|arrives| arrives <= Instant::now());
         if has_arrived && lane.first().is_empty() {

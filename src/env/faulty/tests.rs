@@ -72,6 +72,16 @@ async fn a_blocked_address_is_cut_off_until_it_is_not_blocked_any_more() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn nothing_that_is_said_after_the_cut_gets_through() {
+    let mut stage = stage().await;
+    let (mut ours, mut theirs) = stage.pair().await;
+    stage.faults.block(BTreeSet::from([stage.address.clone()]));
+    // The task of the connection has not run since.
+    ours.write_u8(1).await.unwrap();
+    assert_eq!(theirs.read(&mut [0]).await.unwrap(), 0);
+}
+
+#[tokio::test(start_paused = true)]
 async fn other_addresses_are_not_blocked_and_accepted_connections_are_not_asked() {
     let mut stage = stage().await;
     let mut listener = stage.env.transport.listen("127.0.0.1", 0).await.unwrap();

@@ -2,7 +2,7 @@
 
 use std::{io, sync::Arc};
 
-use super::{relay::relay, View};
+use super::{relay::relay, Verdict, View};
 use crate::{
     env::{BoxFuture, Connection, Listener, Transport},
     types::Address,
@@ -29,12 +29,13 @@ impl Transport for FaultyTransport {
 
     fn connect<'a>(&'a self, to: &'a Address) -> BoxFuture<'a, io::Result<Box<dyn Connection>>> {
         Box::pin(async move {
-            self.view.clone().resumed().await;
-            if self.view.is_blocked(to) {
+            let mut view = self.view.clone();
+            view.resumed().await;
+            if let Verdict::Breaks = view.look(Some(to)) {
                 return Err(io::ErrorKind::HostUnreachable.into());
             }
             let connection = self.inner.connect(to).await?;
-            Ok(relay(connection, Some(to.clone()), self.view.clone()))
+            Ok(relay(connection, Some(to.clone()), view))
         })
     }
 }

@@ -194,7 +194,7 @@ def test_node(kvstore_node): pass
 def test_cluster(cluster): pass
 """,
         "--kvstore-url",
-        "kv://" + ",".join(there.addresses),
+        "kv://" + ",".join(there.addresses) + "/default?timeout=20",
         "-rs",
     )
     outcome.assert_counts(passed=2, skipped=2)
@@ -250,7 +250,7 @@ def test_the_shared_view_helps_in_a_report(make: Make) -> None:
     shared: Any = SharedCluster(there.addresses, "mine")
     client, other = shared.client(), shared.async_client()
     client["k"] = 1
-    assert "keyspace mine" in repr(shared)
+    assert "/mine>" in repr(shared)
     shared._end()
     with pytest.raises(Exception, match="closed"):
         client.get("k")
