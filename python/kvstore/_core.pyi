@@ -30,32 +30,10 @@ from kvstore.codecs import Codec
 from kvstore.lease import Lease
 from kvstore.offline import DirectoryReport, SnapshotReport
 
-__all__ = [
-    "Changes",
-    "Client",
-    "Completions",
-    "Conflict",
-    "Entry",
-    "Event",
-    "Faults",
-    "Kept",
-    "Load",
-    "Node",
-    "Request",
-    "StrongRequests",
-    "Write",
-    "__version__",
-    "after_fork_in_child",
-    "check_timeout",
-    "decode_auto",
-    "encode_auto",
-    "examine_data_dir",
-    "keep_log",
-    "log_to_stderr",
-    "recent_log",
-    "restore_snapshot",
-    "verify_snapshot",
-]
+__all__ = ["Changes", "Client", "Completions", "Conflict", "Entry", "Event", "Faults", "Kept", "Load", "Node"]
+__all__ += ["Request", "StrongRequests", "Write", "__version__", "after_fork_in_child", "check_timeout"]
+__all__ += ["decode_auto", "encode_auto", "examine_data_dir", "keep_log", "log_to_stderr", "recent_log"]
+__all__ += ["restore_snapshot", "verify_snapshot"]
 
 __version__: Final[str]
 
@@ -559,20 +537,15 @@ class Changes:
 
 @final
 class Faults:
-    """What is wrong with the network and the clocks of one node. See `kvstore.testing`."""
+    """What is wrong with the network and the clocks of one node. See `LocalCluster`, and `src/env/faulty.rs`."""
 
-    def __new__(cls, seed: int, /) -> Self:
-        """None yet; the seed repeats what jitter and loss draw."""
+    def __new__(cls, seed: int, /) -> Self: ...
     def beside(self, seed: int, /) -> Faults:
         """Those of another node, whose clocks are advanced together with this one's."""
-    def block(self, addresses: List[str], /) -> None:
-        """Cut the node off from these addresses, and from no others."""
-    def pause(self, paused: bool, /) -> None:
-        """Have it say and hear nothing, or let it go on."""
-    def slow(self, delay: float, jitter: float, drop: float, /) -> None:
-        """How slow everything is that it says and hears, see `LocalCluster.slow`."""
-    def advance(self, seconds: float, /) -> None:
-        """Set its clocks ahead."""
+    def block(self, addresses: List[str], /) -> None: ...
+    def pause(self, paused: bool, /) -> None: ...
+    def slow(self, delay: float, jitter: float, drop: float, /) -> None: ...
+    def advance(self, seconds: float, /) -> None: ...
 
 @final
 class Load:
