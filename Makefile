@@ -80,6 +80,7 @@ verify: $(VENV)/.lint ## everything that can be checked without running it; writ
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy --strict --python-version 3.8 python/kvstore tests/python/typing/good.py tests/python/typing/bad.py
+	$(BIN)/mypy --strict --python-version 3.10 python/pytest_kvstore
 	$(BIN)/maturin develop --quiet
 	PATH="$(CURDIR)/$(BIN):$$PATH" pyright --pythonversion 3.8 --ignoreexternal --verifytypes kvstore
 	cd tests && ../$(BIN)/python -m mypy.stubtest kvstore._core --mypy-config-file ../pyproject.toml

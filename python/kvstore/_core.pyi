@@ -31,29 +31,10 @@ from kvstore.lease import Lease
 from kvstore.offline import DirectoryReport, SnapshotReport
 from kvstore.status import Consistency
 
-__all__ = [
-    "Changes",
-    "Client",
-    "Completions",
-    "Conflict",
-    "Entry",
-    "Event",
-    "Kept",
-    "Load",
-    "Node",
-    "Request",
-    "StrongRequests",
-    "Write",
-    "__version__",
-    "after_fork_in_child",
-    "check_timeout",
-    "decode_auto",
-    "encode_auto",
-    "examine_data_dir",
-    "log_to_stderr",
-    "restore_snapshot",
-    "verify_snapshot",
-]
+__all__ = ["Changes", "Client", "Completions", "Conflict", "Entry", "Event", "Faults", "Kept", "Load", "Node"]
+__all__ += ["Request", "StrongRequests", "Write", "__version__", "after_fork_in_child", "check_timeout"]
+__all__ += ["decode_auto", "encode_auto", "examine_data_dir", "keep_log", "log_to_stderr", "recent_log"]
+__all__ += ["restore_snapshot", "verify_snapshot"]
 
 __version__: Final[str]
 
@@ -375,6 +356,7 @@ class Node:
         durability: str,
         max_memory: Optional[int],
         default_consistency: str,
+        faults: Optional[Faults] = None,
     ) -> Self:
         """Check the settings; open nothing."""
     @property
@@ -394,6 +376,8 @@ class Node:
     def _stop(self, timeout: Timeout) -> None: ...
     def _waits_for(self, request: Request, /) -> bool:
         """Whether a request is not answered from memory: a write waits for the disk, or the group is asked."""
+    def _abandon(self) -> None:
+        """End as if the process had been killed; port and directory are free afterwards."""
     @property
     def _default_consistency(self) -> Optional[Consistency]:
         """What `default` is; None: it is to be strong, and the node has not found the group that decides."""
@@ -558,6 +542,18 @@ class Changes:
         """End it, from any thread."""
 
 @final
+class Faults:
+    """What is wrong with the network and the clocks of one node. See `LocalCluster`, and `src/env/faulty.rs`."""
+
+    def __new__(cls, seed: int, /) -> Self: ...
+    def beside(self, seed: int, /) -> Faults:
+        """Those of another node, whose clocks are advanced together with this one's."""
+    def block(self, addresses: List[str], /) -> None: ...
+    def pause(self, paused: bool, /) -> None: ...
+    def slow(self, delay: float, jitter: float, drop: float, /) -> None: ...
+    def advance(self, seconds: float, /) -> None: ...
+
+@final
 class Load:
     """A load run under way; it begins when it is made.
 
@@ -591,6 +587,12 @@ def restore_snapshot(path: Path, data_dir: Path, cluster: str, /) -> str:
 
 def examine_data_dir(path: Path, /) -> DirectoryReport:
     """Look at the directory of a node without changing it."""
+
+def keep_log(lines: int, /) -> None:
+    """Keep the last lines of what the nodes and clients of this process report, from now on."""
+
+def recent_log() -> List[str]:
+    """What was kept, the oldest line first."""
 
 def log_to_stderr() -> None:
     """Report what the nodes and clients of this process do on stderr, from now on."""

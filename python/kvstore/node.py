@@ -76,6 +76,11 @@ class Node(_core.Node, Store[Any]):
         elif port or peers or settings:
             msg = "config: it already says all; change it with its replace()"
             raise InvalidArgumentError(msg)
+        return cls._of(config)
+
+    @classmethod
+    def _of(cls, config: NodeConfig, faults: Optional[_core.Faults] = None) -> Self:
+        """For `kvstore.testing`, which knows what `faults` are."""
         self = super().__new__(
             cls,
             host=config.host,
@@ -90,6 +95,7 @@ class Node(_core.Node, Store[Any]):
             durability=config.durability,
             max_memory=config.max_memory,
             default_consistency=config.default_consistency,
+            faults=faults,
         )
         self._config = config
         self._stopped = threading.Event()
@@ -137,6 +143,14 @@ class Node(_core.Node, Store[Any]):
         """
         try:
             self._stop(timeout)
+        finally:
+            _exit.release(self)
+            self._stopped.set()
+
+    def _kill(self) -> None:
+        """For `kvstore.testing`: end as if its process had been killed."""
+        try:
+            self._abandon()
         finally:
             _exit.release(self)
             self._stopped.set()

@@ -8,8 +8,8 @@ use std::{io, sync::Arc, time::Duration};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::{
-    Clock, Connection, Listener, Rng, SeededRng, SimulatedClock, SimulatedNetwork, SystemClock, SystemRng,
-    TcpTransport, Transport,
+    Clock, Connection, Env, Faults, Listener, Rng, SeededRng, SimulatedClock, SimulatedNetwork, Slowness, SystemClock,
+    SystemRng, TcpTransport, Transport,
 };
 use crate::types::Address;
 
@@ -102,6 +102,28 @@ async fn tcp_keeps_the_contract() {
 #[tokio::test]
 async fn the_simulated_network_keeps_the_contract() {
     within(transport_contract(Arc::new(SimulatedNetwork::default()))).await;
+}
+
+/// A whole network with faults: each end of each connection has them.
+fn faulty(slowness: Slowness) -> Arc<dyn Transport> {
+    let faults = Faults::new(1);
+    faults.slow(slowness);
+    faults.doors(Env { transport: Arc::new(SimulatedNetwork::default()), ..Env::system() }).transport
+}
+
+#[tokio::test]
+async fn a_network_without_any_fault_keeps_the_contract() {
+    within(transport_contract(faulty(Slowness::default()))).await;
+}
+
+#[tokio::test]
+async fn a_slow_network_keeps_the_contract() {
+    within(transport_contract(faulty(Slowness::new(0.001, 0.001, 0.001).unwrap()))).await;
+}
+
+#[test]
+fn a_clock_that_can_be_advanced_keeps_the_contract() {
+    clock_contract(&*Faults::new(1).doors(Env::system()).clock, std::thread::yield_now);
 }
 
 async fn listen(transport: &dyn Transport) -> (Box<dyn Listener>, Address) {

@@ -1,10 +1,12 @@
 //! The doors to the world (L1): time, randomness, network, disk. Everything else in this crate gets them passed in, so that a
 //! whole cluster runs in a simulation; clippy bans the direct calls (`clippy.toml`).
 //!
-//! Each door is a trait with a real and a simulated implementation, and one contract suite that runs over both.
+//! Each door is a trait with a real and a simulated implementation, and one contract suite that runs over both. Tests of
+//! programs that use kvstore put [`Faults`] before the real ones.
 
 mod clock;
 mod disk;
+mod faulty;
 mod rng;
 mod transport;
 
@@ -17,6 +19,7 @@ use std::sync::Arc;
 
 pub use clock::{Clock, SimulatedClock, SystemClock};
 pub use disk::{Disk, DiskFile, DiskLock, DiskWorker, OpenMode, RealDisk, SimDisk, SimFault};
+pub use faulty::{Faults, Slowness};
 pub use rng::{ambient_u64, seed_ambient, Rng, SeededRng, SystemRng};
 pub use transport::{BoxFuture, Connection, Listener, SimulatedNetwork, TcpTransport, Transport};
 

@@ -139,6 +139,14 @@ impl Durable {
         self.dir.lock().as_ref().map(DataDir::snapshots_dir)
     }
 
+    /// Writes nothing more, and frees the directory.
+    pub(super) async fn abandon(&self, keyspace: &Eventual) {
+        if let Some(ledger) = keyspace.ledger() {
+            ledger.log().abandon().await;
+        }
+        drop(self.dir.lock().take());
+    }
+
     /// Brings everything to disk, closes the log and frees the directory. False when not everything is there.
     pub(super) async fn close(&self, keyspace: &Eventual) -> bool {
         self.keeper.stop().await;

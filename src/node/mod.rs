@@ -168,6 +168,21 @@ impl Node {
         Err(deadline())
     }
 
+    /// Ends it as the end of its process would: nothing is handed over, brought to disk or said to anybody. Its port and its
+    /// directory are free afterwards. Idempotent. Blocks: not for use inside a tokio runtime.
+    pub fn abandon(&self) {
+        let mut runtime_slot = self.runtime.lock();
+        let before = std::mem::replace(&mut *self.state.write(), State::Stopped);
+        self.readiness.say(Word::Stopped);
+        let (State::Running(running), Some(runtime)) = (before, runtime_slot.take()) else { return };
+        runtime.shutdown_timeout(RUNTIME_GRACE);
+        // Of its own: what ran on the other must not run while the disk is given up.
+        match Builder::new_current_thread().build() {
+            Ok(last) => last.block_on(running.abandon()),
+            Err(error) => tracing::error!(%error, "the directory of a node that was given up is not free yet"),
+        }
+    }
+
     /// Whether it was started and not stopped.
     pub fn is_running(&self) -> bool {
         self.running().is_ok()

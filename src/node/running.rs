@@ -143,6 +143,13 @@ impl Running {
         handed_over && is_written
     }
 
+    /// Gives up what is open on disk, as a crash would. For when nothing of the node runs any more.
+    pub async fn abandon(&self) {
+        if let Some(durable) = &self.inside.durable {
+            durable.abandon(&self.inside.keyspace).await;
+        }
+    }
+
     /// Returns when the node has caught up with at least one peer, or has none.
     pub fn ready(&self) -> impl Future<Output = ()> + Send + 'static {
         let inside = self.inside.clone();

@@ -1,5 +1,6 @@
 //! Whole nodes over a simulated network; over TCP where the port itself matters.
 
+mod abandoned;
 mod default;
 mod snapshots;
 mod strong;

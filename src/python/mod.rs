@@ -18,6 +18,7 @@ mod default;
 mod durable;
 mod entry;
 mod errors;
+mod faults;
 mod load;
 mod log;
 mod node;
@@ -38,6 +39,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<completion::Completions>()?;
     module.add_class::<conflict::PyConflict>()?;
     module.add_class::<entry::PyEntry>()?;
+    module.add_class::<faults::PyFaults>()?;
     module.add_class::<load::PyLoad>()?;
     module.add_class::<node::PyNode>()?;
     module.add_class::<request::Request>()?;
@@ -49,7 +51,9 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(codec::encode_auto, module)?)?;
     module.add_function(wrap_pyfunction!(codec::decode_auto, module)?)?;
     module.add_function(wrap_pyfunction!(convert::py_check_timeout, module)?)?;
+    module.add_function(wrap_pyfunction!(log::keep_log, module)?)?;
     module.add_function(wrap_pyfunction!(log::log_to_stderr, module)?)?;
+    module.add_function(wrap_pyfunction!(log::recent_log, module)?)?;
     module.add_function(wrap_pyfunction!(offline::verify_snapshot, module)?)?;
     module.add_function(wrap_pyfunction!(offline::restore_snapshot, module)?)?;
     module.add_function(wrap_pyfunction!(offline::examine_data_dir, module)?)?;

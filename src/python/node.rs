@@ -24,6 +24,7 @@ use super::{
     client::{self, Started},
     convert::{self, KeyBytes, Level, Timeout},
     durable::{self, Limit},
+    faults::PyFaults,
     request::{Call, Request},
     runtime::{self, ProcessBound},
     strong::{self, Kept},
@@ -146,7 +147,8 @@ impl PyNode {
     #[new]
     #[pyo3(signature = (
         *, host, port, advertise, peers, cluster, threads, insecure, max_drift, data_dir, durability, max_memory,
-        default_consistency
+        default_consistency,
+        faults=None
     ))]
     #[allow(clippy::too_many_arguments, reason = "keyword-only: one for each setting")]
     fn new(
@@ -162,6 +164,7 @@ impl PyNode {
         durability: &str,
         max_memory: Option<u64>,
         default_consistency: &str,
+        faults: Option<PyRef<'_, PyFaults>>,
     ) -> PyResult<PyNode> {
         let advertise = advertise.map(|address| address.parse::<Address>()).transpose()?;
         let peers = peers.iter().map(|peer| peer.parse::<Address>()).collect::<Result<Vec<_>>>()?;
@@ -183,7 +186,8 @@ impl PyNode {
             default_consistency: parse_default_consistency(default_consistency)?,
             ..NodeConfig::default()
         };
-        let node = ProcessBound::new(Arc::new(Node::new(config, Env::system())?));
+        let env = faults.map_or_else(Env::system, |faults| faults.doors());
+        let node = ProcessBound::new(Arc::new(Node::new(config, env)?));
         Ok(PyNode { node, keyspace: OnceLock::new(), strong: OnceLock::new(), open_in: AtomicU32::new(0) })
     }
 
@@ -229,6 +233,14 @@ impl PyNode {
         let node = self.node()?;
         self.open_in.store(0, Ordering::Release);
         Ok(py.detach(|| node.stop(patience(timeout)))?)
+    }
+
+    /// Without a word to anybody, and without a flush.
+    fn _abandon(&self, py: Python<'_>) -> PyResult<()> {
+        let node = self.node()?;
+        self.open_in.store(0, Ordering::Release);
+        py.detach(|| node.abandon());
+        Ok(())
     }
 
     /// Batches and scans take long enough to let other threads run meanwhile.
