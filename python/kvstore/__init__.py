@@ -41,6 +41,7 @@ from kvstore.errors import (
 )
 from kvstore.lease import Lease
 from kvstore.lock import Election, Lock
+from kvstore.map import Map
 from kvstore.node import Node
 from kvstore.offline import (
     DirectoryReport,
@@ -110,6 +111,7 @@ __all__ = [
     "LimitError",
     "Lock",
     "LockLostError",
+    "Map",
     "MemberStatus",
     "Node",
     "NodeConfig",

@@ -1,0 +1,28 @@
+"""One node of this process for each module; suites bring their own tests."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Iterator
+
+import pytest
+
+import kvstore
+
+_names = itertools.count()
+
+
+@pytest.fixture(scope="module")
+def host() -> Iterator[kvstore.Node]:
+    """A cluster of one node."""
+    with kvstore.Node().start(wait="ready") as node:
+        yield node
+
+
+@pytest.fixture
+def strong_name(host: kvstore.Node) -> Iterator[str]:
+    """A new strong keyspace."""
+    name = f"test-{next(_names)}"
+    host.create_keyspace(name, consistency="strong")
+    yield name
+    host.drop_keyspace(name)
