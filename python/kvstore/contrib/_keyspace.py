@@ -1,0 +1,132 @@
+"""How plug-ins reach their keyspace: by settings, without I/O before the first use, and not without its promises."""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from typing import TYPE_CHECKING, Any, Dict, Final, Hashable, Iterable, Iterator, List, Tuple, TypeVar, Union
+
+from kvstore.calls import Calls
+from kvstore.client import Client
+from kvstore.errors import InvalidArgumentError, UnsupportedError
+
+if TYPE_CHECKING:
+    from typing import Mapping, Optional
+
+    from kvstore._options import Target
+    from kvstore.store import Store
+
+__all__ = ["ITEMS_MAX", "StrongStore", "chunks", "open_store", "portions"]
+
+T = TypeVar("T")
+
+ITEMS_MAX: Final = 1000
+"""Keys of one call at most. More would only make single calls longer; far more would be refused."""
+
+_PORTION_BYTES: Final = 2 * 1024 * 1024
+"""Keys and values of one put_many() at most, unless one value is larger: half of what a request may have."""
+
+_DEFAULT_TARGET: Final = "127.0.0.1:7001"
+
+_clients: weakref.WeakValueDictionary[Tuple[Hashable, ...], Client[Any]] = weakref.WeakValueDictionary()
+_guard: Final = threading.Lock()  # over _clients
+
+
+def open_store(
+    target: Union[Target, Store[Any], None],
+    keyspace: Optional[str] = None,
+    options: Optional[Mapping[str, Any]] = None,
+) -> Store[Any]:
+    """The store that settings name. Those that name the same share a client: libraries make a plug-in a thread.
+
+    Args:
+        target: As of a Client; None or "": the default one. Or a store, such as a Node of this process.
+        keyspace: None: that of the target.
+        options: As of a Client.
+
+    Raises:
+        InvalidArgumentError: It names the option.
+    """
+    options = dict(options or {})
+    if isinstance(target, Calls):
+        store: Store[Any] = target if keyspace is None else target.keyspace(keyspace)
+        return store.with_options(**options) if options else store
+    wanted = target or _DEFAULT_TARGET
+    addresses: Target = wanted if isinstance(wanted, str) else list(wanted)
+    key = (str(addresses), keyspace, *sorted((name, repr(value)) for name, value in options.items()))
+    with _guard:
+        client = _clients.get(key)
+        if client is None:
+            client = Client(addresses, keyspace or "default", **options)
+            _clients[key] = client
+        return client
+
+
+class StrongStore:
+    """A store that is asked at its first use whether it is strong.
+
+    Args:
+        store: Which.
+        who: The plug-in, for the error.
+        what: What only a strong keyspace promises it.
+    """
+
+    def __init__(self, store: Store[Any], who: str, what: str) -> None:
+        self._store = store
+        self._who = who
+        self._what = what
+        self._is_checked = False
+
+    def __call__(self) -> Store[Any]:
+        """The store.
+
+        Raises:
+            UnsupportedError: Its keyspace is eventual.
+            InvalidArgumentError: There is no such keyspace.
+        """
+        if not self._is_checked:
+            self._check()
+            self._is_checked = True
+        return self._store
+
+    def _check(self) -> None:
+        try:
+            info = self._store.info()
+        except InvalidArgumentError as error:
+            if error.code != "UNKNOWN_KEYSPACE":
+                raise
+            msg = f"{self._who}: {error}; `kvstore keyspace create NAME` makes a strong one"
+            raise InvalidArgumentError(msg, code=error.code) from error
+        if info.consistency != "strong":
+            msg = (
+                f"{self._who}: the keyspace {info.name!r} is {info.consistency}, which does not promise {self._what};"
+                " name a strong one, `kvstore keyspace create NAME` makes one"
+            )
+            raise UnsupportedError(msg)
+
+
+def chunks(keys: Iterable[T]) -> Iterator[List[T]]:
+    """In lists of no more than one call takes."""
+    chunk: List[T] = []
+    for key in keys:
+        chunk.append(key)
+        if len(chunk) == ITEMS_MAX:
+            yield chunk
+            chunk = []
+    if chunk:
+        yield chunk
+
+
+def portions(items: Iterable[Tuple[str, Any]]) -> Iterator[Dict[str, Any]]:
+    """In dicts of no more than one put_many() takes; what is not bytes counts as small."""
+    portion: Dict[str, Any] = {}
+    size = 0
+    for key, value in items:
+        weight = len(key) * 3 + (len(value) if isinstance(value, bytes) else 16)
+        if portion and (len(portion) == ITEMS_MAX or size + weight > _PORTION_BYTES):
+            yield portion
+            portion, size = {}, 0
+        portion[key] = value
+        size += weight
+    if portion:
+        yield portion
