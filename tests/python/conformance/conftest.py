@@ -12,6 +12,11 @@ import kvstore
 _names = itertools.count()
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Marks of the suites."""
+    config.addinivalue_line("markers", "time_intensive: of dogpile.cache, takes seconds")
+
+
 @pytest.fixture(scope="module")
 def host() -> Iterator[kvstore.Node]:
     """A cluster of one node."""
