@@ -14,13 +14,13 @@ incr(). The asynchronous calls are those of Django, in a thread; nothing is cull
 
 from __future__ import annotations
 
-import pickle
-from typing import TYPE_CHECKING, Any, Dict, Final, Iterable, List, Optional, Union
+from typing import TYPE_CHECKING, Any, Dict, Final, Iterable, List, Optional
 
 from django.core.cache.backends.base import DEFAULT_TIMEOUT, BaseCache
 from django.utils.module_loading import import_string
 
 from kvstore.contrib._keyspace import StrongStore, chunks, open_store, portions
+from kvstore.contrib._values import PickleSerializer, decode, encode, is_over
 from kvstore.errors import CodecError, ConflictError
 
 if TYPE_CHECKING:
@@ -28,24 +28,9 @@ if TYPE_CHECKING:
 
     from kvstore._options import Target
 
-__all__ = ["KVStoreCache", "PickleSerializer"]
+__all__ = ["KVStoreCache"]
 
 _ABSENT: Final[Any] = object()
-
-_INTEGERS: Final = range(-(2**63), 2**63)
-"""What the store can add to."""
-
-
-class PickleSerializer:
-    """What Django's own backends do."""
-
-    def dumps(self, value: object) -> bytes:
-        """The value as bytes."""
-        return pickle.dumps(value, pickle.HIGHEST_PROTOCOL)
-
-    def loads(self, payload: bytes) -> Any:
-        """The value of the bytes."""
-        return pickle.loads(payload)  # noqa: S301  # the contract of Django's caches, see above
 
 
 class KVStoreCache(BaseCache):
@@ -86,20 +71,28 @@ class KVStoreCache(BaseCache):
 
     def add(self, key: Any, value: Any, timeout: Any = DEFAULT_TIMEOUT, version: Optional[int] = None) -> bool:
         """Whether it was stored, because there was none."""
-        full, ttl, payload = self._full(key, version), self.get_backend_timeout(timeout), self._encode(value)
-        if _is_over(ttl):
+        full, ttl, payload = (
+            self._full(key, version),
+            self.get_backend_timeout(timeout),
+            encode(self._serializer, value),
+        )
+        if is_over(ttl):
             return not self._store().exists(full)
         return self._store().add(full, payload, ttl=ttl)
 
     def get(self, key: Any, default: Any = None, version: Optional[int] = None) -> Any:
         """The value, or `default`."""
         value = self._store().get(self._full(key, version), _ABSENT)
-        return default if value is _ABSENT else self._decode(value)
+        return default if value is _ABSENT else decode(self._serializer, value)
 
     def set(self, key: Any, value: Any, timeout: Any = DEFAULT_TIMEOUT, version: Optional[int] = None) -> None:
         """Store it."""
-        full, ttl, payload = self._full(key, version), self.get_backend_timeout(timeout), self._encode(value)
-        if _is_over(ttl):
+        full, ttl, payload = (
+            self._full(key, version),
+            self.get_backend_timeout(timeout),
+            encode(self._serializer, value),
+        )
+        if is_over(ttl):
             self._store().delete(full)
         else:
             self._store().put(full, payload, ttl=ttl)
@@ -107,7 +100,7 @@ class KVStoreCache(BaseCache):
     def touch(self, key: Any, timeout: Any = DEFAULT_TIMEOUT, version: Optional[int] = None) -> bool:
         """Give it a new timeout; whether it was there."""
         full, ttl = self._full(key, version), self.get_backend_timeout(timeout)
-        return self._store().delete(full) if _is_over(ttl) else self._store().touch(full, ttl)
+        return self._store().delete(full) if is_over(ttl) else self._store().touch(full, ttl)
 
     def delete(self, key: Any, version: Optional[int] = None) -> bool:
         """Whether it was there."""
@@ -118,7 +111,8 @@ class KVStoreCache(BaseCache):
         wanted = {self._full(key, version): key for key in keys}
         found: Dict[Any, Any] = {}
         for chunk in chunks(wanted):
-            found.update((wanted[full], self._decode(value)) for full, value in self._store().get_many(chunk).items())
+            stored = self._store().get_many(chunk)
+            found.update((wanted[full], decode(self._serializer, value)) for full, value in stored.items())
         return found
 
     def has_key(self, key: Any, version: Optional[int] = None) -> bool:
@@ -152,8 +146,8 @@ class KVStoreCache(BaseCache):
     ) -> List[Any]:
         """Store them, up to a thousand or 2 MiB in one round trip; each trip is atomic. No key fails silently."""
         ttl = self.get_backend_timeout(timeout)
-        payloads = {self._full(key, version): self._encode(value) for key, value in data.items()}
-        if _is_over(ttl):
+        payloads = {self._full(key, version): encode(self._serializer, value) for key, value in data.items()}
+        if is_over(ttl):
             self._delete_all(payloads)
         else:
             for portion in portions(payloads.items()):
@@ -174,19 +168,6 @@ class KVStoreCache(BaseCache):
 
     def _full(self, key: Any, version: Optional[int]) -> str:
         return self._below + str(self.make_and_validate_key(key, version=version))
-
-    def _encode(self, value: Any) -> Union[int, bytes]:
-        # A bool is no int here: it has to come back as one.
-        if type(value) is int and value in _INTEGERS:
-            return value
-        return bytes(self._serializer.dumps(value))
-
-    def _decode(self, value: Union[int, bytes]) -> Any:
-        return value if isinstance(value, int) else self._serializer.loads(value)
-
-
-def _is_over(ttl: Optional[float]) -> bool:
-    return ttl is not None and ttl <= 0
 
 
 def _serializer(wanted: Any) -> Any:
