@@ -14,9 +14,11 @@ if TYPE_CHECKING:
     from typing import Mapping, Optional
 
     from kvstore._options import Target
+    from kvstore.aio.store import AsyncStore
+    from kvstore.status import KeyspaceInfo
     from kvstore.store import Store
 
-__all__ = ["ITEMS_MAX", "StrongStore", "chunks", "open_store", "portions"]
+__all__ = ["DEFAULT_TARGET", "ITEMS_MAX", "AsyncStrongStore", "StrongStore", "chunks", "open_store", "portions"]
 
 T = TypeVar("T")
 
@@ -26,7 +28,7 @@ ITEMS_MAX: Final = 1000
 _PORTION_BYTES: Final = 2 * 1024 * 1024
 """Keys and values of one put_many() at most, unless one value is larger: half of what a request may have."""
 
-_DEFAULT_TARGET: Final = "127.0.0.1:7001"
+DEFAULT_TARGET: Final = "127.0.0.1:7001"
 
 _clients: weakref.WeakValueDictionary[Tuple[Hashable, ...], Client[Any]] = weakref.WeakValueDictionary()
 _guard: Final = threading.Lock()  # over _clients
@@ -51,7 +53,7 @@ def open_store(
     if isinstance(target, Calls):
         store: Store[Any] = target if keyspace is None else target.keyspace(keyspace)
         return store.with_options(**options) if options else store
-    wanted = target or _DEFAULT_TARGET
+    wanted = target or DEFAULT_TARGET
     addresses: Target = wanted if isinstance(wanted, str) else list(wanted)
     key = (str(addresses), keyspace, *sorted((name, repr(value)) for name, value in options.items()))
     with _guard:
@@ -62,20 +64,42 @@ def open_store(
         return client
 
 
-class StrongStore:
+class _Promise:
+    """What a plug-in needs of its keyspace, and who it is, for the error."""
+
+    def __init__(self, who: str, what: str) -> None:
+        self._who = who
+        self._what = what
+        self._is_kept = False
+
+    def _judge(self, info: KeyspaceInfo) -> None:
+        if info.consistency != "strong":
+            msg = (
+                f"{self._who}: the keyspace {info.name!r} is {info.consistency}, which does not promise {self._what};"
+                " name a strong one, `kvstore keyspace create NAME` makes one"
+            )
+            raise UnsupportedError(msg)
+        self._is_kept = True
+
+    def _explain(self, error: InvalidArgumentError) -> InvalidArgumentError:
+        if error.code != "UNKNOWN_KEYSPACE":
+            return error
+        msg = f"{self._who}: {error}; `kvstore keyspace create NAME` makes a strong one"
+        return InvalidArgumentError(msg, code=error.code)
+
+
+class StrongStore(_Promise):
     """A store that is asked at its first use whether it is strong.
 
     Args:
         store: Which.
-        who: The plug-in, for the error.
+        who: The plug-in.
         what: What only a strong keyspace promises it.
     """
 
     def __init__(self, store: Store[Any], who: str, what: str) -> None:
+        super().__init__(who, what)
         self._store = store
-        self._who = who
-        self._what = what
-        self._is_checked = False
 
     def __call__(self) -> Store[Any]:
         """The store.
@@ -84,25 +108,29 @@ class StrongStore:
             UnsupportedError: Its keyspace is eventual.
             InvalidArgumentError: There is no such keyspace.
         """
-        if not self._is_checked:
-            self._check()
-            self._is_checked = True
+        if not self._is_kept:
+            try:
+                self._judge(self._store.info())
+            except InvalidArgumentError as error:
+                raise self._explain(error) from error
         return self._store
 
-    def _check(self) -> None:
-        try:
-            info = self._store.info()
-        except InvalidArgumentError as error:
-            if error.code != "UNKNOWN_KEYSPACE":
-                raise
-            msg = f"{self._who}: {error}; `kvstore keyspace create NAME` makes a strong one"
-            raise InvalidArgumentError(msg, code=error.code) from error
-        if info.consistency != "strong":
-            msg = (
-                f"{self._who}: the keyspace {info.name!r} is {info.consistency}, which does not promise {self._what};"
-                " name a strong one, `kvstore keyspace create NAME` makes one"
-            )
-            raise UnsupportedError(msg)
+
+class AsyncStrongStore(_Promise):
+    """As StrongStore, for asyncio."""
+
+    def __init__(self, store: AsyncStore[Any], who: str, what: str) -> None:
+        super().__init__(who, what)
+        self._store = store
+
+    async def __call__(self) -> AsyncStore[Any]:
+        """As StrongStore."""
+        if not self._is_kept:
+            try:
+                self._judge(await self._store.info())
+            except InvalidArgumentError as error:
+                raise self._explain(error) from error
+        return self._store
 
 
 def chunks(keys: Iterable[T]) -> Iterator[List[T]]:

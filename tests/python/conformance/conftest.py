@@ -15,6 +15,8 @@ _names = itertools.count()
 def pytest_configure(config: pytest.Config) -> None:
     """Marks of the suites."""
     config.addinivalue_line("markers", "time_intensive: of dogpile.cache, takes seconds")
+    for name in ("etcd", "flaky", "memcached", "mongodb", "redis", "redis_cluster", "redis_sentinel"):
+        config.addinivalue_line("markers", f"{name}: of limits, on tests that are not run here or without need")
 
 
 @pytest.fixture(scope="module")
