@@ -13,6 +13,7 @@ from django.conf import settings
 
 import kvstore
 
+from .clocks import patiently_in
 from .suites import importable, suite
 
 importable(suite("django", "tests"))
@@ -60,6 +61,18 @@ class TestKVStoreCache(cache_tests.BaseCacheTests, TestCase):
         made = cache_tests.caches_setting_for_tests(base=setting, exclude={"cull", "zero_cull"})
         with override_settings(CACHES=made):
             yield
+
+    def test_expiration(self) -> None:
+        patiently_in(cache_tests, super().test_expiration, cache_tests.cache.clear)
+
+    def test_touch(self) -> None:
+        patiently_in(cache_tests, super().test_touch, cache_tests.cache.clear)
+
+    def test_set_many_expiration(self) -> None:
+        patiently_in(cache_tests, super().test_set_many_expiration, cache_tests.cache.clear)
+
+    def test_forever_timeout(self) -> None:
+        patiently_in(cache_tests, super().test_forever_timeout, cache_tests.cache.clear)
 
 
 class TestSessions(session_tests.CacheSessionTests):

@@ -28,6 +28,7 @@ from kvstore.contrib import limits as contrib
 from kvstore.contrib.limits import AsyncKVStoreStorage, KVStoreStorage
 
 from . import limits_utils
+from .clocks import FakeClock, RealClock
 from .suites import suite
 
 
@@ -83,7 +84,7 @@ def storage(fixture: Any) -> Any:
 def clock(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Any:
     """The real one for what goes by the store's clock."""
     is_real = "fixed" in request.node.name or "expiry" in request.node.name
-    made: Any = limits_utils.RealClock() if is_real else limits_utils.FakeClock()
+    made: Any = RealClock() if is_real else FakeClock()
     for module in (storages, strategies, contrib):
         monkeypatch.setattr(module, "time", made)
     monkeypatch.setattr(limits_utils, "clock", made)
