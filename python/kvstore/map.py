@@ -20,9 +20,8 @@ from typing import (
     overload,
 )
 
-from kvstore._core import StrongRequests
 from kvstore._options import MISSING, key_bytes
-from kvstore.errors import ConflictError, KeyNotFoundError, key_not_found
+from kvstore.errors import ConflictError, KeyNotFoundError, UnsupportedError, key_not_found
 
 if TYPE_CHECKING:
     from kvstore.store import Store
@@ -171,15 +170,16 @@ class Map(MutableMapping[K, V], Generic[K, V]):
             ConflictError: The key came and went in each of many attempts.
         """
         full = self._full(key)
-        is_strong = isinstance(self._store._requests, StrongRequests)  # noqa: SLF001
         for _ in range(_ATTEMPTS):
             entry = self._store.entry(full, read=self._store._newest())  # noqa: SLF001
             if entry is not None:
                 return entry.value
-            if not is_strong:
+            try:
+                if self._store.add(full, default):
+                    return default
+            except UnsupportedError:
+                # An eventual keyspace: this is the promise that it cannot make.
                 self._store.put(full, default)
-                return default
-            if self._store.add(full, default):
                 return default
         msg = f"setdefault: {key!r} came and went {_ATTEMPTS} times; try again"
         raise ConflictError(msg, code="VERSION_CONFLICT")

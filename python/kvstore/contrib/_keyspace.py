@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import threading
 import weakref
 from typing import TYPE_CHECKING, Any, Dict, Final, Hashable, Iterable, Iterator, List, Tuple, TypeVar, Union
 
+from kvstore._options import check_names
 from kvstore.calls import Calls
 from kvstore.client import Client
 from kvstore.errors import InvalidArgumentError, UnsupportedError
@@ -31,7 +31,6 @@ _PORTION_BYTES: Final = 2 * 1024 * 1024
 DEFAULT_TARGET: Final = "127.0.0.1:7001"
 
 _clients: weakref.WeakValueDictionary[Tuple[Hashable, ...], Client[Any]] = weakref.WeakValueDictionary()
-_guard: Final = threading.Lock()  # over _clients
 
 
 def open_store(
@@ -51,17 +50,17 @@ def open_store(
     """
     options = dict(options or {})
     if isinstance(target, Calls):
+        check_names(options, ("read", "timeout"), "option of a view")
         store: Store[Any] = target if keyspace is None else target.keyspace(keyspace)
         return store.with_options(**options) if options else store
     wanted = target or DEFAULT_TARGET
     addresses: Target = wanted if isinstance(wanted, str) else list(wanted)
     key = (str(addresses), keyspace, *sorted((name, repr(value)) for name, value in options.items()))
-    with _guard:
-        client = _clients.get(key)
-        if client is None:
-            client = Client(addresses, keyspace or "default", **options)
-            _clients[key] = client
-        return client
+    client = _clients.get(key)
+    if client is None:
+        # Two threads at the same moment may get one each, which does no harm. A lock might be held during a fork.
+        client = _clients.setdefault(key, Client(addresses, keyspace or "default", **options))
+    return client
 
 
 class _Promise:

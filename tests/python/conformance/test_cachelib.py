@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import subprocess
 import sys
 import types
 from typing import TYPE_CHECKING, Any
@@ -124,8 +125,25 @@ def test_the_serializer_is_an_attribute(host: kvstore.Node, strong_name: str, ra
 def test_an_eventual_keyspace_is_refused(host: kvstore.Node) -> None:
     with pytest.raises(kvstore.UnsupportedError, match=r"contrib.cachelib: the keyspace 'default' is eventual"):
         KVStoreCache(host).set("k", 1)
-    with pytest.raises(kvstore.InvalidArgumentError, match="did you mean 'timeout'"):
-        KVStoreCache(host.address, timout=1)
+    for target in (host, host.address):
+        with pytest.raises(kvstore.InvalidArgumentError, match="did you mean 'timeout'"):
+            KVStoreCache(target, timout=1)
+
+
+def test_a_cache_is_usable_after_a_fork(host: kvstore.Node, strong_name: str) -> None:
+    """Made and used before, as by a server that loads its application before it forks its workers."""
+    program = f"""
+import os
+from kvstore.contrib.cachelib import KVStoreCache
+cache = KVStoreCache({host.address!r}, {strong_name!r})
+cache.inc("n")
+child = os.fork()
+if child == 0:
+    os._exit(0 if cache.inc("n") == 2 and cache.get("n") == 2 else 1)
+assert os.waitpid(child, 0)[1] == 0
+assert cache.inc("n") == 3
+"""
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=25)
 
 
 def test_flask_caching_takes_it_by_its_name(host: kvstore.Node, strong_name: str, raw: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Iterator, List
@@ -34,6 +35,13 @@ class Counted:
         if not name.startswith("_"):
             self.calls.append(name)
         return getattr(self._store, name)
+
+
+def test_stores_hand_it_out_unless_they_have_to_be_awaited() -> None:
+    for cls in (kvstore.Store, kvstore.Client, kvstore.Node):
+        assert str(inspect.signature(cls.map)) == "(self, prefix: 'Any' = '') -> 'Any'"
+    for twin in (kvstore.AsyncStore, kvstore.AsyncClient):
+        assert not hasattr(twin, "map")
 
 
 def test_keys_have_the_type_of_the_prefix_and_lack_it(both: Any) -> None:
