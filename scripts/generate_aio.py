@@ -1,9 +1,9 @@
 """Write the asyncio twins of the blocking classes, python/kvstore/aio/*.py.
 
 A method that waits becomes a coroutine and awaits what it calls; a generator that waits becomes an asynchronous one;
-operators go. Which methods wait is found out class by class, over all files. The source is edited as text at the places
-that its syntax tree names, so that comments and layout stay. With `--check` it writes nothing and fails when a file
-differs.
+operators and map() go. Which methods wait is found out class by class, over all files. The source is edited as text at
+the places that its syntax tree names, so that comments and layout stay. With `--check` it writes nothing and fails when
+a file differs.
 """
 
 from __future__ import annotations
@@ -31,12 +31,15 @@ ROOTS = {"_run", "run", "_learn", "_strong"}
 # Methods of a class that wait in asyncio's protocols only.
 COROUTINES = {"close", "__enter__", "__exit__"}
 OPERATORS = {"__getitem__", "__setitem__", "__delitem__", "__contains__"}
+# Methods that the twins have not, beside operators: a mapping cannot await.
+LEFT_OUT = OPERATORS | {"map"}
 # Names under which a method has an object of another class.
 RECEIVERS = {"txn": "Txn", "lease": "Lease", "client": "Client"}
 
 # Phrases first, then names.
 PHRASES = {
     "from kvstore._core import Client as Channel": "from kvstore._bridge import AsyncChannel as Channel",
+    "from kvstore.map import Map\n": "",
     "    Callable,\n": "    Awaitable,\n    Callable,\n",
     "fn: Callable[[Txn[V]], R]": "fn: Callable[[Txn[V]], Awaitable[R]]",
     "result = fn(txn)": "result = await fn(txn)",
@@ -148,10 +151,12 @@ def edits(source: str, classes: Classes) -> Iterator[Edit]:
     lines = source.splitlines(keepends=True)
     starts = [sum(map(len, lines[:count])) for count in range(len(lines) + 1)]
     for cls, method in methods_of(ast.parse(source)):
-        if method.name in OPERATORS:
-            # With the blank line after it.
-            end = min((method.end_lineno or method.lineno) + 1, len(lines))
-            yield Edit(starts[method.lineno - 1], starts[end], "")
+        if method.name in LEFT_OUT:
+            first = min([method.lineno, *(each.lineno for each in method.decorator_list)]) - 1
+            end = method.end_lineno or method.lineno
+            # With the blank line after it; there is none between overloads.
+            end += end < len(lines) and not lines[end].strip()
+            yield Edit(starts[first], starts[end], "")
             continue
         calls = list(classes.calls(cls, method))
         if calls or (cls, method.name) in classes.waiting or is_overload_of_waiting(classes, cls, method):

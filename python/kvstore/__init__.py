@@ -54,6 +54,7 @@ from kvstore.errors import (
 )
 from kvstore.lease import Lease
 from kvstore.lock import Election, Lock
+from kvstore.map import Map
 from kvstore.node import Node
 from kvstore.offline import (
     DirectoryReport,
@@ -130,6 +131,7 @@ __all__ = [
     "LimitError",
     "Lock",
     "LockLostError",
+    "Map",
     "MemberStatus",
     "Node",
     "NodeConfig",

@@ -35,6 +35,7 @@ from kvstore.errors import (
 )
 from kvstore.lease import Lease
 from kvstore.lock import Election, Lock
+from kvstore.map import Map
 from kvstore.status import KeyspaceInfo
 from kvstore.txn import Txn
 
@@ -345,6 +346,14 @@ class Store(Calls[V]):
         """A view with other defaults; it shares the connection and closes nothing."""
         self._check_read(read)
         return View(self, self._codec if codec is DEFAULT else native(codec), timeout, read, self._requests)
+
+    @overload
+    def map(self, prefix: str = "") -> Map[str, V]: ...
+    @overload
+    def map(self, prefix: bytes) -> Map[bytes, V]: ...
+    def map(self, prefix: Any = "") -> Any:
+        """A prefix as a dict; keys have the prefix's type and lack it. No I/O."""
+        return Map(self, prefix)
 
     @property
     def cluster(self) -> Cluster:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from dataclasses import dataclass
-from typing import Any, Dict, List, Optional, Union
+from typing import Any, Dict, List, Optional, Tuple, Union
 
 from typing_extensions import assert_type
 
@@ -24,6 +24,10 @@ assert_type(texts.get_many(["k", b"l"]), Dict[str, str])
 assert_type([entry.value for entry in texts.scan("p:")], List[str])
 assert_type(list(texts.keys()), List[str])
 assert_type(list(texts.conflicts(since=dt.datetime.now(dt.timezone.utc))), List[kv.Conflict[str]])
+assert_type(texts.map("p/"), kv.Map[str, str])
+assert_type(texts.map(), kv.Map[str, str])
+assert_type(list(texts.map(b"p/").items()), List[Tuple[bytes, str]])
+assert_type(texts.map().pop("k", None), Optional[str])
 assert_type([texts.restore(conflict) for conflict in texts.conflicts("p:")], List[int])
 
 

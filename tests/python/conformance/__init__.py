@@ -1,0 +1,1 @@
+"""What host libraries ask of their plug-ins, by their own suites, over `kvstore.contrib`."""
