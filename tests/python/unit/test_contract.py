@@ -39,9 +39,6 @@ DIFFERENT: Dict[str, Tuple[str, ...]] = {
         "NodeSettings.http: missing",
         "NodeSettings.log: Literal['none', 'stderr'] instead of Literal['none', 'python', 'stderr']",
     ),
-    "comes with default_consistency": ("NodeSettings.default_consistency: missing",),
-    "comes with Map": ("Map: missing", "Store.map: missing"),
-    "comes with kvstore.testing": ("LocalCluster: missing",),
     "an id is random, and kept in the data_dir: two nodes cannot have the same by mistake": (
         "NodeSettings.node_id: missing",
     ),
@@ -63,7 +60,8 @@ DIFFERENT: Dict[str, Tuple[str, ...]] = {
     "the contract lets settings grow with the engine": more("NodeSettings.", "max_drift"),
     "a config can be looked at": more(
         "NodeConfig.",
-        "port peers host advertise cluster threads insecure log max_drift data_dir durability max_memory",
+        "port peers host advertise cluster threads insecure log max_drift data_dir durability max_memory "
+        "default_consistency",
     ),
     "a node can say what it was made with": more("Node.", "config"),
     "keys that are no UTF-8 are told exactly everywhere": (
@@ -78,10 +76,13 @@ DIFFERENT: Dict[str, Tuple[str, ...]] = {
             """
             cluster ready tombstones conflicts conflicts_dropped conflicts_inexact peers lag digests removed problems
             oldest_tombstone stable_lag held_back_by divergences repairs expired refused_writes memory max_memory
-            state_bytes change_bytes storage group
+            state_bytes change_bytes storage group default_consistency
             """,
         ),
         *more("", "GroupMember GroupStatus MemberStatus PartitionDigest PeerStatus ReplicationLag StorageStatus"),
+    ),
+    "what a MutableMapping would do with a call for each key": more(
+        "Map.", "clear get items pop popitem setdefault values"
     ),
     "a program that did not grant a lease can find it, and one can be looked at": (
         *more("Store.", "find_lease"),
