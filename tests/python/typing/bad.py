@@ -1,6 +1,7 @@
 """Each line with a mark must fail `mypy --strict`: an unused mark is an error, too."""
 
 import kvstore as kv
+from kvstore.testing import LocalCluster
 
 db = kv.Client("127.0.0.1:7001", codec=kv.TEXT)
 db.put("k", 1)  # type: ignore[arg-type]
@@ -14,6 +15,8 @@ db.put("k", "v", lease=1)  # type: ignore[arg-type]
 db.create_keyspace("jobs", consistency="weak")  # type: ignore[arg-type]
 db.transact(lambda txn: txn.put("k", 1))  # type: ignore[arg-type]
 db.batch().put("k", 1)  # type: ignore[arg-type]
+LocalCluster(3, clustr="x")  # type: ignore[call-arg]
+LocalCluster(isolation="thread")  # type: ignore[arg-type]
 len(db)  # type: ignore[arg-type]
 for _ in db:  # type: ignore[misc]
     pass
