@@ -62,8 +62,8 @@ class LocalCluster:
             its own, which a signal stops and kills.
         seed: Repeats which node `client(None)` begins with, and what `slow()` draws. None: another one each time, see
             repr().
-        **settings: As of `NodeConfig`, for every node. In `data_dir` each has a directory `node-0`, `node-1`, ...;
-            without one, nodes live in memory, and one that is started again is somebody new.
+        **settings: As of `NodeConfig`, for every node; not `advertise`. In `data_dir` each has a directory `node-0`,
+            `node-1`, ...; without one, nodes live in memory, and one that is started again is somebody new.
 
     Raises:
         InvalidArgumentError: It names the argument.
@@ -281,7 +281,7 @@ class LocalCluster:
         self._at(node).slow(slowness)
 
     def advance_clock(self, seconds: float) -> None:
-        """On all nodes: TTL tests without sleep(). Clocks never go back.
+        """On all nodes: TTL tests without sleep(). Clocks never go back; a year at most at once.
 
         What is over by then is gone when this returns; in strong keyspaces only while they have a leader. This process
         and `Entry.ttl` go by the real time.

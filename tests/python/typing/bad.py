@@ -1,6 +1,7 @@
 """Each line with a mark must fail `mypy --strict`: an unused mark is an error, too."""
 
 import kvstore as kv
+from kvstore.testing import LocalCluster
 
 db = kv.Client("127.0.0.1:7001", codec=kv.TEXT)
 db.put("k", 1)  # type: ignore[arg-type]
@@ -22,3 +23,5 @@ db.map(1)  # type: ignore[call-overload]
 len(db)  # type: ignore[arg-type]
 for _ in db:  # type: ignore[misc]
     pass
+LocalCluster(3, clustr="x")  # type: ignore[call-arg]
+LocalCluster(isolation="thread")  # type: ignore[arg-type]

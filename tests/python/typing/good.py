@@ -9,6 +9,7 @@ from typing import Any, Dict, List, Optional, Tuple, Union
 from typing_extensions import assert_type
 
 import kvstore as kv
+from kvstore.testing import LocalCluster
 
 db = kv.Client("127.0.0.1:7001", timeout=None, read="local")
 assert_type(db, kv.Client[Any])
@@ -74,6 +75,16 @@ with kv.Node(7001, ["h:1", 7002, ("h", 3)], cluster="demo") as node:
 
 async def read_in(txn: kv.AsyncTxn[bytes]) -> Optional[bytes]:
     return await txn.get("k")
+
+
+with LocalCluster(3, isolation="process", seed=1, cluster="mine") as cluster:
+    assert_type(cluster.start(timeout=None), LocalCluster)
+    assert_type(cluster.client(0, timeout=1), kv.Client[Any])
+    assert_type(cluster.async_client(), kv.AsyncClient[Any])
+    assert_type(cluster.node(0), kv.Node)
+    assert_type(cluster.addresses, List[str])
+    cluster.kill(cluster.leader)
+    cluster.partition([0], (1, 2))
 
 
 async def main() -> None:
