@@ -29,6 +29,8 @@ def application(address: str, keyspace: str, **settings: Any) -> Any:
     backend = f"kvstore.contrib.celery:KVStoreBackend+kv://{address}/{keyspace}?timeout=10"
     app = celery.Celery("tests", broker="memory://", backend=backend, set_as_current=False)
     app.conf.update(broker_transport_options={"polling_interval": 0.01}, **settings)
+    # Logging and standard output are the tests' own.
+    app.conf.update(worker_hijack_root_logger=False, worker_redirect_stdouts=False)
     return app
 
 
@@ -87,7 +89,7 @@ def tasks(app: Any) -> Any:
 def test_results_come_from_a_worker(app: Any, tasks: Any, host: kvstore.Node, strong_name: str) -> None:
     """With few tasks: the broker in memory takes a tenth of a second for each."""
     add, total, fail = tasks["add"], tasks["total"], tasks["fail"]
-    with start_worker(app, pool="threads", concurrency=4, perform_ping_check=False, shutdown_timeout=20):
+    with start_worker(app, pool="solo", perform_ping_check=False, shutdown_timeout=20):
         assert add.delay(1, 2).get(timeout=20) == 3
         assert group(add.s(number, number) for number in range(4))().get(timeout=20) == [0, 2, 4, 6]
         assert chain(add.s(1, 2), add.s(3))().get(timeout=20) == 6
