@@ -1,11 +1,14 @@
-"""A TCP relay in this process that can be cut: what it carries breaks, and nobody gets through until it is healed."""
+"""A TCP relay in this process that can be cut: what it carries breaks, and nobody gets through until it is healed.
+
+It can also swallow what the target answers.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import socket
 import threading
-from typing import Optional, Set
+from typing import Callable, Optional, Set
 
 _CHUNK_BYTES = 64 * 1024
 
@@ -18,6 +21,7 @@ class Proxy:
         self.port: int = self._listener.getsockname()[1]
         self.target: Optional[int] = None
         self._is_cut = False
+        self._is_mute = False
         # Guards the sockets in use and whether there may be more.
         self._lock = threading.Lock()
         self._sockets: Set[socket.socket] = set()
@@ -37,9 +41,13 @@ class Proxy:
                     each.shutdown(socket.SHUT_RDWR)
 
     def heal(self) -> None:
-        """Let connections through again."""
+        """Let connections and answers through again."""
         with self._lock:
-            self._is_cut = False
+            self._is_cut = self._is_mute = False
+
+    def mute(self) -> None:
+        """Swallow answers from now on. What is connected is of no more use: cut it before it is healed."""
+        self._is_mute = True
 
     def close(self) -> None:
         """End it."""
@@ -68,7 +76,7 @@ class Proxy:
             with outbound:
                 if not self._enter(inbound, outbound):
                     return
-                back = threading.Thread(target=_pump, args=(outbound, inbound), daemon=True)
+                back = threading.Thread(target=_pump, args=(outbound, inbound, lambda: self._is_mute), daemon=True)
                 back.start()
                 _pump(inbound, outbound)
                 back.join()
@@ -82,14 +90,15 @@ class Proxy:
             return not self._is_cut
 
 
-def _pump(source: socket.socket, sink: socket.socket) -> None:
-    """Carry bytes until one side ends; then both end."""
+def _pump(source: socket.socket, sink: socket.socket, is_mute: Callable[[], bool] = lambda: False) -> None:
+    """Carry bytes, or swallow them, until one side ends; then both end."""
     with contextlib.suppress(OSError):
         while True:
             chunk = source.recv(_CHUNK_BYTES)
             if not chunk:
                 break
-            sink.sendall(chunk)
+            if not is_mute():
+                sink.sendall(chunk)
     for each in (source, sink):
         with contextlib.suppress(OSError):
             each.shutdown(socket.SHUT_RDWR)
