@@ -88,7 +88,7 @@ impl Wanted<'_> {
         let source = Eventual::open(WatchRequest { filter, start }, |request| eventual(request, buffer))?;
         // From a position in an eventual keyspace no strong one goes on.
         let source: Box<dyn Source> = match known.get().is_none() && !has_position {
-            true => Box::new(Either::new(source, known, as_strong)),
+            true => Box::new(Either::new(source, (known, initial), as_strong)),
             false => Box::new(source),
         };
         Ok(Changes(ProcessBound::new(source)))

@@ -17,11 +17,12 @@ type Reopen = Box<dyn FnOnce() -> Result<Strong> + Send>;
 /// See the module.
 pub(super) struct Either {
     known: Arc<Known>,
+    is_initial: bool,
     state: Mutex<State>,
 }
 
 enum State {
-    /// `None`: it was tried in the strong way, and that failed.
+    /// `None`: it has told something, or was tried in the strong way, and that failed.
     First(Eventual, Option<Reopen>),
     Strong(Strong),
 }
@@ -29,17 +30,21 @@ enum State {
 impl Either {
     pub(super) fn new(
         first: Eventual,
-        known: Arc<Known>,
+        (known, is_initial): (Arc<Known>, bool),
         reopen: impl FnOnce() -> Result<Strong> + Send + 'static,
     ) -> Either {
-        Either { known, state: Mutex::new(State::First(first, Some(Box::new(reopen)))) }
+        Either { known, is_initial, state: Mutex::new(State::First(first, Some(Box::new(reopen)))) }
     }
 
-    /// Does it with what there is, and again in the strong way when a node says so. A watch that was refused has told nothing.
-    fn ask<T>(&self, ask: impl Fn(&dyn Source) -> Result<T>) -> Result<T> {
+    /// Does it with what there is, and again in the strong way when a node says so. Not once it has told something: what came
+    /// after that would be passed over.
+    fn ask<T>(&self, ask: impl Fn(&dyn Source) -> Result<T>, has_told: impl Fn(&T) -> bool) -> Result<T> {
         let mut state = self.state.lock();
         let State::First(first, reopen) = &mut *state else { return ask(state.source()) };
         let asked = ask(&*first);
+        if asked.as_ref().is_ok_and(has_told) {
+            *reopen = None;
+        }
         if !asked.as_ref().is_err_and(|error| error.code() == ErrorCode::DefaultIsStrong) {
             return asked;
         }
@@ -65,11 +70,12 @@ impl Source for Either {
     }
 
     fn pop(&self) -> Result<Option<Told>> {
-        self.ask(|source| source.pop())
+        self.ask(|source| source.pop(), Option::is_some)
     }
 
     fn is_begun(&self) -> Result<bool> {
-        self.ask(|source| source.is_begun())
+        // One that begins with what is there has begun before a node has said anything.
+        self.ask(|source| source.is_begun(), |is_begun| *is_begun && !self.is_initial)
     }
 
     fn position(&self) -> Vec<u8> {

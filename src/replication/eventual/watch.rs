@@ -99,9 +99,10 @@ impl Watcher {
     /// # Errors
     /// `COMPACTED` when a delete may have been missed; `UNREACHABLE` when this node does not catch up with the position;
     /// `MEMBER_REMOVED` when the cluster removed this node: it hears of nothing new, and would take what the others
-    /// have for lost; `DISK_FAILED` when what it tells of cannot be brought to disk.
+    /// have for lost; `DISK_FAILED` when what it tells of cannot be brought to disk; those of [`Eventual::check_clients`].
     pub async fn next(&mut self) -> Result<WatchPage> {
         self.keyspace.check_member()?;
+        self.keyspace.check_clients()?;
         if let Stage::New(request) = &self.stage {
             let request = request.clone();
             self.begin(request).await?;
@@ -152,6 +153,7 @@ impl Watcher {
         tokio::pin!(changed);
         changed.as_mut().enable();
         self.keyspace.check_member()?;
+        self.keyspace.check_clients()?;
         let now = Instant::now();
         let read = reader.read(&self.keyspace, now >= self.mark_due)?;
         match read {

@@ -17,9 +17,10 @@ impl Eventual {
         DefaultKeyspace::ALL.into_iter().find(|default| *default as u64 == found).unwrap_or_default()
     }
 
-    /// Says what it is from now on. Unless somebody says so it is eventual.
+    /// Says what it is from now on. Unless somebody says so it is eventual. Watches that have no place here any more end.
     pub fn set_default_keyspace(&self, default: DefaultKeyspace) {
         self.default_keyspace.store(default as u64, Ordering::Relaxed);
+        self.listeners.wake();
     }
 
     /// Whether clients read and write here.
@@ -63,8 +64,11 @@ mod tests {
     use super::*;
     use crate::{
         env::SimulatedClock,
-        replication::execute,
-        types::{Answer, Command, CommandKind, Key, KeyRange, NodeId, Operation, Value},
+        replication::{eventual::Watcher, execute},
+        types::{
+            Answer, Command, CommandKind, Key, KeyRange, NodeId, Operation, Value, WatchFilter, WatchRequest,
+            WatchStart,
+        },
     };
 
     #[test]
@@ -92,5 +96,15 @@ mod tests {
         assert_eq!(execute(&keyspace, operations[2].clone()), Ok(Answer::Count(0)));
         execute(&keyspace, operations[0].clone()).unwrap();
         assert_eq!(execute(&keyspace, operations[2].clone()), Ok(Answer::Count(1)));
+    }
+
+    #[tokio::test]
+    async fn a_watch_ends_when_the_keyspace_turns_out_to_be_elsewhere() {
+        let keyspace = Arc::new(Eventual::new(NodeId(1), Arc::new(SimulatedClock::new(1))));
+        let request = WatchRequest { filter: WatchFilter::All, start: WatchStart::Now };
+        let mut watcher = Watcher::new(keyspace.clone(), request).unwrap();
+        watcher.next().await.unwrap();
+        let (next, ()) = tokio::join!(watcher.next(), async { keyspace.set_default_keyspace(DefaultKeyspace::Strong) });
+        assert_eq!(next.unwrap_err().code(), ErrorCode::DefaultIsStrong);
     }
 }
