@@ -1,7 +1,4 @@
-"""The native module: the node, the client and the conversions between Python and what they carry.
-
-Private: its names change without notice. The public classes are in `kvstore.node`, `kvstore.client`, `kvstore.aio`.
-"""
+"""The native module. Private: its names change without notice. The public classes are in `kvstore.node` and others."""
 
 import asyncio
 import datetime as dt

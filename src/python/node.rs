@@ -3,6 +3,7 @@
 
 mod group;
 mod memory;
+mod now;
 
 use std::{
     path::PathBuf,
@@ -35,10 +36,9 @@ use crate::{
     config::{parse_default_consistency, Durability, NodeConfig},
     env::Env,
     error::{Error, ErrorCode, Result},
-    limits::CALL_TIMEOUT,
     node::Node,
-    replication::{eventual::Eventual, execute},
-    types::{metrics, Address, CommandKind, Consistency},
+    replication::eventual::Eventual,
+    types::{Address, CommandKind, Consistency},
 };
 
 /// See `_core.pyi`.
@@ -80,27 +80,6 @@ impl PyNode {
             Ok(_) => Error::new(ErrorCode::NotRunning, "this node is not running: call start()"),
             Err(forked) => forked,
         }
-    }
-
-    fn answer(&self, call: Call, timeout: Option<Duration>) -> Result<Outcome> {
-        Ok(match call {
-            Call::Operations(operations) => {
-                let keyspace = self.keyspace()?;
-                Outcome::Answers(operations.into_iter().map(|operation| execute(keyspace, operation)).collect())
-            }
-            Call::Status { digests } => Outcome::Status(Box::new(self.node()?.status(digests)?)),
-            Call::Members => Outcome::Members(self.node()?.members()?),
-            // Members that keep silent are given up earlier than that.
-            Call::Conflicts(query) => Outcome::Conflicts(self.node()?.conflicts(query, CALL_TIMEOUT)?),
-            Call::RemoveMember { node, force } => {
-                self.node()?.remove_member(node, force)?;
-                Outcome::Removed
-            }
-            Call::MoveLeader { to } => Outcome::Leader(self.node()?.move_leader(to, timeout.unwrap_or(PATIENCE_MAX))?),
-            Call::Snapshot { path } => Outcome::Bytes(self.node()?.snapshot(path, timeout.unwrap_or(PATIENCE_MAX))?),
-            Call::Metrics => Outcome::Metrics(metrics(&self.node()?.status(false)?, &self.node()?.members()?)),
-            Call::Strong(_) => return Err(Error::new(ErrorCode::Internal, "a strong keyspace never answers at once")),
-        })
     }
 }
 
