@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -84,3 +85,12 @@ def test_up_forms_a_cluster_with_a_strong_default() -> None:
 def test_a_word_that_is_none_of_the_two_is_refused(run: Run) -> None:
     for command in ("serve", "up"):
         assert "default-consistency" in run(command, "--default-consistency", "linear", code=USAGE).stderr
+
+
+@pytest.mark.timeout(180)
+def test_the_demo_tells_of_an_eventual_default_whatever_the_environment_says() -> None:
+    command = [sys.executable, "-m", "kvstore", "-o", "json", "demo", "--limit", "12k"]
+    environment = {**os.environ, "KVSTORE_DEFAULT_CONSISTENCY": "strong"}
+    ended = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=3 * SECONDS, check=False)
+    assert ended.returncode == 0, ended.stderr
+    assert json.loads(ended.stdout)["equal"] is True
