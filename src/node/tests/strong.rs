@@ -4,7 +4,7 @@ use super::*;
 use crate::{
     replication::strong::{
         Answer, Call, Command as Change, Freshness, Guard, Lifetime, Operation, OperationKind, Read, ReadAnswer,
-        ReadCall, ReadKind, Reply, Space, Submission, Transaction,
+        ReadCall, ReadKind, Reply, Space, Submission, Transaction, Until,
     },
     types::GroupRole,
 };
@@ -169,6 +169,36 @@ fn a_dead_member_without_which_the_group_has_no_majority_is_removed_from_the_clu
     let refused = stays.remove_member(gone, true).unwrap_err();
     assert!(refused.to_string().contains("the cluster has removed member"), "{refused}");
     assert_eq!(state_of(stays, gone), Some(MemberState::Removed));
+}
+
+#[test]
+fn the_time_that_is_left_is_told_also_while_nothing_is_written() {
+    let network = SimulatedNetwork::default();
+    let lists: [&[u16]; 3] = [&[], &[1], &[1]];
+    let nodes: Vec<Node> = (1u16..)
+        .zip(lists)
+        .map(|(port, peers)| started(config(port, peers), simulated_env(&network, port.into())))
+        .collect();
+    let all: Vec<&Node> = nodes.iter().collect();
+    formed(&all);
+    create(all[0]);
+    let value = Value::new(b"v").unwrap();
+    let kind = OperationKind::Put { value, flags: 0, lifetime: Lifetime::Ttl(3_600_000) };
+    let operations = vec![Operation { key: key("k"), kind }];
+    let transaction = Transaction { keyspace: Default::default(), guards: Vec::new(), operations };
+    ask(all[0], submit(KEYSPACE, Change::Transact(transaction))).unwrap();
+    let left_ms = |node: &Node| {
+        let read = Read { space: Space::Data, kind: ReadKind::Key { key: key("k"), metadata_only: true } };
+        let freshness = Freshness::Linearizable;
+        let call = ReadCall { keyspace: KEYSPACE.to_string(), freshness, at: None, reads: vec![read] };
+        let Reply::Read(reply) = ask(node, Call::Read(call)).unwrap() else { panic!("no answer to reads") };
+        let [ReadAnswer::Key { item: Some(item), .. }] = &reply.answers[..] else { panic!("{:?}", reply.answers) };
+        let Until::Elapsed(deadline_ms) = item.until else { panic!("{item:?}") };
+        deadline_ms.saturating_sub(reply.elapsed_ms)
+    };
+    for node in all {
+        eventually("time passes", || left_ms(node) <= 3_600_000 - 300);
+    }
 }
 
 #[test]

@@ -161,6 +161,7 @@ impl Group {
             formed: AtomicBool::new(false),
             incoming: Mutex::default(),
             leader_clock: LeaderClock::default(),
+            elapsed: core::Elapsed::default(),
             elections: Elections::default(),
             heard_from_leader: Mutex::new(begun),
             settled_in: Mutex::default(),

@@ -13,7 +13,7 @@ use super::{
 use crate::{
     env::Env,
     error::{Error, ErrorCode, Result},
-    replication::strong::{log_store::LogStore, types::GroupTypes},
+    replication::strong::{log_store::LogStore, types::GroupTypes, Machine},
     sync::AtomicBool,
     types::Consistency,
 };
@@ -39,6 +39,7 @@ pub(super) struct Core {
     /// The snapshot that is being received.
     pub(super) incoming: Mutex<Option<Incoming>>,
     pub(super) leader_clock: LeaderClock,
+    pub(super) elapsed: Elapsed,
     pub(super) elections: Elections,
     /// When a leader was last heard from, by the monotonic clock; at first when this member began.
     pub(super) heard_from_leader: Mutex<Duration>,
@@ -92,6 +93,12 @@ impl Core {
         Err(stopped())
     }
 
+    /// The machine's own time, and what has passed since by the clock of this member: the machine learns of it with the next entry,
+    /// which may be long in coming. For people, who ask how much time is left; nothing ends by it.
+    pub(super) fn elapsed_ms(&self, machine: &Machine) -> u64 {
+        self.elapsed.now_ms(machine.elapsed_ms(), self.now())
+    }
+
     /// What this member shows as the leader of `term` now. One that was started again in time leads on in its term, and shows
     /// what it has shown before: its wall clock may have been set since.
     pub(super) fn leader_time_ms(&self, term: u64) -> u64 {
@@ -125,6 +132,22 @@ fn leadership(metrics: &RaftMetrics<u64, BasicNode>, me: &Acquaintance) -> Leade
 
 pub(super) fn stopped() -> Error {
     Error::new(ErrorCode::NotRunning, "the member of the group is being stopped")
+}
+
+/// The machine's own time when it last changed, and when that was seen, by the monotonic clock.
+#[derive(Default)]
+pub(super) struct Elapsed(Mutex<(u64, Duration)>);
+
+impl Elapsed {
+    /// To be told often what the machine's time is, so that a change is seen when it comes.
+    fn now_ms(&self, machine_ms: u64, now: Duration) -> u64 {
+        let mut seen = self.0.lock();
+        if seen.0 != machine_ms {
+            *seen = (machine_ms, now);
+        }
+        let passed = now.saturating_sub(seen.1).as_millis();
+        machine_ms.saturating_add(u64::try_from(passed).unwrap_or(u64::MAX))
+    }
 }
 
 /// The clock that a leader shows in its entries: it goes on from the wall clock at its election and never jumps within a term.

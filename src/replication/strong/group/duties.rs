@@ -100,6 +100,7 @@ pub(super) async fn run(core: Weak<Core>) {
             return;
         }
         core.see_to_silence();
+        core.elapsed_ms(&core.replica.machine());
         core.see_to_elections(&mut candidacy).await;
         if !core.is_formed() {
             core.see_to_forming().await;

@@ -7,7 +7,7 @@ use crate::{
     error::{Error, ErrorCode, Result},
     limits::{GROUP_LOCK_WAIT_MAX, GROUP_READ_BYTES_TARGET},
     replication::strong::{
-        Answer, Call, Command, Freshness, Item, KeyspaceFacts, KeyspaceId, LeaseId, Machine, Read, ReadAnswer,
+        Answer, Call, Command, Freshness, Item, KeyspaceFacts, KeyspaceId, Lease, LeaseId, Machine, Read, ReadAnswer,
         ReadCall, ReadKind, ReadReply, Refusal, Reply, Request, Revision, Space, Submission, Until,
     },
     types::Key,
@@ -28,7 +28,11 @@ impl Core {
             }
             Call::Lease(lease) => {
                 self.ready_to_read(Freshness::Linearizable, timeout).await?;
-                let found = self.replica.machine().lease(lease);
+                let machine = self.replica.machine();
+                let unseen_ms = self.elapsed_ms(&machine).saturating_sub(machine.elapsed_ms());
+                let found = machine
+                    .lease(lease)
+                    .map(|found| Lease { remaining_ms: found.remaining_ms.saturating_sub(unseen_ms), ..found });
                 found.map(Reply::Lease).ok_or_else(|| Refusal::UnknownLease { lease }.into())
             }
             Call::Keyspaces => {
@@ -87,7 +91,7 @@ impl Core {
         let machine = Machine::resume(self.replica.machine().capture());
         let keyspace = machine.keyspace_named(&call.keyspace).ok_or_else(|| unknown_keyspace(&call.keyspace))?;
         let revision = call.at.unwrap_or(machine.revision());
-        let mut reply = ReadReply { revision, elapsed_ms: machine.elapsed_ms(), answers: Vec::new() };
+        let mut reply = ReadReply { revision, elapsed_ms: self.elapsed_ms(&machine), answers: Vec::new() };
         let mut bytes = 0;
         for read in call.reads {
             if bytes >= GROUP_READ_BYTES_TARGET {

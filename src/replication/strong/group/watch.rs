@@ -90,7 +90,7 @@ impl GroupWatcher {
             progress.mark_unchanged();
             let (changes, elapsed_ms) = {
                 let machine = self.core.replica.machine();
-                (machine.changes_since(&self.query)?, machine.elapsed_ms())
+                (machine.changes_since(&self.query)?, self.core.elapsed_ms(&machine))
             };
             let Changes { transactions, until, more } = changes;
             self.query.since = until;
@@ -120,7 +120,7 @@ impl GroupWatcher {
             let change = Change { key, state: VersionState::Live(item), previous: None };
             TransactionChanges { revision, time_ms, changes: vec![change] }
         });
-        let (transactions, elapsed_ms) = (transactions.collect(), machine.elapsed_ms());
+        let (transactions, elapsed_ms) = (transactions.collect(), self.core.elapsed_ms(&machine));
         let told = WatchPage { transactions, until: self.query.since, initial: true, elapsed_ms };
         if page.more {
             self.snapshot = Some((machine, after));
