@@ -82,7 +82,7 @@ verify: $(VENV)/.lint ## everything that can be checked without running it; writ
 	$(BIN)/mypy --strict --python-version 3.8 python/kvstore tests/python/typing/good.py tests/python/typing/bad.py
 	$(BIN)/mypy --strict --python-version 3.10 python/pytest_kvstore
 	$(BIN)/maturin develop --quiet
-	PATH="$(CURDIR)/$(BIN):$$PATH" pyright --pythonversion 3.8 --ignoreexternal --verifytypes kvstore
+	PATH="$(CURDIR)/$(BIN):$$PATH" scripts/verify-types
 	PATH="$(CURDIR)/$(BIN):$$PATH" pyright --pythonversion 3.8 tests/python/typing/good.py
 	cd tests && ../$(BIN)/python -m mypy.stubtest kvstore._core --mypy-config-file ../pyproject.toml
 

@@ -32,6 +32,9 @@ class Log:
 class InprocMember:
     """Its faults are decorators of its network and clocks; they outlive it, so that a restarted node has them too."""
 
+    address: str
+    paused: bool
+
     def __init__(self, config: NodeConfig, faults: _core.Faults) -> None:
         self._config = config
         self._faults = faults

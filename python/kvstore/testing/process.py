@@ -38,6 +38,9 @@ _LOOK_SECONDS = 0.002
 class ProcessMember:
     """Its faults are told to each process that is started for it. While it is paused they wait for it to go on."""
 
+    address: str
+    paused: bool
+
     def __init__(self, config: NodeConfig, seed: int) -> None:
         self._config = config
         self._seed = seed
