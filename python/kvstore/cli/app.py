@@ -15,7 +15,9 @@ from . import (
     bench,
     browse,
     cluster,
+    config,
     conflicts,
+    context,
     demo,
     hold,
     info,
@@ -40,7 +42,7 @@ COMMANDS: List[click.Command] = [
     cluster.status, cluster.health, cluster.metrics, cluster.members, cluster.member, cluster.leader,
     conflicts.conflicts,
     transfer.export_entries, transfer.import_entries, storage.snapshot, storage.doctor,
-    bench.bench, demo.demo, info.version,
+    bench.bench, demo.demo, config.config, context.context, info.version,
 ]  # fmt: skip
 
 
@@ -90,6 +92,7 @@ def _prepare() -> None:
     settings = click.get_current_context().ensure_object(Settings)
     if os.environ.get("NO_COLOR"):
         settings.color = False
+        settings.origins.setdefault("color", "NO_COLOR")
 
 
 program: Program = Program(
