@@ -15,6 +15,7 @@ from . import (
     bench,
     browse,
     cluster,
+    completion,
     config,
     conflicts,
     context,
@@ -25,6 +26,7 @@ from . import (
     keyspace,
     lease,
     serve,
+    stat,
     storage,
     transfer,
     txn,
@@ -39,10 +41,12 @@ COMMANDS: List[click.Command] = [
     keys.get, keys.put, keys.add, keys.incr, keys.delete, keys.exists, keys.touch,
     browse.scan, browse.keys, browse.count, watch.watch,
     keyspace.keyspace, txn.txn, hold.lock, hold.elect, lease.lease,
-    cluster.status, cluster.health, cluster.metrics, cluster.members, cluster.member, cluster.leader,
+    cluster.status, cluster.health, cluster.metrics, stat.stat,
+    cluster.members, cluster.member, cluster.leader,
     conflicts.conflicts,
     transfer.export_entries, transfer.import_entries, storage.snapshot, storage.doctor,
-    bench.bench, demo.demo, config.config, context.context, info.version,
+    bench.bench, demo.demo, config.config, context.context,
+    completion.completion, info.version,
 ]  # fmt: skip
 
 
