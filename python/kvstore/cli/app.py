@@ -24,7 +24,9 @@ from . import (
     info,
     keys,
     keyspace,
+    latency,
     lease,
+    ls,
     serve,
     stat,
     storage,
@@ -39,13 +41,13 @@ from .settings import Settings, global_options
 COMMANDS: List[click.Command] = [
     serve.serve, up.up,
     keys.get, keys.put, keys.add, keys.incr, keys.delete, keys.exists, keys.touch,
-    browse.scan, browse.keys, browse.count, watch.watch,
+    browse.scan, browse.keys, ls.ls, browse.count, watch.watch,
     keyspace.keyspace, txn.txn, hold.lock, hold.elect, lease.lease,
     cluster.status, cluster.health, cluster.metrics, stat.stat,
     cluster.members, cluster.member, cluster.leader,
     conflicts.conflicts,
     transfer.export_entries, transfer.import_entries, storage.snapshot, storage.doctor,
-    bench.bench, demo.demo, config.config, context.context,
+    latency.latency, bench.bench, demo.demo, config.config, context.context,
     completion.completion, info.version,
 ]  # fmt: skip
 
