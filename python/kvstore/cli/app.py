@@ -28,6 +28,7 @@ from . import (
     lease,
     ls,
     serve,
+    shell,
     stat,
     storage,
     transfer,
@@ -47,7 +48,7 @@ COMMANDS: List[click.Command] = [
     cluster.members, cluster.member, cluster.leader,
     conflicts.conflicts,
     transfer.export_entries, transfer.import_entries, storage.snapshot, storage.doctor,
-    latency.latency, bench.bench, demo.demo, config.config, context.context,
+    latency.latency, bench.bench, demo.demo, shell.shell, config.config, context.context,
     completion.completion, info.version,
 ]  # fmt: skip
 
@@ -57,11 +58,12 @@ class Program(click.Group):
 
     def main(self, *args: Any, **extra: Any) -> NoReturn:
         """Run one command and exit. Every error is one line on stderr; a bug also shows where it is."""
-        sys.exit(self._run(*args, **{**extra, "standalone_mode": False}))
+        sys.exit(self.run(*args, **extra))
 
-    def _run(self, *args: Any, **extra: Any) -> int:
+    def run(self, *args: Any, **extra: Any) -> int:
+        """Run one command, as `main`, and give its exit code."""
         try:
-            code: Any = super().main(*args, **extra)
+            code: Any = super().main(*args, **{**extra, "standalone_mode": False})
         except click.UsageError as error:
             where = f" (see {error.ctx.command_path} --help)" if error.ctx else ""
             report(error.format_message() + where)

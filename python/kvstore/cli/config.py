@@ -40,7 +40,7 @@ def show(settings: Settings, *, origin: bool) -> None:
 
 def _client_settings(settings: Settings) -> Iterator[Mapping[str, Any]]:
     for each in fields(settings):
-        if each.name != "origins":
+        if each.name not in {"origins", "pinned"}:
             origin = settings.origins.get(each.name, DEFAULT)
             yield {"of": "client", "setting": each.name, "value": getattr(settings, each.name), "origin": origin}
 

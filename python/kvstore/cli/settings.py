@@ -38,6 +38,8 @@ class Settings:
     color: bool = True
     origins: Dict[str, str] = field(default_factory=dict)
     """Where each option that is not the default comes from: `flag`, a variable, a context or a file."""
+    pinned: bool = False
+    """Whether only flags change it: in the shell, which has looked at everything else when it started."""
 
     def complete(self) -> None:
         """Fill in what neither a flag nor a variable has said.
@@ -45,7 +47,7 @@ class Settings:
         Raises:
             Failure: A file cannot be read, or says something that is no setting.
         """
-        for layer in layers():
+        for layer in [] if self.pinned else layers():
             for name, value in layer.values.items():
                 if name not in self.origins:
                     setattr(self, name, value)
@@ -83,8 +85,7 @@ def _remember(ctx: click.Context, param: click.Parameter, value: Any) -> None:
         return
     settings = ctx.ensure_object(Settings)
     origin = _origin(ctx, param)
-    # A command of the shell: what the shell was started with is nearer than the environment.
-    if origin == FLAG or settings.origins.get(param.name) != FLAG:
+    if origin == FLAG or not settings.pinned:
         setattr(settings, param.name, value)
         settings.origins[param.name] = origin
 
