@@ -7,7 +7,7 @@ keyspaces, bytes from peers, and what happened to keys by themselves.
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any, Dict, Final, Mapping, NamedTuple, Optional
+from typing import TYPE_CHECKING, Any, Callable, Dict, Final, Mapping, NamedTuple, Optional
 
 from .output import Column, human_bytes, human_seconds
 
@@ -63,6 +63,11 @@ def record_of(before: Look, after: Look) -> Dict[str, Any]:
     return record
 
 
+def empty_record() -> Dict[str, Any]:
+    """As `record_of`, of a node that says nothing."""
+    return dict.fromkeys(("seconds", "keys", "bytes", "memory", "behind", "lag_p99", *_RATES))
+
+
 def _rate(name: str, before: Optional[float], after: Optional[float], passed: float) -> Optional[float]:
     if before is None or after is None or passed <= 0:
         return None
@@ -70,27 +75,21 @@ def _rate(name: str, before: Optional[float], after: Optional[float], passed: fl
     return None if after < before and name not in _MAY_FALL else (after - before) / passed
 
 
-def _rate_column(title: str, name: str, form: str = ",.0f") -> Column:
-    return Column(title, lambda record: "-" if record[name] is None else format(record[name], form), right=True)
-
-
-def _bytes_column(title: str, name: str) -> Column:
-    return Column(title, lambda record: "-" if record[name] is None else human_bytes(record[name]), right=True)
+def _column(title: str, name: str, show: Callable[[float], str]) -> Column:
+    return Column(title, lambda record: "-" if record[name] is None else show(record[name]), right=True)
 
 
 COLUMNS: Final = [
-    Column("KEYS", lambda record: f"{record['keys']:,}", right=True),
-    _rate_column("KEYS/S", "keys_per_second", "+,.0f"),
-    _bytes_column("SIZE", "bytes"),
-    _bytes_column("MEMORY", "memory"),
-    _rate_column("COMMITS/S", "commits_per_second"),
-    _bytes_column("CHANGES/S", "change_bytes_per_second"),
-    _bytes_column("STATE/S", "state_bytes_per_second"),
-    _rate_column("EXPIRED/S", "expired_per_second"),
-    _rate_column("CONFLICTS/S", "conflicts_per_second"),
-    _rate_column("SYNCS/S", "syncs_per_second"),
-    Column("BEHIND", lambda record: f"{record['behind']:,}", right=True),
-    Column(
-        "LAG P99", lambda record: "-" if record["lag_p99"] is None else human_seconds(record["lag_p99"]), right=True
-    ),
+    _column("KEYS", "keys", "{:,}".format),
+    _column("KEYS/S", "keys_per_second", "{:+,.0f}".format),
+    _column("SIZE", "bytes", human_bytes),
+    _column("MEMORY", "memory", human_bytes),
+    _column("COMMITS/S", "commits_per_second", "{:,.0f}".format),
+    _column("CHANGES/S", "change_bytes_per_second", human_bytes),
+    _column("STATE/S", "state_bytes_per_second", human_bytes),
+    _column("EXPIRED/S", "expired_per_second", "{:,.0f}".format),
+    _column("CONFLICTS/S", "conflicts_per_second", "{:,.0f}".format),
+    _column("SYNCS/S", "syncs_per_second", "{:,.0f}".format),
+    _column("BEHIND", "behind", "{:,}".format),
+    _column("LAG P99", "lag_p99", human_seconds),
 ]

@@ -16,7 +16,7 @@ import pytest
 from kvstore.cli.app import program
 from kvstore.cli.shell import candidates
 
-from .conftest import runner
+from .conftest import READ_BYTES, rest_of, runner
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 SECONDS = 60.0
 PROMPT = b"kvstore> "
-READ_BYTES = 4096
 
 
 def test_each_line_is_a_command(db: kvstore.Node, run: Run) -> None:
@@ -110,19 +109,6 @@ def on_terminal(node: kvstore.Node, *lines: str) -> tuple[int, str]:
         finally:
             process.kill()
             os.close(ours)
-
-
-def rest_of(terminal: int) -> bytes:
-    """What it shows until the program ends, which on Linux is an error."""
-    shown = b""
-    try:
-        while True:
-            data = os.read(terminal, READ_BYTES)
-            if not data:
-                return shown
-            shown += data
-    except OSError:
-        return shown
 
 
 def test_a_terminal_has_a_prompt_and_a_history(db: kvstore.Node, without_prompt_toolkit: Path) -> None:
