@@ -12,8 +12,7 @@ import pytest
 
 @pytest.fixture(autouse=True)
 def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A developer's KVSTORE_URL or context must not decide what the tests talk to."""
-    monkeypatch.setenv("XDG_CONFIG_HOME", os.devnull)
+    """A developer's KVSTORE_URL must not decide what the tests talk to."""
     for name in list(os.environ):
         if name.startswith("KVSTORE_") and not name.startswith(
             ("KVSTORE_CHURN_", "KVSTORE_CHAOS_", "KVSTORE_KILL_", "KVSTORE_POWER_", "KVSTORE_STRONG_")

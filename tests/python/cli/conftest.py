@@ -36,6 +36,13 @@ def rest_of(terminal: int) -> bytes:
         return shown
 
 
+@pytest.fixture(autouse=True)
+def _no_files_of_the_user(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A developer's contexts and history must neither matter to the tests nor change by them."""
+    monkeypatch.setenv("XDG_CONFIG_HOME", os.devnull)
+    monkeypatch.setenv("XDG_STATE_HOME", os.devnull)
+
+
 @pytest.fixture(scope="module")
 def node() -> Iterator[kvstore.Node]:
     """A node of this process, shared by the tests of a module."""
