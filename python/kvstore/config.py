@@ -24,6 +24,7 @@ else:
 __all__ = ["NodeConfig", "NodeSettings"]
 
 _FILE = "kvstore.toml"
+_CLIENT = "client"
 _PREFIX = "KVSTORE_"
 _TRUE = ("1", "true", "yes", "on")
 _FALSE = ("0", "false", "no", "off")
@@ -125,6 +126,8 @@ class NodeConfig:
     def load(cls, path: Optional[Path] = None, env: Optional[Mapping[str, str]] = None) -> Self:
         """From `path` (default: kvstore.toml here, if there is one) and `env` (default: os.environ).
 
+        A table `[client]` of the file is for the command line, and nothing of it is looked at here.
+
         Raises:
             InvalidArgumentError: It names the setting or variable.
             OSError: `path` was given and cannot be read.
@@ -151,6 +154,7 @@ def _from_file(path: Optional[Path]) -> Dict[str, Any]:
     except ValueError as error:
         msg = f"{file}: {error}"
         raise InvalidArgumentError(msg) from error
+    found.pop(_CLIENT, None)
     check_names(found, ["port", "peers", *NodeSettings.__annotations__], f"setting in {file}")
     return found
 

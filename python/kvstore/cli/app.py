@@ -15,15 +15,23 @@ from . import (
     bench,
     browse,
     cluster,
+    completion,
+    config,
     conflicts,
+    context,
     demo,
     hold,
     info,
     keys,
     keyspace,
+    latency,
     lease,
+    ls,
     serve,
+    shell,
+    stat,
     storage,
+    top,
     transfer,
     txn,
     up,
@@ -35,12 +43,14 @@ from .settings import Settings, global_options
 COMMANDS: List[click.Command] = [
     serve.serve, up.up,
     keys.get, keys.put, keys.add, keys.incr, keys.delete, keys.exists, keys.touch,
-    browse.scan, browse.keys, browse.count, watch.watch,
+    browse.scan, browse.keys, ls.ls, browse.count, watch.watch,
     keyspace.keyspace, txn.txn, hold.lock, hold.elect, lease.lease,
-    cluster.status, cluster.health, cluster.metrics, cluster.members, cluster.member, cluster.leader,
+    cluster.status, cluster.health, cluster.metrics, stat.stat, top.top,
+    cluster.members, cluster.member, cluster.leader,
     conflicts.conflicts,
     transfer.export_entries, transfer.import_entries, storage.snapshot, storage.doctor,
-    bench.bench, demo.demo, info.version,
+    latency.latency, bench.bench, demo.demo, shell.shell, config.config, context.context,
+    completion.completion, info.version,
 ]  # fmt: skip
 
 
@@ -49,11 +59,12 @@ class Program(click.Group):
 
     def main(self, *args: Any, **extra: Any) -> NoReturn:
         """Run one command and exit. Every error is one line on stderr; a bug also shows where it is."""
-        sys.exit(self._run(*args, **{**extra, "standalone_mode": False}))
+        sys.exit(self.run(*args, **extra))
 
-    def _run(self, *args: Any, **extra: Any) -> int:
+    def run(self, *args: Any, **extra: Any) -> int:
+        """Run one command, as `main`, and give its exit code."""
         try:
-            code: Any = super().main(*args, **extra)
+            code: Any = super().main(*args, **{**extra, "standalone_mode": False})
         except click.UsageError as error:
             where = f" (see {error.ctx.command_path} --help)" if error.ctx else ""
             report(error.format_message() + where)
@@ -90,6 +101,7 @@ def _prepare() -> None:
     settings = click.get_current_context().ensure_object(Settings)
     if os.environ.get("NO_COLOR"):
         settings.color = False
+        settings.origins.setdefault("color", "NO_COLOR")
 
 
 program: Program = Program(

@@ -7,10 +7,10 @@ import platform
 import kvstore
 
 from .output import print_record
-from .settings import Settings, verb
+from .settings import LocalVerb, Settings, verb
 
 
-@verb()
+@verb(cls=LocalVerb)
 def version(settings: Settings) -> None:
     """Print the version of kvstore and of the Python it runs on."""
     python = f"{platform.python_implementation()} {platform.python_version()}"

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 # Rows whose widths are looked at together: a longer table goes on with new widths instead of waiting for its end.
 _TABLE_ROWS = 1000
 _GAP = "  "
+# Of a table whose rows come one by one: the least width of a cell, and the rows under a title.
+_STREAM_CELL = 9
+_STREAM_ROWS = 20
 
 
 class Column(NamedTuple):
@@ -43,6 +46,23 @@ def print_records(
     if settings.format == "table":
         return _print_table(settings, columns, records)
     return _print_plain(columns, records)
+
+
+def print_stream(
+    settings: Settings, name: str, columns: Sequence[Column], records: Iterable[Mapping[str, Any]]
+) -> None:
+    """As `print_records`, for records that come slowly: a table shows each at once, and its title again and again."""
+    if settings.format != "table":
+        print_records(settings, name, columns, records)
+        return
+    titles = [column.title for column in columns]
+    widths = [max(len(title), _STREAM_CELL) for title in titles]
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    for number, record in enumerate(records):
+        if number % _STREAM_ROWS == 0:
+            line = _line(columns, titles, widths, width)
+            click.echo(click.style(line, bold=True) if settings.color else line)
+        click.echo(_line(columns, [column.show(record) for column in columns], widths, width))
 
 
 def print_record(settings: Settings, record: Mapping[str, Any], plain: str) -> None:

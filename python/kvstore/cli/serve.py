@@ -13,7 +13,7 @@ import click
 import kvstore
 
 from .output import to_json_text
-from .settings import Settings, verb
+from .settings import LocalVerb, Settings, verb
 from .values import SCHEMA
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ _STDIN = 0
 _READ_BYTES = 4096
 
 
-@verb()
+@verb(cls=LocalVerb)
 @click.argument("port", type=click.IntRange(0, 65535), default=7001, envvar="KVSTORE_PORT")
 @click.option(
     "--peers",

@@ -1,24 +1,28 @@
 """What holds for every command: which server, how long, how to print.
 
-A flag wins over `KVSTORE_*`, that over the default. The options are understood before and after the name of the
-command: `kvstore -o json get k` and `kvstore get k -o json`.
+A flag wins over `KVSTORE_*`, that over the context in use, that over `[client]` in kvstore.toml, that over the default;
+`origins` remembers which it was. The options are understood before and after the name of the command:
+`kvstore -o json get k` and `kvstore get k -o json`.
 """
 
 from __future__ import annotations
 
+import os
 import sys
-from dataclasses import dataclass
-from typing import Any, Callable, Final, List, Optional
+from dataclasses import dataclass, field
+from typing import Any, Callable, Dict, Final, List, Optional, Type
 
 import click
+from click.core import ParameterSource
 
 import kvstore
 
+from .layers import FORMATS, READS, layers
 from .params import DURATION
 from .values import STORED, Stored
 
-READS: Final = ("local", "session", "linearizable")
-FORMATS: Final = ("table", "json", "jsonl", "plain", "raw")
+FLAG: Final = "flag"
+DEFAULT: Final = "default"
 
 
 @dataclass
@@ -32,6 +36,22 @@ class Settings:
     output: Optional[str] = None
     quiet: bool = False
     color: bool = True
+    origins: Dict[str, str] = field(default_factory=dict)
+    """Where each option that is not the default comes from: `flag`, a variable, a context or a file."""
+    pinned: bool = False
+    """Whether only flags change it: in the shell, which has looked at everything else when it started."""
+
+    def complete(self) -> None:
+        """Fill in what neither a flag nor a variable has said.
+
+        Raises:
+            Failure: A file cannot be read, or says something that is no setting.
+        """
+        for layer in [] if self.pinned else layers():
+            for name, value in layer.values.items():
+                if name not in self.origins:
+                    setattr(self, name, value)
+                    self.origins[name] = layer.origin
 
     @property
     def format(self) -> str:
@@ -61,8 +81,20 @@ class GlobalOption(click.Option):
 
 
 def _remember(ctx: click.Context, param: click.Parameter, value: Any) -> None:
-    if value is not None and param.name is not None:
-        setattr(ctx.ensure_object(Settings), param.name, value)
+    if value is None or param.name is None:
+        return
+    settings = ctx.ensure_object(Settings)
+    origin = _origin(ctx, param)
+    if origin == FLAG or not settings.pinned:
+        setattr(settings, param.name, value)
+        settings.origins[param.name] = origin
+
+
+def _origin(ctx: click.Context, param: click.Parameter) -> str:
+    if ctx.get_parameter_source(str(param.name)) is not ParameterSource.ENVIRONMENT:
+        return FLAG
+    names = [param.envvar] if isinstance(param.envvar, str) else list(param.envvar or ())
+    return next((name for name in names if os.environ.get(name)), "environment")
 
 
 def global_options(*, from_environment: bool) -> List[click.Parameter]:
@@ -129,11 +161,24 @@ class Verb(click.Command):
         own = {name for param in self.params for name in param.opts}
         self.params.extend(param for param in global_options(from_environment=False) if not own & set(param.opts))
 
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run it, after the flags of all places are known."""
+        ctx.ensure_object(Settings).complete()
+        return super().invoke(ctx)
 
-def verb(name: Optional[str] = None) -> Callable[[Callable[..., Any]], click.Command]:
+
+class LocalVerb(Verb):
+    """A command that talks to nobody, and that must run although a file of settings is damaged."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run it with what flags and variables say."""
+        return click.Command.invoke(self, ctx)
+
+
+def verb(name: Optional[str] = None, cls: Type[Verb] = Verb) -> Callable[[Callable[..., Any]], click.Command]:
     """Make a function a command; its first argument is the `Settings`."""
 
     def decorate(function: Callable[..., Any]) -> click.Command:
-        return click.command(name, cls=Verb)(click.make_pass_decorator(Settings, ensure=True)(function))
+        return click.command(name, cls=cls)(click.make_pass_decorator(Settings, ensure=True)(function))
 
     return decorate

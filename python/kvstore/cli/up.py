@@ -13,7 +13,7 @@ import click
 from .exits import INTERNAL, Failure
 from .output import to_json_text
 from .processes import NodeProcess, start_cluster, stop_all
-from .settings import Settings, verb
+from .settings import LocalVerb, Settings, verb
 from .values import SCHEMA
 
 # How often it looks whether a node has ended by itself.
@@ -21,7 +21,7 @@ _LOOK_SECONDS = 0.2
 _PORTS_END = 65536
 
 
-@verb()
+@verb(cls=LocalVerb)
 @click.option("--nodes", "count", type=click.IntRange(1, 16), default=3, show_default=True, help="How many.")
 @click.option(
     "--port",

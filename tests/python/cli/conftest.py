@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 from typing import Any, Callable, Iterator, Union
 
 import pytest
@@ -13,11 +14,33 @@ from kvstore.cli.app import program
 
 Run = Callable[..., Result]
 
+READ_BYTES = 4096
+
 
 def runner() -> CliRunner:
     """Click 8.2 keeps stdout and stderr apart by itself, 8.1 has to be told."""
     apart = {"mix_stderr": False} if "mix_stderr" in inspect.signature(CliRunner.__init__).parameters else {}
     return CliRunner(**apart)  # type: ignore[arg-type]
+
+
+def rest_of(terminal: int) -> bytes:
+    """What it shows until the program ends, which on Linux is an error."""
+    shown = b""
+    try:
+        while True:
+            data = os.read(terminal, READ_BYTES)
+            if not data:
+                return shown
+            shown += data
+    except OSError:
+        return shown
+
+
+@pytest.fixture(autouse=True)
+def _no_files_of_the_user(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A developer's contexts and history must neither matter to the tests nor change by them."""
+    monkeypatch.setenv("XDG_CONFIG_HOME", os.devnull)
+    monkeypatch.setenv("XDG_STATE_HOME", os.devnull)
 
 
 @pytest.fixture(scope="module")
