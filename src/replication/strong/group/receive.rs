@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use openraft::{raft::AppendEntriesResponse, Snapshot};
+use openraft::{
+    raft::{AppendEntriesRequest, AppendEntriesResponse},
+    Snapshot,
+};
 
 use super::{
     core::{stopped, Core},
@@ -84,6 +87,15 @@ impl Core {
         if machine.applied().map(|applied| (applied.term, applied.index)) != position {
             return Err(Error::new(ErrorCode::Corrupt, "snapshot of a group: it is of another entry than it says"));
         }
+        // In this order: a snapshot of a term that this member has not taken note of would have a former leader begin as one again,
+        // after a crash, with what another has committed since.
+        let greeting =
+            AppendEntriesRequest { vote: whole.vote, prev_log_id: None, entries: Vec::new(), leader_commit: None };
+        let response = self.raft.append_entries(greeting).await.map_err(|_| stopped())?;
+        if let AppendEntriesResponse::HigherVote(vote) = response {
+            return Ok(Reply::Snapshot(vote));
+        }
+        self.note_leader();
         let captured = machine.capture();
         // The library has the log before it given up while it is being installed, so it has to be on disk by then.
         self.replica.keep(whole.meta.clone(), captured.clone()).await;
