@@ -66,6 +66,13 @@ def test_it_prints_so_many_lines_in_every_format(db: kvstore.Node, run: Run) -> 
     assert only["seconds"] > 0
 
 
+def test_of_several_targets_it_looks_at_one_that_answers(db: kvstore.Node, run: Run) -> None:
+    db.put("a", 1)
+    for target in (f"127.0.0.1:1,{db.address}", f"kv://127.0.0.1:1,{db.address}"):
+        (line,) = run(*STAT, "-s", target, "--count", "1", "-o", "jsonl").stdout.splitlines()
+        assert json.loads(line)["keys"] == 1
+
+
 def test_nobody_there_is_exit_3(run: Run) -> None:
     assert "127.0.0.1:1" in run(*STAT, "-s", "127.0.0.1:1", "--timeout", "300ms", code=3).stderr
 
