@@ -60,6 +60,12 @@ fn formed(nodes: &[&Node]) {
     eventually("all nodes have a vote", || nodes.iter().all(|node| voters(node) == nodes.len()));
 }
 
+/// Nodes at the ports from 1 on, each with its list of peers.
+fn started_with<const NODES: usize>(network: &SimulatedNetwork, lists: [&[u16]; NODES]) -> Vec<Node> {
+    let start = |(port, peers): (u16, &[u16])| started(config(port, peers), simulated_env(network, port.into()));
+    (1u16..).zip(lists).map(start).collect()
+}
+
 fn create(node: &Node) {
     ask(node, submit(KEYSPACE, Change::CreateKeyspace { name: String::new() })).unwrap();
 }
@@ -67,11 +73,7 @@ fn create(node: &Node) {
 #[test]
 fn three_nodes_form_a_group_that_every_node_serves() {
     let network = SimulatedNetwork::default();
-    let lists: [&[u16]; 3] = [&[2, 3], &[1, 3], &[1, 2]];
-    let nodes: Vec<Node> = (1u16..)
-        .zip(lists)
-        .map(|(port, peers)| started(config(port, peers), simulated_env(&network, port.into())))
-        .collect();
+    let nodes = started_with(&network, [&[2, 3], &[1, 3], &[1, 2]]);
     let all: Vec<&Node> = nodes.iter().collect();
     formed(&all);
     create(all[0]);
@@ -91,10 +93,7 @@ fn three_nodes_form_a_group_that_every_node_serves() {
 #[test]
 fn a_group_goes_on_when_its_leader_stops_and_takes_it_back_as_somebody_new() {
     let network = SimulatedNetwork::default();
-    let mut nodes: Vec<Node> = [(1, vec![]), (2, vec![1]), (3, vec![1, 2])]
-        .into_iter()
-        .map(|(port, peers)| started(config(port, &peers), simulated_env(&network, port.into())))
-        .collect();
+    let mut nodes = started_with(&network, [&[], &[1], &[1, 2]]);
     formed(&nodes.iter().collect::<Vec<_>>());
     create(&nodes[0]);
     strong_put(&nodes[1], "k", "before");
@@ -118,10 +117,7 @@ fn a_group_goes_on_when_its_leader_stops_and_takes_it_back_as_somebody_new() {
 #[test]
 fn a_node_that_is_removed_leaves_the_group_and_does_not_come_back() {
     let network = SimulatedNetwork::default();
-    let nodes: Vec<Node> = [(1, vec![]), (2, vec![1]), (3, vec![1, 2])]
-        .into_iter()
-        .map(|(port, peers)| started(config(port, &peers), simulated_env(&network, port.into())))
-        .collect();
+    let nodes = started_with(&network, [&[], &[1], &[1, 2]]);
     formed(&nodes.iter().collect::<Vec<_>>());
     create(&nodes[0]);
     let (stays, removed) = (&nodes[0], &nodes[2]);
@@ -139,10 +135,7 @@ fn a_node_that_is_removed_leaves_the_group_and_does_not_come_back() {
 fn of_two_nodes_each_can_remove_the_other_whose_vote_that_takes() {
     for leads in [true, false] {
         let network = SimulatedNetwork::default();
-        let nodes: Vec<Node> = [(1, vec![]), (2, vec![1])]
-            .into_iter()
-            .map(|(port, peers)| started(config(port, &peers), simulated_env(&network, port.into())))
-            .collect();
+        let nodes = started_with(&network, [&[], &[1]]);
         formed(&nodes.iter().collect::<Vec<_>>());
         create(&nodes[0]);
         let is_leading = |node: &&Node| node.running().unwrap().group().status().role == GroupRole::Leader;
@@ -157,15 +150,14 @@ fn of_two_nodes_each_can_remove_the_other_whose_vote_that_takes() {
 #[test]
 fn a_dead_member_without_which_the_group_has_no_majority_is_removed_from_the_cluster_all_the_same() {
     let network = SimulatedNetwork::default();
-    let mut nodes: Vec<Node> = [(1, vec![]), (2, vec![1])]
-        .into_iter()
-        .map(|(port, peers)| started(config(port, &peers), simulated_env(&network, port.into())))
-        .collect();
+    let mut nodes = started_with(&network, [&[], &[1]]);
     formed(&nodes.iter().collect::<Vec<_>>());
     let dead = nodes.pop().unwrap();
     let stays = &nodes[0];
     let gone = dead.id().unwrap();
     drop(dead);
+    // Its threads end by themselves, and it may answer until they have.
+    eventually("the other is gone", || network_is_gone(stays));
     let refused = stays.remove_member(gone, true).unwrap_err();
     assert!(refused.to_string().contains("the cluster has removed member"), "{refused}");
     assert_eq!(state_of(stays, gone), Some(MemberState::Removed));
@@ -174,11 +166,7 @@ fn a_dead_member_without_which_the_group_has_no_majority_is_removed_from_the_clu
 #[test]
 fn the_time_that_is_left_is_told_also_while_nothing_is_written() {
     let network = SimulatedNetwork::default();
-    let lists: [&[u16]; 3] = [&[], &[1], &[1]];
-    let nodes: Vec<Node> = (1u16..)
-        .zip(lists)
-        .map(|(port, peers)| started(config(port, peers), simulated_env(&network, port.into())))
-        .collect();
+    let nodes = started_with(&network, [&[], &[1], &[1]]);
     let all: Vec<&Node> = nodes.iter().collect();
     formed(&all);
     create(all[0]);
@@ -226,10 +214,7 @@ fn requests_that_no_entry_can_hold_are_refused_before_the_consensus_sees_them() 
 #[test]
 fn without_a_majority_nothing_is_acknowledged_and_the_basis_goes_on() {
     let network = SimulatedNetwork::default();
-    let nodes: Vec<Node> = [(1, vec![2]), (2, vec![1])]
-        .into_iter()
-        .map(|(port, peers)| started(config(port, &peers), simulated_env(&network, port.into())))
-        .collect();
+    let nodes = started_with(&network, [&[2], &[1]]);
     formed(&[&nodes[0], &nodes[1]]);
     create(&nodes[0]);
     let mut nodes = nodes.into_iter();

@@ -3,8 +3,8 @@
 //!
 //! Reading order: `core` is what the parts share. `serve` takes what clients ask; `proposals` brings writes into the log,
 //! `reads` says when a read is linearizable. `replica` applies the log. `founding` finds or founds the group, `steward` keeps
-//! its members, `forming` says what `default` is, `duties` lets time pass. `network`, `message` and `receive` are how members talk; `silence` is when they
-//! do not.
+//! its members, `elections` says when one stands, `forming` what `default` is, `duties` lets time pass. `network`, `message` and
+//! `receive` are how members talk; `silence` is when they do not.
 
 mod core;
 mod duties;

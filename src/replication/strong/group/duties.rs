@@ -100,6 +100,7 @@ pub(super) async fn run(core: Weak<Core>) {
             return;
         }
         core.see_to_silence();
+        // So that the time which has passed is counted from when the machine's changed, not from when somebody asks.
         core.elapsed_ms(&core.replica.machine());
         core.see_to_elections(&mut candidacy).await;
         if !core.is_formed() {
