@@ -128,7 +128,9 @@ class StorageStatus(NamedTuple):
 
 
 class GroupMember(NamedTuple):
-    """A member of the strong group: whether it votes, and how many entries it is behind, if the asked node leads."""
+    """A member of the strong group: whether its vote is counted on, and how many entries it is behind, if the asked
+    node leads. While members change, only votes that count before and after the change are counted on.
+    """
 
     id: str
     address: str

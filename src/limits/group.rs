@@ -52,6 +52,10 @@ pub const GROUP_STEP_UP_SPREAD: Duration = Duration::from_millis(50);
 /// How long the answer to a message to another member may take, snapshots left out.
 pub const GROUP_CALL_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// How long a member's removal waits for a leader: the member may have led, and another is elected within two seconds. Below the
+/// five seconds that a client waits by default.
+pub const GROUP_REMOVAL_PATIENCE: Duration = Duration::from_secs(4);
+
 /// How long a piece of a snapshot may take to be taken in, and its end to be put on disk.
 pub const GROUP_SNAPSHOT_TIMEOUT: Duration = Duration::from_secs(60);
 

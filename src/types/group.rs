@@ -73,7 +73,7 @@ pub struct GroupMember {
     pub member: NodeId,
     /// Where it is.
     pub address: String,
-    /// Whether it has a vote.
+    /// Whether its vote is counted on: while the members change, that it has one before and after.
     pub votes: bool,
     /// Entries that it is behind, if the asked member leads.
     pub lag: Option<u64>,

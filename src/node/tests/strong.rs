@@ -148,6 +148,20 @@ fn of_two_nodes_each_can_remove_the_other_whose_vote_that_takes() {
 }
 
 #[test]
+fn a_dead_member_that_led_is_removed_by_its_successor() {
+    let network = SimulatedNetwork::default();
+    let mut nodes = started_with(&network, [&[], &[1], &[1, 2]]);
+    formed(&nodes.iter().collect::<Vec<_>>());
+    let leading = leader(&nodes.iter().collect::<Vec<_>>()).unwrap().id().unwrap();
+    let place = nodes.iter().position(|node| node.id() == Some(leading)).unwrap();
+    drop(nodes.remove(place));
+    nodes[0].remove_member(leading, true).unwrap();
+    eventually("its vote is gone", || voters(&nodes[0]) == 2);
+    create(&nodes[1]);
+    strong_put(&nodes[1], "k", "under its successor");
+}
+
+#[test]
 fn a_dead_member_without_which_the_group_has_no_majority_is_removed_from_the_cluster_all_the_same() {
     let network = SimulatedNetwork::default();
     let mut nodes = started_with(&network, [&[], &[1]]);

@@ -50,7 +50,10 @@ use crate::{
     config::GroupBounds,
     env::Env,
     error::{Error, ErrorCode, Result},
-    limits::{GROUP_CALL_TIMEOUT, GROUP_ELECTION_LEAST, GROUP_ELECTION_MOST, GROUP_FAREWELL_MAX, GROUP_HEARTBEAT},
+    limits::{
+        GROUP_CALL_TIMEOUT, GROUP_ELECTION_LEAST, GROUP_ELECTION_MOST, GROUP_FAREWELL_MAX, GROUP_HEARTBEAT,
+        GROUP_REMOVAL_PATIENCE,
+    },
     storage::log::{Log, Position},
     sync::AtomicBool,
     types::{Address, Consistency, NodeId},
@@ -247,14 +250,27 @@ impl Group {
         leader.ok_or_else(|| self.0.no_leader())
     }
 
-    /// Takes a member out of the group for good, once a change that is under way has ended. One that is not in it is no error.
+    /// Takes a member out of the group for good, once there is a leader to do it: the member may be the one that led. Asked again
+    /// as long as it fails, which does no harm. One that is not in it is no error.
     ///
     /// # Errors
-    /// `CONFLICT` for the last voter, `DEADLINE_EXCEEDED`, `NO_LEADER`; those of the way to the leader.
+    /// `CONFLICT` for the last voter; after [`GROUP_REMOVAL_PATIENCE`] `NO_LEADER` and those of the way to the leader.
     pub async fn remove(&self, member: NodeId) -> Result<()> {
-        match self.0.dismiss(member.0).await? {
-            MemberReply::Done => Ok(()),
-            _ => Err(self.0.no_leader()),
+        let deadline = self.0.now() + GROUP_REMOVAL_PATIENCE;
+        loop {
+            let left = deadline.saturating_sub(self.0.now());
+            let asked = tokio::time::timeout(left, self.0.dismiss(member.0)).await;
+            let error = match asked {
+                Ok(Ok(MemberReply::Done)) => return Ok(()),
+                Ok(Ok(_)) => self.0.no_leader(),
+                Ok(Err(error)) if error.code() == ErrorCode::Conflict => return Err(error),
+                Ok(Err(error)) => error,
+                Err(_) => return Err(Error::deadline("the removal from the strong group", left).maybe_applied()),
+            };
+            if self.0.now() + GROUP_HEARTBEAT > deadline || *self.0.stopping.borrow() {
+                return Err(error);
+            }
+            tokio::time::sleep(GROUP_HEARTBEAT / 10).await;
         }
     }
 

@@ -12,6 +12,7 @@ import pytest
 import kvstore
 
 from .harness import Cluster, eventually
+from .strong import leader_of, wait_one_group
 
 DETECTED_SECONDS = 5.0
 
@@ -67,6 +68,8 @@ def test_a_killed_node_is_dead_in_time_and_its_successor_takes_its_place(cluster
 def test_a_dead_member_is_removed_and_one_that_is_up_is_not(cluster: Cluster) -> None:
     cluster.start(3)
     wait_up(cluster)
+    # Two of three votes remain, once there are three.
+    wait_one_group(cluster)
     gone = cluster.nodes[2].node
     with cluster.client(0) as client:
         with pytest.raises(kvstore.ConflictError) as caught:
@@ -81,6 +84,21 @@ def test_a_dead_member_is_removed_and_one_that_is_up_is_not(cluster: Cluster) ->
         client.cluster.remove(gone)
         assert not client.status().problems
     eventually(lambda: states(cluster, 1)[gone] == "removed", "the other knows")
+
+
+def test_a_member_that_led_is_removed_as_soon_as_it_is_dead(cluster: Cluster) -> None:
+    cluster.start(3)
+    wait_one_group(cluster)
+    leading = leader_of(cluster)
+    assert leading is not None
+    gone = cluster.nodes[leading].node
+    with cluster.client((leading + 1) % 3) as client:
+        cluster.kill(leading)
+        # By force: it need not have been noticed yet, and nobody leads.
+        client.cluster.remove(gone, force=True)
+        group = client.status().group
+        assert group is not None
+        assert len(group.members) == 2
 
 
 def test_a_node_removed_by_force_refuses_writes_and_says_why(cluster: Cluster) -> None:

@@ -19,7 +19,8 @@ impl Group {
         let members = membership.nodes().map(|(member, node)| GroupMember {
             member: NodeId(*member),
             address: node.addr.clone(),
-            votes: membership.voter_ids().any(|voter| voter == *member),
+            // Between two configurations only those of both are counted on.
+            votes: membership.get_joint_config().iter().all(|voters| voters.contains(member)),
             lag: lag(*member),
         });
         let machine = core.replica.machine();
