@@ -128,8 +128,10 @@ class StorageStatus(NamedTuple):
 
 
 class GroupMember(NamedTuple):
-    """A member of the strong group: whether its vote is counted on, and how many entries it is behind, if the asked
-    node leads. While members change, only votes that count before and after the change are counted on.
+    """A member of the strong group.
+
+    `votes`: whether its vote is counted on, which while members change takes one before and after the change. `lag`:
+    how many entries it is behind, if the asked node leads.
     """
 
     id: str
