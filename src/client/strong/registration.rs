@@ -52,6 +52,13 @@ impl Registration {
         }
     }
 
+    /// As [`Registration::place`], if there is one without waiting. Whoever waits already is served first.
+    pub(super) fn free_place(self: Arc<Registration>, client: ClientId) -> Option<Place> {
+        let permit = self.places.clone().try_acquire_owned().ok()?;
+        let number = self.numbers.lock().take()?;
+        Some(Place { id: RequestId { client, number }, registration: self, _permit: permit })
+    }
+
     /// A number for one request of `client`, which is this registration's. Waits while too many are under way; those who wait
     /// are served in turn.
     pub(super) async fn place(self: Arc<Registration>, client: ClientId) -> Place {

@@ -39,15 +39,14 @@ struct Nodes {
 
 struct Node {
     address: Address,
-    connection: Option<Connection>,
+    connection: Option<Arc<Connection>>,
 }
 
 /// A connection, or one that is being opened.
-#[derive(Clone)]
 struct Connection {
     number: u64,
     address: Address,
-    outcome: watch::Receiver<Option<Result<StrongRpc>>>,
+    outcome: watch::Receiver<Option<Result<Arc<StrongRpc>>>>,
 }
 
 impl Remote {
@@ -61,16 +60,12 @@ impl Remote {
 
     async fn ask(&self, call: Call, timeout: Duration) -> Result<Reply> {
         let started = Instant::now();
-        let deadline = started.checked_add(timeout);
-        let mut connection = self.inner.connection();
-        let opening = connection.outcome.wait_for(Option::is_some);
-        let opened = match deadline {
-            Some(deadline) => timeout_at(deadline, opening).await.map_err(|_| not_connected(timeout))?,
-            None => opening.await,
+        let connection = self.inner.connection();
+        let rpc = match connection.rpc() {
+            Some(rpc) => rpc,
+            // Boxed: it is rare, and every call would be larger by it.
+            None => Box::pin(connection.opened(started, timeout)).await?,
         };
-        // Without an outcome the task that connects was ended, with its runtime.
-        let opened = opened.ok().and_then(|outcome| outcome.clone());
-        let rpc = opened.unwrap_or_else(|| Err(not_connected(timeout)))?;
         let asked = rpc.call(&call, timeout.saturating_sub(started.elapsed())).await;
         asked.map_err(|error| {
             let is_answer = error.code() != ErrorCode::ConnectionLost && error.code() != ErrorCode::DeadlineExceeded;
@@ -121,6 +116,25 @@ impl StrongPages for RemotePages {
     }
 }
 
+impl Connection {
+    /// `None`: it is not open.
+    fn rpc(&self) -> Option<Arc<StrongRpc>> {
+        self.outcome.borrow().as_ref()?.as_ref().ok().cloned()
+    }
+
+    /// What became of it, once that is known.
+    async fn opened(&self, since: Instant, timeout: Duration) -> Result<Arc<StrongRpc>> {
+        let mut outcome = self.outcome.clone();
+        let opening = outcome.wait_for(Option::is_some);
+        let opened = match since.checked_add(timeout) {
+            Some(deadline) => timeout_at(deadline, opening).await.map_err(|_| not_connected(timeout))?,
+            None => opening.await,
+        };
+        // Without an outcome the task that connects was ended, with its runtime.
+        opened.ok().and_then(|outcome| outcome.clone()).unwrap_or_else(|| Err(not_connected(timeout)))
+    }
+}
+
 fn not_connected(within: Duration) -> Error {
     Error::new(ErrorCode::Unreachable, format!("no connection within {:.3} s", within.as_secs_f64()))
 }
@@ -139,7 +153,7 @@ fn of_one_node(error: Error) -> Error {
 
 impl Inner {
     /// The connection to the node that is asked at present; opens it if need be.
-    fn connection(self: &Arc<Inner>) -> Connection {
+    fn connection(self: &Arc<Inner>) -> Arc<Connection> {
         let mut nodes = self.nodes.lock();
         let nodes = &mut *nodes;
         let node = &mut nodes.nodes[nodes.current];
@@ -148,7 +162,7 @@ impl Inner {
         }
         nodes.last += 1;
         let (sender, outcome) = watch::channel(None);
-        let connection = Connection { number: nodes.last, address: node.address.clone(), outcome };
+        let connection = Arc::new(Connection { number: nodes.last, address: node.address.clone(), outcome });
         node.connection = Some(connection.clone());
         let (inner, number, address) = (self.clone(), nodes.last, node.address.clone());
         tokio::spawn(async move {
@@ -156,7 +170,7 @@ impl Inner {
             if opened.is_err() {
                 inner.leave(number, true);
             }
-            sender.send_replace(Some(opened));
+            sender.send_replace(Some(opened.map(Arc::new)));
         });
         connection
     }

@@ -149,20 +149,27 @@ impl Session {
         match call {
             Call::Submit(submission) => self.change(submission, deadline, progress).await,
             Call::Read(call) => self.read(call, deadline, progress).await,
-            call @ Call::AwaitLock { .. } => {
-                let place = before(deadline, self.lock_waits.acquire()).await?;
-                let _place = place.expect("the semaphore is never closed");
-                self.try_until(call, deadline, progress).await
-            }
+            // Boxed: it waits for long anyway, and every call would be larger by it.
+            call @ Call::AwaitLock { .. } => Box::pin(self.wait_in_line(call, deadline, progress)).await,
             call @ (Call::Lease(_) | Call::Keyspaces) => self.try_until(call, deadline, progress).await,
         }
+    }
+
+    async fn wait_in_line(&self, call: Call, deadline: Deadline, progress: &Progress) -> Result<Reply> {
+        let place = before(deadline, self.lock_waits.acquire()).await?;
+        let _place = place.expect("the semaphore is never closed");
+        self.try_until(call, deadline, progress).await
     }
 
     async fn change(&self, mut change: Submission, deadline: Deadline, progress: &Progress) -> Result<Reply> {
         if change.id.is_some() || !needs_id(&change.command) || is_mutant("strong_retry_without_id") {
             return self.try_until(Call::Submit(change), deadline, progress).await;
         }
-        let place = self.place(deadline).await?;
+        let place = match self.free_place() {
+            Some(place) => place,
+            // Boxed: it is rare, and every change would be larger by it.
+            None => Box::pin(self.place(deadline)).await?,
+        };
         change.id = Some(place.id);
         let is_grant = matches!(change.command, Command::Grant { .. });
         let sent = self.now();
@@ -173,6 +180,13 @@ impl Session {
             Ok(_) | Err(_) => {}
         }
         outcome
+    }
+
+    /// A number for a request, if there is one without waiting.
+    fn free_place(&self) -> Option<Place> {
+        let registration = self.registration.lock().clone();
+        let client = *registration.client.get()?;
+        registration.free_place(client)
     }
 
     /// A number for a request; registers first if that is still to be done.
@@ -255,8 +269,8 @@ impl Session {
                 return Err(progress.settle(deadline.passed(last)));
             }
             let before = progress.begin_try();
-            let (call, timeout) = next_try(&call, started.elapsed(), failures, left);
-            let error = match self.try_once(call.clone(), timeout).await {
+            let (next, timeout) = next_try(&call, started.elapsed(), failures, left);
+            let error = match self.try_once(next, timeout).await {
                 Ok(reply) => return Ok(reply),
                 Err(error) => error,
             };

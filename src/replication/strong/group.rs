@@ -193,6 +193,11 @@ impl Group {
         self.0.call(call, timeout).await
     }
 
+    /// Does what clients ask together, as [`Group::call`] does each; the answers in order.
+    pub async fn call_many(&self, calls: Vec<Call>, timeout: Duration) -> Vec<Result<Reply>> {
+        self.0.call_many(calls, timeout).await
+    }
+
     /// What the keyspace `default` is in this group; `None`: this member does not know it yet.
     pub fn default_consistency(&self) -> Option<Consistency> {
         self.0.decision()

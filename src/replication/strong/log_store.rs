@@ -138,7 +138,7 @@ impl LogStore {
     }
 
     /// The first entry for the state machine, if none is given up; `None`: there is none, or it may have been given up.
-    pub(super) fn first_for_machine(&self) -> Option<Entry> {
+    pub(super) fn first_for_machine(&self) -> Option<Arc<Entry>> {
         let kept = self.kept.lock();
         if kept.facts.purged.is_some() {
             return None;

@@ -1,12 +1,15 @@
 //! What the consensus library is told of a group: its entries are those of the [`Machine`](super::Machine), its nodes are known
 //! by their ids ([`NodeId`](crate::types::NodeId)) and addresses.
 
+use std::sync::Arc;
+
 use super::{machine::Snapshot as Captured, runtime::GroupRuntime, Answer, Entry};
 
 openraft::declare_raft_types!(
     /// The types of a group.
     pub GroupTypes:
-        D = Entry,
+        // Shared: the log keeps what is sent to each member and applied.
+        D = Arc<Entry>,
         R = Vec<Answer>,
         NodeId = u64,
         Node = openraft::BasicNode,

@@ -75,7 +75,8 @@ impl StrongRpc {
                 return Ok(reply);
             }
         }
-        self.call_alone(call, timeout).await
+        // Boxed: rare, and larger than all else that a call takes.
+        Box::pin(self.call_alone(call, timeout)).await
     }
 
     async fn call_alone(&self, call: &Call, timeout: Duration) -> Result<Reply> {

@@ -28,6 +28,8 @@ pub use client::StrongRpc;
 pub(super) use service::StrongService;
 pub use watch::RpcPages;
 
+use futures_util::future::join_all;
+
 use crate::{
     env::BoxFuture,
     error::{Error, ErrorCode, Result},
@@ -41,6 +43,11 @@ pub trait StrongBackend: Send + Sync + 'static {
     /// One try, which takes about as long as it is given at most. An error says whether a change may have happened all the
     /// same.
     fn call(&self, call: Call, timeout: Duration) -> BoxFuture<'_, Result<Reply>>;
+
+    /// One try of each of several calls that came together; the outcomes in order.
+    fn call_many(&self, calls: Vec<Call>, timeout: Duration) -> BoxFuture<'_, Vec<Result<Reply>>> {
+        Box::pin(join_all(calls.into_iter().map(move |call| self.call(call, timeout))))
+    }
 
     /// Begins to watch, within about the time that it is given. The first page comes at once and says where the watch
     /// begins.
@@ -56,6 +63,10 @@ pub trait StrongPages: Send {
 impl StrongBackend for Group {
     fn call(&self, call: Call, timeout: Duration) -> BoxFuture<'_, Result<Reply>> {
         Box::pin(Group::call(self, call, timeout))
+    }
+
+    fn call_many(&self, calls: Vec<Call>, timeout: Duration) -> BoxFuture<'_, Vec<Result<Reply>>> {
+        Box::pin(Group::call_many(self, calls, timeout))
     }
 
     fn watch(&self, watch: GroupWatch, timeout: Duration) -> BoxFuture<'_, Result<Box<dyn StrongPages>>> {

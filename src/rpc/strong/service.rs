@@ -2,7 +2,6 @@
 
 use std::{pin::Pin, sync::Arc, time::Duration};
 
-use futures_util::future::join_all;
 use prost::Message;
 use tokio_stream::Stream;
 use tonic::{metadata::MetadataMap, Request, Response, Status};
@@ -15,7 +14,7 @@ use super::{
     reads::{decode_reads, encode_read_answers},
     required,
     submissions::decode_submission,
-    v1::{self, strong_server::Strong},
+    v1::{self, strong_call::Call as Body, strong_result::Result as ResultBody, strong_server::Strong},
     watch::ServedPages,
     StrongBackend,
 };
@@ -39,23 +38,24 @@ impl StrongService {
         self.backend()?.call(call, patience(metadata)).await
     }
 
-    /// One call of a batch; whatever happens to it is its answer.
-    async fn one_of_many(&self, call: v1::StrongCall, metadata: &MetadataMap) -> v1::StrongResult {
-        use v1::{strong_call::Call as Body, strong_result::Result as ResultBody};
-        let answer = async {
-            Ok(match required("calls.call", call.call)? {
-                Body::Submit(message) => {
-                    let reply = self.call(decode_submission(message)?, metadata).await?;
-                    ResultBody::Submit(encode_submitted(reply)?)
-                }
-                Body::Read(message) => {
-                    let reply = self.call(decode_reads(message)?, metadata).await?;
-                    ResultBody::Read(encode_read_answers(reply)?)
-                }
-            })
+    /// The calls of a batch; whatever happens to one is its answer.
+    async fn each_of_many(&self, calls: Vec<v1::StrongCall>, metadata: &MetadataMap) -> Vec<Result<Reply>> {
+        let backend = match self.backend() {
+            Ok(backend) => backend,
+            Err(error) => return calls.iter().map(|_| Err(error.clone())).collect(),
         };
-        let result = answer.await.unwrap_or_else(|error| ResultBody::Failure(encode_strong_failure(&error)));
-        v1::StrongResult { result: Some(result) }
+        let (mut decoded, mut refused) = (Vec::with_capacity(calls.len()), Vec::new());
+        for (place, call) in calls.into_iter().enumerate() {
+            match decode_call(call) {
+                Ok(call) => decoded.push(call),
+                Err(error) => refused.push((place, error)),
+            }
+        }
+        let mut answers = backend.call_many(decoded, patience(metadata)).await;
+        for (place, error) in refused {
+            answers.insert(place, Err(error));
+        }
+        answers
     }
 
     fn backend(&self) -> Result<&Arc<dyn StrongBackend>> {
@@ -65,9 +65,24 @@ impl StrongService {
     }
 }
 
+fn decode_call(call: v1::StrongCall) -> Result<Call> {
+    match required("calls.call", call.call)? {
+        Body::Submit(message) => decode_submission(message),
+        Body::Read(message) => decode_reads(message),
+    }
+}
+
+fn encode_result(answer: Result<Reply>) -> v1::StrongResult {
+    let encoded = answer.and_then(|reply| match reply {
+        Reply::Read(_) => encode_read_answers(reply).map(ResultBody::Read),
+        reply => encode_submitted(reply).map(ResultBody::Submit),
+    });
+    let result = encoded.unwrap_or_else(|error| ResultBody::Failure(encode_strong_failure(&error)));
+    v1::StrongResult { result: Some(result) }
+}
+
 /// Takes the answers to reads out that do not fit: they are asked for again, alone. Those to changes are small.
 fn keep_within_a_message(results: &mut [v1::StrongResult]) {
-    use v1::strong_result::Result as ResultBody;
     let mut bytes = 0;
     for result in results {
         if let Some(ResultBody::Read(answer)) = &result.result {
@@ -130,8 +145,8 @@ impl Strong for StrongService {
             let text = format!("calls: {count} calls, the limit is {STRONG_BATCH_CALLS_MAX}");
             return Err(Error::new(ErrorCode::BatchTooLarge, text).into());
         }
-        let calls = message.calls.into_iter().map(|call| self.one_of_many(call, &metadata));
-        let mut results = join_all(calls).await;
+        let answers = self.each_of_many(message.calls, &metadata).await;
+        let mut results: Vec<v1::StrongResult> = answers.into_iter().map(encode_result).collect();
         keep_within_a_message(&mut results);
         Ok(Response::new(v1::StrongBatchResponse { results }))
     }

@@ -5,6 +5,7 @@
 
 use std::{
     collections::VecDeque,
+    pin::pin,
     sync::{
         atomic::{AtomicU8, Ordering},
         Arc, Weak,
@@ -84,6 +85,12 @@ impl Proposals {
     }
 }
 
+/// A request that was handed in, from the side of whoever waits for its answer.
+pub(super) struct Pending {
+    stage: Arc<Stage>,
+    answer: oneshot::Receiver<Result<Answer>>,
+}
+
 impl Core {
     /// Has a request applied by a majority; what the machine answered.
     ///
@@ -91,11 +98,36 @@ impl Core {
     /// `NO_LEADER`: it was not sent in time, and will not be. `DEADLINE_EXCEEDED`, `CONNECTION_LOST`, `NOT_RUNNING` and others,
     /// when they may have been applied. `OVERLOADED`, `BATCH_TOO_LARGE`.
     pub(super) async fn propose(&self, request: Request, timeout: Duration) -> Result<Answer> {
-        check_weight(request.weight())?;
+        let mut pending = self.hand_in(request)?;
+        let answer = tokio::time::timeout(timeout, &mut pending.answer).await.ok();
+        self.outcome(&pending, answer, timeout)
+    }
+
+    /// As [`Core::propose`], for requests that were handed in, in order.
+    pub(super) async fn outcomes(&self, pending: Vec<Pending>, timeout: Duration) -> Vec<Result<Answer>> {
+        let mut outcomes = Vec::with_capacity(pending.len());
+        let mut over = pin!(tokio::time::sleep(timeout));
+        for mut pending in pending {
+            let answer = tokio::select! {
+                biased;
+                answer = &mut pending.answer => Some(answer),
+                () = &mut over => None,
+            };
+            outcomes.push(self.outcome(&pending, answer, timeout));
+        }
+        outcomes
+    }
+
+    /// Hands a request in, which goes its way whether anybody waits for its answer or not.
+    ///
+    /// # Errors
+    /// `OVERLOADED`, `BATCH_TOO_LARGE`, `NOT_RUNNING`.
+    pub(super) fn hand_in(&self, request: Request) -> Result<Pending> {
+        let bytes = request.weight();
+        check_weight(bytes)?;
         let (done, answer) = oneshot::channel();
         let stage = Arc::new(Stage::default());
-        let (bytes, is_doubtful) = (request.weight(), false);
-        let waiting = Waiting { request, bytes, stage: stage.clone(), is_doubtful, done };
+        let waiting = Waiting { request, bytes, stage: stage.clone(), is_doubtful: false, done };
         self.proposals.0.try_send(waiting).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => {
                 let text = format!("{GROUP_REQUESTS_WAITING_MAX} requests wait for the group already");
@@ -103,12 +135,22 @@ impl Core {
             }
             mpsc::error::TrySendError::Closed(_) => stopped(),
         })?;
-        match tokio::time::timeout(timeout, answer).await {
-            Ok(Ok(answer)) => answer,
-            Ok(Err(_)) if stage.give_up() => Err(stopped()),
-            Ok(Err(_)) => Err(stopped().maybe_applied()),
-            Err(_) if stage.give_up() => Err(self.no_leader()),
-            Err(_) => Err(Error::deadline("the strong group", timeout).maybe_applied()),
+        Ok(Pending { stage, answer })
+    }
+
+    /// What a caller is told that got this answer, or none in time.
+    fn outcome(
+        &self,
+        pending: &Pending,
+        answer: Option<Result<Result<Answer>, oneshot::error::RecvError>>,
+        timeout: Duration,
+    ) -> Result<Answer> {
+        match answer {
+            Some(Ok(answer)) => answer,
+            Some(Err(_)) if pending.stage.give_up() => Err(stopped()),
+            Some(Err(_)) => Err(stopped().maybe_applied()),
+            None if pending.stage.give_up() => Err(self.no_leader()),
+            None => Err(Error::deadline("the strong group", timeout).maybe_applied()),
         }
     }
 
@@ -131,7 +173,7 @@ impl Core {
             return Err(Failed::NotTaken);
         }
         let entry = Entry { time_ms: self.leader_time_ms(before.term), requests };
-        let answer = self.raft.client_write_ff(entry).await.map_err(|_| Failed::NotTaken)?;
+        let answer = self.raft.client_write_ff(Arc::new(entry)).await.map_err(|_| Failed::NotTaken)?;
         tokio::select! {
             answer = answer => match answer {
                 Ok(Ok(response)) => Ok(response.data),

@@ -2,7 +2,12 @@
 
 use std::time::Duration;
 
-use super::core::{stopped, Core};
+use futures_util::future::join_all;
+
+use super::{
+    core::{stopped, Core},
+    proposals::Pending,
+};
 use crate::{
     error::{Error, ErrorCode, Result},
     limits::{GROUP_LOCK_WAIT_MAX, GROUP_READ_BYTES_TARGET},
@@ -46,6 +51,56 @@ impl Core {
         }
     }
 
+    /// Does what clients ask together, as [`Core::call`] does each; the answers in order. The transactions are on their way before
+    /// anybody waits, and the linearizable reads share a round and a look at the machine.
+    pub(super) async fn call_many(&self, calls: Vec<Call>, timeout: Duration) -> Vec<Result<Reply>> {
+        let mut answers: Vec<Option<Result<Reply>>> = calls.iter().map(|_| None).collect();
+        let (mut proposed, mut reads, mut others) = (Vec::new(), Vec::new(), Vec::new());
+        for (place, call) in calls.into_iter().enumerate() {
+            match self.request_of(call) {
+                Ok(request) => match self.hand_in(request) {
+                    Ok(pending) => proposed.push((place, pending)),
+                    Err(error) => answers[place] = Some(Err(error)),
+                },
+                Err(Call::Read(read)) if read.freshness == Freshness::Linearizable => reads.push((place, read)),
+                Err(call) => others.push(async move { (place, self.call(call, timeout).await) }),
+            }
+        }
+        let (places, proposed): (Vec<usize>, Vec<Pending>) = proposed.into_iter().unzip();
+        let (changed, read, others) =
+            tokio::join!(self.outcomes(proposed, timeout), self.read_many(reads, timeout), join_all(others));
+        let changed = places.into_iter().zip(changed.into_iter().map(|answer| answer.and_then(done)));
+        for (place, answer) in changed.chain(read).chain(others) {
+            answers[place] = Some(answer);
+        }
+        answers.into_iter().map(|answer| answer.expect("each call has gone one of the ways")).collect()
+    }
+
+    /// The request that a call is, if that takes no waiting: a transaction in a keyspace that this member knows.
+    fn request_of(&self, call: Call) -> Result<Request, Call> {
+        let Call::Submit(Submission { id, keyspace, command: Command::Transact(mut transaction) }) = call else {
+            return Err(call);
+        };
+        match self.replica.machine().keyspace_named(&keyspace) {
+            Some(known) => {
+                transaction.keyspace = known;
+                Ok(Request { id, command: Command::Transact(transaction) })
+            }
+            None => Err(Call::Submit(Submission { id, keyspace, command: Command::Transact(transaction) })),
+        }
+    }
+
+    /// Linearizable reads by their places.
+    async fn read_many(&self, reads: Vec<(usize, ReadCall)>, timeout: Duration) -> Vec<(usize, Result<Reply>)> {
+        if reads.is_empty() {
+            return Vec::new();
+        }
+        let ready = self.ready_to_read(Freshness::Linearizable, timeout).await;
+        let machine = Machine::resume(self.replica.machine().capture());
+        let answer = |read| ready.clone().and_then(|()| self.read_in(&machine, read)).map(Reply::Read);
+        reads.into_iter().map(|(place, read)| (place, answer(read))).collect()
+    }
+
     async fn submit(&self, submission: Submission, timeout: Duration) -> Result<Reply> {
         let Submission { id, keyspace, mut command } = submission;
         let deadline = self.now() + timeout;
@@ -66,10 +121,7 @@ impl Core {
             }
         }
         let left = deadline.saturating_sub(self.now());
-        match self.propose(Request { id, command }, left).await? {
-            Answer::Refused(refusal) => Err(refusal.into()),
-            answer => Ok(Reply::Done(answer)),
-        }
+        self.propose(Request { id, command }, left).await.and_then(done)
     }
 
     /// The keyspace of a name. One that this member has not heard of may have been made a moment ago.
@@ -89,15 +141,20 @@ impl Core {
         }
         // A copy, so that long reads keep nobody from writing, and all of them are of one revision.
         let machine = Machine::resume(self.replica.machine().capture());
+        self.read_in(&machine, call)
+    }
+
+    /// What a machine says that is fresh enough.
+    fn read_in(&self, machine: &Machine, call: ReadCall) -> Result<ReadReply> {
         let keyspace = machine.keyspace_named(&call.keyspace).ok_or_else(|| unknown_keyspace(&call.keyspace))?;
         let revision = call.at.unwrap_or(machine.revision());
-        let mut reply = ReadReply { revision, elapsed_ms: self.elapsed_ms(&machine), answers: Vec::new() };
+        let mut reply = ReadReply { revision, elapsed_ms: self.elapsed_ms(machine), answers: Vec::new() };
         let mut bytes = 0;
         for read in call.reads {
             if bytes >= GROUP_READ_BYTES_TARGET {
                 break;
             }
-            let answer = answer(&machine, keyspace, read, revision)?;
+            let answer = answer(machine, keyspace, read, revision)?;
             bytes += weight(&answer);
             reply.answers.push(answer);
         }
@@ -125,6 +182,14 @@ impl Core {
             }
         };
         tokio::time::timeout(wait, waiting).await.unwrap_or(Ok(None))
+    }
+}
+
+/// A refusal is an error.
+fn done(answer: Answer) -> Result<Reply> {
+    match answer {
+        Answer::Refused(refusal) => Err(refusal.into()),
+        answer => Ok(Reply::Done(answer)),
     }
 }
 

@@ -11,7 +11,10 @@
 //! A log id is term, index. Members are a list of configurations, each a list of 8 bytes of node, and a list of
 //! nodes with sized addresses. A number of a kind is never used for another kind.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use openraft::{BasicNode, CommittedLeaderId, EntryPayload, LeaderId, Membership};
 
@@ -191,7 +194,7 @@ pub(in crate::replication::strong) fn take_entry(reader: &mut Reader<'_>) -> Dec
     let log_id = take_log_id(reader)?;
     let payload = match reader.take_u8("entry.payload")? {
         BLANK => EntryPayload::Blank,
-        REQUESTS => EntryPayload::Normal(Entry::take(reader)?),
+        REQUESTS => EntryPayload::Normal(Arc::new(Entry::take(reader)?)),
         MEMBERS => EntryPayload::Membership(take_members(reader)?),
         other => return Err(CodecError { field: "entry.payload", fault: Fault::Invalid(other.into()) }),
     };

@@ -2,7 +2,7 @@
 
 mod records;
 
-use std::{collections::BTreeMap, path::Path};
+use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 use openraft::{storage::RaftLogStorageExt, CommittedLeaderId, EntryPayload};
 use proptest::prelude::*;
@@ -45,7 +45,10 @@ fn log_id(term: u64, index: u64) -> LogId {
 fn entry(term: u64, index: u64) -> LogEntry {
     let command = Command::CreateKeyspace { name: format!("{term} {index}") };
     let requests = vec![Request { id: None, command }];
-    LogEntry { log_id: log_id(term, index), payload: EntryPayload::Normal(Entry { time_ms: index, requests }) }
+    LogEntry {
+        log_id: log_id(term, index),
+        payload: EntryPayload::Normal(Arc::new(Entry { time_ms: index, requests })),
+    }
 }
 
 impl LogStore {
@@ -231,7 +234,7 @@ fn a_hole_and_an_entry_that_is_too_large_are_refused_before_anything_is_written(
         let lock = super::super::LockName { keyspace: Default::default(), name: crate::types::Key::new(b"l").unwrap() };
         let command = Command::Proclaim { lock, token: Default::default(), value };
         let requests = vec![Request { id: None, command }; 8];
-        let large = LogEntry { payload: EntryPayload::Normal(Entry { time_ms: 0, requests }), ..entry(1, 3) };
+        let large = LogEntry { payload: EntryPayload::Normal(Arc::new(Entry { time_ms: 0, requests })), ..entry(1, 3) };
         let error = store.write_entries(vec![entry(1, 2), large]).unwrap_err();
         assert_eq!(error.code(), ErrorCode::BatchTooLarge);
         assert_eq!((store.disk_log().next(), Said::of(&store).last()), (before, Some(log_id(1, 1))));

@@ -80,8 +80,12 @@ impl Keyspace {
 }
 
 impl State {
+    pub(super) fn chain(&self, place: &Place) -> Option<&Chain> {
+        self.keyspaces.get(&place.keyspace)?.chains(place.space).get(&place.key)
+    }
+
     pub(super) fn live(&self, place: &Place) -> Option<&Arc<Item>> {
-        self.keyspaces.get(&place.keyspace)?.chains(place.space).get(&place.key)?.live()
+        self.chain(place)?.live()
     }
 
     /// Changes places at the next revision. There is at least one, and each is in a keyspace that is there.
@@ -91,22 +95,42 @@ impl State {
         let bytes = changes.iter().map(|(place, state)| change_bytes(place, state)).sum();
         let places: Arc<[Place]> = changes.keys().cloned().collect();
         for (place, state) in changes {
-            self.replace(place, Version { revision, state });
+            self.replace(&place, true, Version { revision, state });
         }
-        self.revision = revision;
-        self.history.push(revision, Past { time_ms, elapsed_ms: self.clock.elapsed_ms, bytes, places });
-        revision
+        self.close(time_ms, bytes, places)
     }
 
-    /// Makes `version` the latest of a place, and keeps up what follows from it.
-    fn replace(&mut self, place: Place, version: Version) {
+    /// As [`State::commit`], for one place. `is_known`: it has a version already.
+    pub(super) fn commit_one(
+        &mut self,
+        time_ms: u64,
+        (place, is_known): (Place, bool),
+        state: VersionState,
+    ) -> Revision {
+        let (revision, bytes) = (self.revision.next(), change_bytes(&place, &state));
+        self.replace(&place, is_known, Version { revision, state });
+        self.close(time_ms, bytes, Arc::new([place]))
+    }
+
+    /// Enters the next revision into the history, in which these places were changed.
+    fn close(&mut self, time_ms: u64, bytes: u64, places: Arc<[Place]>) -> Revision {
+        self.revision = self.revision.next();
+        self.history.push(self.revision, Past { time_ms, elapsed_ms: self.clock.elapsed_ms, bytes, places });
+        self.revision
+    }
+
+    /// Makes `version` the latest of a place, and keeps up what follows from it. `may_be_known`: it may have a version already.
+    fn replace(&mut self, place: &Place, may_be_known: bool, version: Version) {
         let after = version.state.live().cloned();
-        let before = self.push_version(&place, version);
+        let before = match may_be_known {
+            true => self.push_version(place, version),
+            false => self.begin_chain(place, version),
+        };
         if let Some(before) = before {
-            self.unindex(&place, &before);
+            self.unindex(place, &before);
         }
         if let Some(after) = after {
-            self.index(&place, &after);
+            self.index(place, &after);
         }
     }
 
@@ -118,6 +142,12 @@ impl State {
             chain.push(version);
             return before;
         }
+        self.begin_chain(place, version)
+    }
+
+    /// As [`State::push_version`], for a place that has none.
+    fn begin_chain(&mut self, place: &Place, version: Version) -> Option<Arc<Item>> {
+        let chains = self.keyspaces.get_mut(&place.keyspace)?.chains_mut(place.space);
         chains.insert(place.key.clone(), Chain::new(version));
         None
     }

@@ -6,7 +6,7 @@ use super::{
     answer::{Answer, Outcome, Refusal},
     entry::{Guard, Lifetime, Operation, OperationKind, Transaction},
     ids::{KeyspaceId, LeaseId, Revision},
-    item::{Item, Place, Space, Until, VersionState},
+    item::{Chain, Item, Place, Space, Until, VersionState},
     state::State,
 };
 use crate::{
@@ -38,6 +38,9 @@ impl State {
         for (at, guard) in transaction.guards.iter().enumerate() {
             self.check_guard(transaction.keyspace, at as u64, guard)?;
         }
+        if let [operation] = &transaction.operations[..] {
+            return self.transact_one(time_ms, transaction.keyspace, operation);
+        }
         let mut draft = Draft { state: self, keyspace: transaction.keyspace, time_ms, written: BTreeMap::new() };
         let mut outcomes = Vec::with_capacity(transaction.operations.len());
         for (at, operation) in transaction.operations.iter().enumerate() {
@@ -47,6 +50,26 @@ impl State {
         let changes = draft.changes();
         let revision = if changes.is_empty() { None } else { Some(self.commit(time_ms, changes)) };
         Ok(Answer::Written { revision, outcomes })
+    }
+
+    /// The rest of a transaction of one operation, as most are: as for many, without the books that those need.
+    fn transact_one(&mut self, time_ms: u64, keyspace: KeyspaceId, operation: &Operation) -> Result<Answer, Refusal> {
+        let mut draft = Draft { state: self, keyspace, time_ms, written: BTreeMap::new() };
+        let place = draft.place(&operation.key);
+        let chain = draft.state.chain(&place);
+        let (is_known, before) = (chain.is_some(), chain.and_then(Chain::live).cloned());
+        let existed = before.is_some();
+        let (outcome, after) = draft.effect(0, operation, before)?;
+        if after.as_ref().is_some_and(|item| matches!(item.until, Until::Lease(_))) {
+            draft.written.insert(operation.key.clone(), after.clone());
+            draft.check_leases()?;
+        }
+        let state = match after {
+            Some(item) => Some(VersionState::Live(item)),
+            None => existed.then_some(VersionState::Deleted),
+        };
+        let revision = state.map(|state| self.commit_one(time_ms, (place, is_known), state));
+        Ok(Answer::Written { revision, outcomes: vec![outcome] })
     }
 
     fn check_guard(&self, keyspace: KeyspaceId, at: u64, guard: &Guard) -> Result<(), Refusal> {
@@ -82,16 +105,19 @@ impl Draft<'_> {
             Some(written) => written.clone(),
             None => self.state.live(&self.place(&operation.key)).cloned(),
         };
-        let (outcome, after) = match &operation.kind {
-            OperationKind::Put { value, flags, lifetime } => self.put(before, value, *flags, *lifetime)?,
-            OperationKind::Delete => (outcome(before.is_some()), None),
-            OperationKind::Touch { lifetime } => self.touch(before, *lifetime)?,
-            OperationKind::Increment { by, initial, lifetime } => {
-                self.increment(at, before, *by, *initial, *lifetime)?
-            }
-        };
+        let (outcome, after) = self.effect(at, operation, before)?;
         self.written.insert(operation.key.clone(), after);
         Ok(outcome)
+    }
+
+    /// What an operation makes of what was there before.
+    fn effect(&self, at: u64, operation: &Operation, before: Option<Arc<Item>>) -> Result<Effect, Refusal> {
+        match &operation.kind {
+            OperationKind::Put { value, flags, lifetime } => self.put(before, value, *flags, *lifetime),
+            OperationKind::Delete => Ok((outcome(before.is_some()), None)),
+            OperationKind::Touch { lifetime } => self.touch(before, *lifetime),
+            OperationKind::Increment { by, initial, lifetime } => self.increment(at, before, *by, *initial, *lifetime),
+        }
     }
 
     fn put(&self, before: Option<Arc<Item>>, value: &Value, flags: u32, lifetime: Lifetime) -> Result<Effect, Refusal> {

@@ -41,7 +41,7 @@ fn founded(members: &[u64]) -> LogEntry {
 fn entry(index: u64, commands: Vec<Command>) -> LogEntry {
     let requests = commands.into_iter().map(|command| Request { id: None, command }).collect();
     let log_id = LogId::new(CommittedLeaderId::new(1, ME.0), index);
-    LogEntry { log_id, payload: EntryPayload::Normal(Entry { time_ms: 1, requests }) }
+    LogEntry { log_id, payload: EntryPayload::Normal(Arc::new(Entry { time_ms: 1, requests })) }
 }
 
 fn create(name: &str) -> Command {

@@ -1,6 +1,9 @@
 //! Messages come back as they went in, have one form only, and no bytes make the decoder panic.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use openraft::{
     raft::{AppendEntriesRequest, AppendEntriesResponse, VoteRequest, VoteResponse},
@@ -37,7 +40,10 @@ fn members() -> Membership<u64, BasicNode> {
 fn messages() -> Vec<Message> {
     let entries = vec![
         LogEntry { log_id: log_id(7), payload: EntryPayload::Blank },
-        LogEntry { log_id: log_id(8), payload: EntryPayload::Normal(Entry { time_ms: 5, requests: vec![request()] }) },
+        LogEntry {
+            log_id: log_id(8),
+            payload: EntryPayload::Normal(Arc::new(Entry { time_ms: 5, requests: vec![request()] })),
+        },
         LogEntry { log_id: log_id(9), payload: EntryPayload::Membership(members()) },
     ];
     let meta = SnapshotMeta {

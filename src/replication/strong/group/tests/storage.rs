@@ -1,6 +1,6 @@
 //! The log and the replica together, as the consensus library wants them; snapshots on disk.
 
-use std::path::Path;
+use std::{path::Path, sync::Arc};
 
 use openraft::{
     storage::{RaftLogStorageExt, RaftStateMachine},
@@ -66,7 +66,7 @@ fn entry(index: u64) -> LogEntry {
     let command = Command::CreateKeyspace { name: format!("k{index}") };
     let requests = vec![Request { id: None, command }];
     let log_id = LogId::new(CommittedLeaderId::new(1, MEMBER.0), index);
-    LogEntry { log_id, payload: EntryPayload::Normal(Entry { time_ms: index, requests }) }
+    LogEntry { log_id, payload: EntryPayload::Normal(Arc::new(Entry { time_ms: index, requests })) }
 }
 
 #[tokio::test]
