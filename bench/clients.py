@@ -1,6 +1,7 @@
-"""`Client` with 64 threads and `AsyncClient` with 64 tasks against redis-py (with hiredis) and Redis, over loopback.
+"""`Client` with 64 threads and with one, `AsyncClient` with 256 tasks, against redis-py (with hiredis) over loopback.
 
-Server and client are processes of their own on both sides. Neither server writes to a disk.
+Server and client are processes of their own on both sides. Neither server writes to a disk. The last row is a call that
+a node of this process answers at once: what an await costs.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 import socket
+import statistics
 import subprocess
 import threading
 import time
@@ -26,7 +28,11 @@ try:
 except ImportError:
     redis = None
 
-CALLERS = 64
+THREADS = 64
+TASKS = 256
+ALONE_CALLS = 5_000
+LOCAL_CALLS = 20_000
+LOCAL_TARGET_US = 10.0
 KEYS = 10_000
 VALUE = b"x" * 100
 ROUND_SECONDS = 1.5
@@ -37,12 +43,17 @@ def run(rounds: int) -> List[Row]:
     """Threads and tasks, get and put."""
     why = _what_is_missing()
     if why:
-        return absent("Client, 64 threads or tasks", "redis-py", ">= 3", why)
+        return absent("Client, threads and tasks", "redis-py", ">= 3", why)
     with ExitStack() as stack:
         port = stack.enter_context(_redis())
         node = stack.enter_context(NodeProcess.start())
         _fill(node.address, port)
-        return [*_threads(node.address, port, rounds), *asyncio.run(_tasks(node.address, port, rounds))]
+        return [
+            *_threads(node.address, port, rounds),
+            _alone(node.address, port, rounds),
+            *asyncio.run(_tasks(node.address, port, rounds)),
+            _local(rounds),
+        ]
 
 
 def _what_is_missing() -> str:
@@ -76,9 +87,9 @@ def _threads(address: str, port: int, rounds: int) -> List[Row]:
 
 
 def _thread_rate(call: Callable[[str], Any]) -> float:
-    """Calls a second of CALLERS threads that call for ROUND_SECONDS."""
-    done = [0] * CALLERS
-    start = threading.Barrier(CALLERS + 1)
+    """Calls a second of THREADS threads that call for ROUND_SECONDS."""
+    done = [0] * THREADS
+    start = threading.Barrier(THREADS + 1)
     over = threading.Event()
 
     def caller(index: int) -> None:
@@ -89,7 +100,7 @@ def _thread_rate(call: Callable[[str], Any]) -> float:
             number += 1
         done[index] = number - index * 100
 
-    threads = [threading.Thread(target=caller, args=[index]) for index in range(CALLERS)]
+    threads = [threading.Thread(target=caller, args=[index]) for index in range(THREADS)]
     for thread in threads:
         thread.start()
     start.wait()
@@ -101,8 +112,59 @@ def _thread_rate(call: Callable[[str], Any]) -> float:
     return sum(done) / (time.perf_counter() - began)
 
 
+def _alone(address: str, port: int, rounds: int) -> Row:
+    """One thread that waits for each answer: the median time of a get."""
+    with kvstore.Client(address) as ours, redis.Redis(port=port) as theirs:
+        pairs = [(_median_us(ours.get), _median_us(theirs.get)) for _ in range(rounds)]
+    mine, others = zip(*pairs)
+    ratio = statistics.median(other / us for us, other in pairs)
+    note = f"ratios {min(other / us for us, other in pairs):.2f}-{max(other / us for us, other in pairs):.2f}"
+    return Row(
+        "Client get, one thread, median",
+        "redis-py + hiredis",
+        statistics.median(mine),
+        statistics.median(others),
+        "us",
+        ratio,
+        ">= 1",
+        ratio >= 1,
+        note,
+    )
+
+
+def _median_us(call: Callable[[str], Any]) -> float:
+    took: List[float] = []
+    for number in range(ALONE_CALLS):
+        began = time.perf_counter()
+        call(_key(number))
+        took.append(time.perf_counter() - began)
+    return statistics.median(took) * 1e6
+
+
+def _local(rounds: int) -> Row:
+    """Awaits one after the other, of reads that a node of this process answers at once."""
+    with kvstore.Node() as node:
+        node.start()
+        node.put("k", VALUE)
+        figures = [asyncio.run(_await_us(node)) for _ in range(rounds)]
+    us = statistics.median(figures)
+    note = f"{min(figures):.1f}-{max(figures):.1f} us"
+    name = "await of a local get that is answered at once"
+    return Row(name, "-", us, None, "us", None, f"< {LOCAL_TARGET_US:g} us", us < LOCAL_TARGET_US, note)
+
+
+async def _await_us(node: kvstore.Node) -> float:
+    async with node.async_client() as client:
+        await client.get("k")
+        began = time.perf_counter()
+        for _ in range(LOCAL_CALLS):
+            await client.get("k")
+        return (time.perf_counter() - began) / LOCAL_CALLS * 1e6
+
+
 async def _tasks(address: str, port: int, rounds: int) -> List[Row]:
-    theirs = redis.asyncio.Redis(port=port)
+    # By default it refuses more than a hundred calls at a time.
+    theirs = redis.asyncio.Redis(port=port, max_connections=TASKS)
     gets: List[Tuple[float, float]] = []
     puts: List[Tuple[float, float]] = []
     async with kvstore.AsyncClient(address) as ours:
@@ -115,7 +177,7 @@ async def _tasks(address: str, port: int, rounds: int) -> List[Row]:
                 )
             )
     await theirs.aclose()
-    return [_row("get, 64 asyncio tasks", gets), _row("put, 64 asyncio tasks", puts)]
+    return [_row(f"get, {TASKS} asyncio tasks", gets), _row(f"put, {TASKS} asyncio tasks", puts)]
 
 
 async def _task_rate(call: Callable[[str], Awaitable[Any]]) -> float:
@@ -128,7 +190,7 @@ async def _task_rate(call: Callable[[str], Awaitable[Any]]) -> float:
             number += 1
         return number - index * 100
 
-    done = await asyncio.gather(*(caller(index) for index in range(CALLERS)))
+    done = await asyncio.gather(*(caller(index) for index in range(TASKS)))
     return sum(done) / (time.perf_counter() - began)
 
 
