@@ -61,9 +61,10 @@ _POPS_MAX: Final = 100
 class AsyncStore(AsyncCalls[V]):
     """The methods of `AsyncClient`, `Node` and the views they hand out; use it in annotations. For asyncio.
 
-    Keys are bytes on the wire; a str is its UTF-8. Durations are seconds (int, float) or timedelta. A default of `...`
-    means "as the client was configured". Any call may raise DeadlineError, UnavailableError, DeniedError, ClosedError,
-    CorruptError or InternalError; docstrings name what comes on top. No operators: see count(), scan().
+    Keys are bytes on the wire; a str is its UTF-8. Durations are seconds (int, float) or timedelta. A default of `...`,
+    also written DEFAULT, means "as the client was configured". Any call may raise DeadlineError, UnavailableError,
+    DeniedError, ClosedError, CorruptError or InternalError; docstrings name what comes on top. No len(), no iteration:
+    see count(), scan().
 
     What is marked [strong] is refused by an eventual keyspace with UnsupportedError, before anything is written.
     """
