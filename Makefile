@@ -90,7 +90,8 @@ verify: $(VENV)/.lint ## everything that can be checked without running it; writ
 	else echo 'the site is not checked: it needs Python 3.11 or later'; fi
 
 docs: $(VENV)/.docs ## the site of docs/ with its reference, in target/site; a warning is an error
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+	@# Without --quiet, which keeps warnings from being counted.
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
 
 fix: $(VENV)/.lint ## what can be mended by a machine
 	cargo fmt
