@@ -277,8 +277,9 @@ def prepare(first_port: int) -> None:
     }.items():
         (programs / name).write_text(text, "utf-8")
         (programs / name).chmod(0o755)
-    # The weakest place to say it: whatever a page says wins.
-    (here / "kvstore.toml").write_text(f'[client]\nserver = "127.0.0.1:{first_port}"\n', "utf-8")
+    # The weakest place to say it: whatever a page says wins. With time for a machine that does much else.
+    settings = f'[client]\nserver = "127.0.0.1:{first_port}"\ntimeout = "30s"\n'
+    (here / "kvstore.toml").write_text(settings, "utf-8")
     path = [str(programs), str(pathlib.Path(sys.executable).parent), os.environ["PATH"]]
     os.environ.update(PATH=os.pathsep.join(path), HOME=str(here), PYTHONUNBUFFERED="1")
     for name in ("XDG_CONFIG_HOME", "XDG_STATE_HOME"):
