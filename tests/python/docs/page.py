@@ -257,8 +257,9 @@ def ports_in_a_row() -> Tuple[int, List[socket.socket]]:
         try:
             for port in range(first + 1, first + PORTS):
                 guards.append(socket.socket())
-                guards[-1].setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                # In this order: two guards that both allow it from the start could have the same port.
                 guards[-1].bind(("127.0.0.1", port))
+                guards[-1].setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         except OSError:
             for each in guards:
                 each.close()
