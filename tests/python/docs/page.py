@@ -82,9 +82,8 @@ class Page:
         with contextlib.ExitStack() as ends:
             for terminal in terminals:
                 ends.callback(terminal.kill)
-            for terminal in terminals:
-                terminal.interrupt()
-            for terminal in terminals:
+            # The last one first: a node says goodbye to those that it joined while they are there.
+            for terminal in reversed(terminals):
                 terminal.end()
 
     def _run_block(self, block: Block) -> None:
@@ -201,13 +200,10 @@ class Terminal:
             self._looked_at += len(expected)
         assert matches(expected, shown), f"{where}: {self._command}: the page says {expected}, it was {shown}"
 
-    def interrupt(self) -> None:
-        """Ctrl-C."""
+    def end(self) -> None:
+        """Ctrl-C, which it has to obey."""
         if self._process.poll() is None:
             self._process.send_signal(signal.SIGINT)
-
-    def end(self) -> None:
-        """Wait until it has obeyed."""
         code = self._process.wait(SECONDS)
         self._reader.join(SECONDS)
         assert code in (0, INTERRUPTED), f"{self._command}: {code}: {self._lines}"
