@@ -69,9 +69,9 @@ def watch(
 
     Plain output is a line an event, `type<TAB>key<TAB>value`; JSON is a line an event too, with the position after it.
 
-    With --exec, CMD gets that line of JSON on stdin, and KVSTORE_EVENT (the type) and KVSTORE_KEY in its environment.
-    It is run without a shell, once an event, one after the other. When it fails the watch ends with its exit code, and
-    says from where to go on.
+    With --exec, CMD gets that line of JSON on stdin, and its type and key as KVSTORE_EVENT and KVSTORE_EVENT_KEY. It is
+    run without a shell, once an event, one after the other. When it fails the watch ends with its exit code, and says
+    from where to go on.
     """
     left = limit
     with settings.client() as client, client.watch(
@@ -97,10 +97,10 @@ def _print(settings: Settings, event: kvstore.Event[Stored]) -> None:
 def _run(command: List[str], event: kvstore.Event[Stored], before: bytes) -> None:
     """Run the command for an event; a Failure with its exit code and the position before the event if it fails."""
     environment = {**os.environ, "KVSTORE_EVENT": event.type}
-    environment.pop("KVSTORE_KEY", None)
+    environment.pop("KVSTORE_EVENT_KEY", None)
     # The environment cannot hold every key. The JSON has it in any case.
     if _NUL not in event.key_bytes:
-        environment["KVSTORE_KEY"] = os.fsdecode(event.key_bytes)
+        environment["KVSTORE_EVENT_KEY"] = os.fsdecode(event.key_bytes)
     line = to_json_text(_record(event)).encode("ascii") + b"\n"
     try:
         code = subprocess.run(command, input=line, env=environment, check=False).returncode  # noqa: S603 - no shell

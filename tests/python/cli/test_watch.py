@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 PROGRAM = """
 import json, os, sys
 event = json.loads(sys.stdin.read())
-key = os.environ.get("KVSTORE_KEY")
+key = os.environ.get("KVSTORE_EVENT_KEY")
 with open(sys.argv[1], "a") as told:
     print(json.dumps([os.environ["KVSTORE_EVENT"], key, event]), file=told)
 sys.exit(9 if event["key"].endswith("bad") else 0)
@@ -34,7 +34,8 @@ def test_each_event_is_told_to_a_command(db: kvstore.Node, run: Run, tmp_path: p
     told = tmp_path / "told"
     db["job 1"] = {"n": 1}
     tell = command(sys.executable, "-c", PROGRAM, str(told))
-    ended = run("watch", "--prefix", "job", "--initial", "--limit", "1", "--exec", tell, KVSTORE_KEY="from outside")
+    outside = {"KVSTORE_EVENT_KEY": "from outside"}
+    ended = run("watch", "--prefix", "job", "--initial", "--limit", "1", "--exec", tell, **outside)
     assert ended.stdout == ""
     ((kind, key, event),) = [json.loads(line) for line in told.read_text().splitlines()]
     assert (kind, key) == ("put", "job 1")
