@@ -12,7 +12,7 @@ SEEDS ?= 500
 SMOKE_SEEDS ?= 24
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-rust test-python test-concurrency test-sim sim sim-mutants churn chaos strong-chaos strong-hand-overs kills kills-mutant verify fix bench bench-paired bench-store bench-memory bench-durable bench-strong wheel clean
+.PHONY: help demo test test-rust test-python test-concurrency test-sim sim sim-mutants churn chaos strong-chaos strong-hand-overs kills kills-mutant docs verify fix bench bench-paired bench-store bench-memory bench-durable bench-strong wheel clean
 
 help:            ## list the targets
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 20
@@ -86,6 +86,13 @@ verify: $(VENV)/.lint ## everything that can be checked without running it; writ
 	PATH="$(CURDIR)/$(BIN):$$PATH" pyright --pythonversion 3.8 tests/python/typing/good.py
 	cd tests && ../$(BIN)/python -m mypy.stubtest kvstore._core --mypy-config-file ../pyproject.toml
 
+	@if $(BIN)/python -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then $(MAKE) docs; \
+	else echo 'the site is not checked: it needs Python 3.11 or later'; fi
+
+docs: $(VENV)/.docs ## the site of docs/ with its reference, in target/site; a warning is an error
+	@# Without --quiet, which keeps warnings from being counted.
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
+
 fix: $(VENV)/.lint ## what can be mended by a machine
 	cargo fmt
 	$(BIN)/ruff check --fix .
@@ -136,6 +143,10 @@ $(VENV)/.maturin: $(VENV)/bin/python
 
 $(VENV)/.lint: $(VENV)/.maturin requirements/lint.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements/lint.txt
+	@touch $@
+
+$(VENV)/.docs: $(VENV)/bin/python requirements/docs.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements/docs.txt
 	@touch $@
 
 $(VENV)/.bench: $(VENV)/.maturin requirements/bench.txt

@@ -1,6 +1,20 @@
 """kvstore: a distributed key-value store whose nodes live inside your process.
 
-`Node` is a node in this process, `Client` and `AsyncClient` talk to nodes anywhere; `Store` is what they share.
+`Node` is a node in this process, `Client` and `AsyncClient` talk to nodes anywhere; `Store` has the calls that they
+share. Values come back as they went in. A keyspace is eventual, as `default` is unless told otherwise, or strong:
+
+    >>> import kvstore as kv
+    >>> node = kv.Node(7001).start()
+    >>> node["motto"] = "any node, any time"
+    >>> db = kv.Client("127.0.0.1:7001")                        # from any other process
+    >>> db["motto"]
+    'any node, any time'
+    >>> jobs = db.create_keyspace("jobs", consistency="strong")
+    >>> jobs.incr("visits")                                     # one order of all writes
+    1
+
+All errors are `KVError`. `kvstore.testing` has clusters for tests, `kvstore.contrib` plug-ins for other libraries, and
+`python -m kvstore` a command line.
 """
 
 from kvstore._core import Conflict, Entry, Event, __version__

@@ -40,7 +40,7 @@ _D = TypeVar("_D")
 
 @final
 class Entry(Generic[_V]):
-    """One stored key. Immutable; equal when all fields are."""
+    """One stored key, as entry() and scan() give it. Immutable; equal when all fields are."""
 
     def __new__(
         cls, key_bytes: bytes, value: _V, version: int, flags: int, modified_ms: int, expires_ms: Optional[int] = None

@@ -59,10 +59,13 @@ class ReadLevel(str, enum.Enum):
 Key: TypeAlias = Union[str, bytes]
 """Bytes on the wire; a str is its UTF-8."""
 Path: TypeAlias = Union[str, "PathLike[str]"]
+"""Of a file or directory of this machine."""
 Seconds: TypeAlias = Union[int, float, dt.timedelta]
+"""A number of seconds, or a timedelta."""
 Timeout: TypeAlias = Union[int, float, dt.timedelta, None]
-"""None: no limit."""
+"""The deadline of a whole call, in seconds or as a timedelta, retries included. None: no limit."""
 Read: TypeAlias = Union[ReadLevel, Literal["local", "session", "linearizable"]]
+"""How fresh a read must be, as a `ReadLevel` or its name."""
 Peer: TypeAlias = Union[str, int, Tuple[str, int]]
 """A "host:port", a port on our own host, or (host, port)."""
 Peers: TypeAlias = Union[None, str, Iterable[Peer], Mapping[Union[str, int], str]]  # noqa: RUF036 - as the contract has it

@@ -32,7 +32,10 @@ _encode_text: Callable[[Any], str] = json.JSONEncoder(
 
 
 class Codec(Protocol[T]):
-    """Turns a value into (payload, flags) and back."""
+    """Turns a value into (payload, flags) and back. Any object with these two methods is one.
+
+    Flags are stored with the value and say which form it has. Raise CodecError for what does not fit.
+    """
 
     def encode(self, value: T) -> Tuple[bytes, int]:
         """The payload and its flags, 256 to 2**32 - 1 for a form of your own."""
@@ -220,10 +223,15 @@ class _Pydantic(Generic[T]):
 
 
 AUTO: Final[Codec[Any]] = _Auto()
+"""The default: None, bool, int, float, str, bytes, list, dict come back as they went in; all else is refused."""
 BYTES: Final[Codec[bytes]] = _Bytes()
+"""Bytes-like in, bytes out, whoever wrote them."""
 TEXT: Final[Codec[str]] = _Text()
+"""str in, str out; reads what was written as bytes, too, if it is UTF-8."""
 JSON: Final[Codec[Any]] = _Json()
+"""What json.dumps takes, with its losses: tuples come back as lists, keys of dicts as str."""
 PICKLE: Final[Codec[Any]] = _Pickle()
+"""What pickle takes. Whoever can write to the store can run code in its readers: choose it knowingly."""
 
 
 def dataclass_codec(cls: Type[T]) -> Codec[T]:

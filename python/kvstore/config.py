@@ -33,7 +33,10 @@ _CONSISTENCIES = ("eventual", "strong")
 
 
 class NodeSettings(TypedDict, total=False):
-    """Same names in kvstore.toml and as KVSTORE_<NAME>. Grows with the engine."""
+    """What a node can be told besides its port and peers; `NodeConfig` says what each means.
+
+    The same names are used in kvstore.toml, and in capitals after `KVSTORE_` in the environment.
+    """
 
     host: str
     advertise: Optional[str]

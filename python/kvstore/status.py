@@ -168,60 +168,76 @@ class GroupStatus(NamedTuple):
 
 
 class NodeStatus(NamedTuple):
-    """How a node is.
-
-    `role` is "leader", "follower" or "learner" of the strong group, "peer" outside it; `healthy` means that it
-    answers, is `ready`: it has caught up with at least one peer since its start, or has none, was not `removed`, and
-    its log has not failed. `keys` and `bytes` count what readers can see; `tombstones` are deletes still remembered;
-    `conflicts` are own acknowledged writes that a peer replaced without having seen them, `conflicts_dropped` those
-    that its full journal no longer holds; `conflicts_inexact` counts what it forgot about who had seen what: a
-    conflict may then be none. `uptime` is in seconds, `version` that of the software. `digests` is empty unless asked
-    for. `removed`: the cluster removed this node, and it refuses writes; `problems` are what a person should look at.
-
-    `oldest_tombstone` is the age of the oldest delete still remembered. Deletes are forgotten once every member has
-    them: `stable_lag` is how far the time up to which all have everything lies in the past, and `held_back_by` names
-    the members to blame once that is a minute. `divergences` counts partitions found different from a peer's at equal
-    vectors (damage, or a bug), `repairs` those that were merged since; `expired` values that this node swept after
-    their time to live; `refused_writes` writes of peers stamped too far ahead of this node's clock, each attempt.
-
-    `memory` is what the data takes, about, and `max_memory` the bound beyond which writes are refused. `state_bytes`
-    are the bytes of keys and values that came from peers as state since the start (what it missed while it was away),
-    `change_bytes` those of writes that were pushed to it. `storage` is None for a node that lives in memory; `group` is
-    how it sees the strong group. `default_consistency` is what the keyspace `default` is: "eventual", "strong", or
-    "undecided" while a node that was told of a strong one has not found the group of its cluster.
-    """
+    """How a node is."""
 
     id: str
+    """Names this history of the node for ever."""
     address: str
+    """Where others reach it."""
     role: str
+    """"leader", "follower" or "learner" of the strong group; "peer" outside it."""
     leader: Optional[str]
+    """The id of who leads the strong group; None: nobody that this node knows."""
     healthy: bool
+    """It is `ready`, was not `removed`, and its log has not failed."""
     keys: int
+    """Keys that readers can see, in the eventual keyspace."""
     bytes: int
+    """Bytes of those keys and their values."""
     uptime: float
+    """Seconds since its start."""
     version: str
+    """Of the software."""
     cluster: str
+    """The name of its cluster."""
     ready: bool
+    """It has caught up with at least one peer since its start, or has none."""
     tombstones: int
+    """Deletes that are still remembered. They are forgotten once every member has them."""
     conflicts: int
+    """Own acknowledged writes that a peer replaced without having seen them: see `Store.conflicts()`."""
     conflicts_dropped: int
+    """Conflicts that its full journal no longer holds."""
     conflicts_inexact: int
+    """How often it forgot who had seen what: a conflict may then be none."""
     peers: Tuple[PeerStatus, ...]
+    """The other nodes, as this one sees them."""
     lag: ReplicationLag
+    """How long its writes take to reach them."""
     digests: Tuple[PartitionDigest, ...]
+    """Its contents as numbers; empty unless asked for."""
     removed: bool
+    """The cluster removed this node, and it refuses writes."""
     problems: Tuple[str, ...]
+    """What a person should look at."""
     oldest_tombstone: float
+    """The age of the oldest delete that is still remembered, in seconds."""
     stable_lag: float
+    """How far the time up to which all members have everything lies in the past, in seconds."""
     held_back_by: Tuple[str, ...]
+    """The members to blame for that, once it is a minute."""
     divergences: int
+    """Partitions found different from a peer's at equal vectors: damage, or a bug."""
     repairs: int
+    """Those of them that were merged since."""
     expired: int
+    """Values that this node removed after their time to live."""
     refused_writes: int
+    """Writes of peers stamped too far ahead of this node's clock, each attempt."""
     memory: int
+    """What the data takes in memory, about, in bytes."""
     max_memory: Optional[int]
+    """The bound beyond which writes are refused; None: there is none."""
     state_bytes: int
+    """Bytes of keys and values that came from peers as state: what it missed while it was away."""
     change_bytes: int
+    """Bytes of keys and values of the writes that peers pushed to it."""
     storage: Optional[StorageStatus]
+    """What it keeps on disk; None for a node that lives in memory."""
     group: Optional[GroupStatus] = None
+    """How it sees the strong group."""
     default_consistency: str = "eventual"
+    """What the keyspace `default` is: "eventual", "strong", or "undecided".
+
+    The last is said while a node that was told of a strong one has not found the group of its cluster.
+    """

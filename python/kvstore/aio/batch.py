@@ -69,7 +69,7 @@ class AsyncBatch(Generic[V]):
         return self._add("put", key, request=self._requests.put(key, value, ttl, self._codec))
 
     def delete(self, key: Key) -> Pending[bool]:
-        """Whether the key was there."""
+        """Delete it, and answer whether it was there."""
         if isinstance(self._requests, StrongRequests):
             return self._add("delete", key, write=Write.delete(key))
         return self._add("delete", key, request=self._requests.delete(key))

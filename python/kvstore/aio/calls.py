@@ -114,7 +114,7 @@ class AsyncCalls(Generic[V]):
         return cast("Optional[Entry[V]]", await self._run(self._requests.entry(key, self._codec), timeout, read))
 
     async def get_many(self, keys: Iterable[Key], *, read: Read = DEFAULT, timeout: Timeout = DEFAULT) -> Dict[str, V]:
-        """One round trip; missing keys are left out. All as of one moment in a strong keyspace.
+        """The values by key, in one round trip; missing keys are left out. As of one moment in a strong keyspace.
 
         Raises:
             LimitError: More than 4096 keys.
@@ -122,7 +122,7 @@ class AsyncCalls(Generic[V]):
         return cast("Dict[str, V]", await self._run(self._requests.get_many(keys, self._codec), timeout, read))
 
     async def exists(self, key: Key, *, read: Read = DEFAULT) -> bool:
-        """Without fetching the value."""
+        """Whether the key is there, without fetching the value."""
         return cast("bool", await self._run(self._requests.exists(key), read=read))
 
     async def count(self, prefix: Key = "", *, read: Read = DEFAULT) -> int:
@@ -232,7 +232,7 @@ class AsyncCalls(Generic[V]):
         ttl: Optional[Seconds] = None,
         timeout: Timeout = DEFAULT,
     ) -> None:
-        """One round trip. Atomic in a strong keyspace; in an eventual one an error may leave some of it applied.
+        """Put all, in one round trip. Atomic in a strong keyspace; else an error may leave some of it applied.
 
         Raises:
             CodecError: The codec has no form for one of the values; nothing was stored.
@@ -241,7 +241,7 @@ class AsyncCalls(Generic[V]):
         await self._run(self._requests.put_many(items, ttl, self._codec), timeout)
 
     async def delete(self, key: Key, *, if_version: Optional[int] = None, timeout: Timeout = DEFAULT) -> bool:
-        """Whether the key was there, as the answering node saw it.
+        """Delete it; whether it was there, as the answering node saw it.
 
         Raises:
             ConflictError: `if_version`, and the key has another version, or is not there.
@@ -251,11 +251,11 @@ class AsyncCalls(Generic[V]):
         return cast("bool", await self._run(requests.delete(key, if_version), timeout))
 
     async def delete_many(self, keys: Iterable[Key]) -> int:
-        """How many were there. LimitError: more than 4096 keys, 10,000 in a strong keyspace."""
+        """Delete them; how many were there. LimitError: more than 4096 keys, 10,000 in a strong keyspace."""
         return cast("int", await self._run(self._requests.delete_many(keys)))
 
     async def touch(self, key: Key, ttl: Optional[Seconds]) -> bool:
-        """New ttl (None: for ever); False when missing."""
+        """Give it a new ttl (None: for ever); False when the key is missing."""
         return cast("bool", await self._run(self._requests.touch(key, ttl)))
 
     def conflicts(self, prefix: Key = "", *, since: Optional[dt.datetime] = None) -> AsyncIterator[Conflict[V]]:

@@ -61,9 +61,10 @@ _POPS_MAX: Final = 100
 class AsyncStore(AsyncCalls[V]):
     """The methods of `AsyncClient`, `Node` and the views they hand out; use it in annotations. For asyncio.
 
-    Keys are bytes on the wire; a str is its UTF-8. Durations are seconds (int, float) or timedelta. A default of `...`
-    means "as the client was configured". Any call may raise DeadlineError, UnavailableError, DeniedError, ClosedError,
-    CorruptError or InternalError; docstrings name what comes on top. No operators: see count(), scan().
+    Keys are bytes on the wire; a str is its UTF-8. Durations are seconds (int, float) or timedelta. A default of `...`,
+    also written DEFAULT, means "as the client was configured". Any call may raise DeadlineError, UnavailableError,
+    DeniedError, ClosedError, CorruptError or InternalError; docstrings name what comes on top. No len(), no iteration:
+    see count(), scan().
 
     What is marked [strong] is refused by an eventual keyspace with UnsupportedError, before anything is written.
     """
@@ -141,7 +142,7 @@ class AsyncStore(AsyncCalls[V]):
         raise ConflictError(msg, code="VERSION_CONFLICT")
 
     async def delete_prefix(self, prefix: Key) -> int:
-        """How many were there; "" empties the keyspace.
+        """Delete all keys under a prefix; how many were there. "" empties the keyspace.
 
         In steps of up to a thousand keys, each of which is atomic in a strong keyspace; what is written meanwhile may
         stay.
@@ -172,7 +173,7 @@ class AsyncStore(AsyncCalls[V]):
         return AsyncBatch(self, atomic=atomic)
 
     async def transact(self, fn: Callable[[AsyncTxn[V]], Awaitable[R]], *, attempts: int = 16) -> R:
-        """[strong] Run `fn` on a snapshot and commit; what `fn` returned.
+        """[strong] Run `fn` on a snapshot, commit, and give what `fn` returned.
 
         All that it reads is as of one moment, and its writes happen all or not at all, if nothing that it read has
         changed meanwhile. Else it runs again, so it must have no other effects. An exception from it writes nothing.

@@ -5,7 +5,8 @@ from __future__ import annotations
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional
+from contextlib import suppress
+from typing import Any, Callable, Dict, Iterator, List, Mapping, NamedTuple, Optional
 
 import click
 
@@ -14,7 +15,9 @@ import kvstore
 from .exits import UNAVAILABLE, Failure
 from .output import Column, human_bytes, human_seconds, print_record, print_records, report_note
 from .params import DURATION
+from .screen import draw
 from .settings import Settings, verb
+from .stat import interval_options, ticks
 
 # Nodes asked at the same time.
 _ASKERS = 16
@@ -37,23 +40,65 @@ class _Answer(NamedTuple):
 
 @verb()
 @click.option("--digests", is_flag=True, help="Compare the contents of the nodes too; reads every record.")
-def status(settings: Settings, *, digests: bool) -> None:
+@click.option("--watch", is_flag=True, help="Look again and again, until Ctrl-C; see --interval and --count.")
+@interval_options
+def status(settings: Settings, *, digests: bool, watch: bool, count: Optional[int], interval: float) -> None:
     """Print how each member is; exit 3 when one does not answer.
 
-    With --digests, nodes with equal contents show the same digest.
+    With --digests, nodes with equal contents show the same digest. With --watch, a terminal is redrawn, and elsewhere
+    looks follow each other; every record has the time of its look, and the exit code is that of the last one.
     """
-    with settings.client() as client:
-        addresses = [member.address for member in client.members() if member.state not in _GONE]
-    with ThreadPoolExecutor(_ASKERS) as pool:
-        answers = list(pool.map(lambda address: _ask(settings, address, digests=digests), addresses))
     columns = _COLUMNS + ([_DIGEST_COLUMN] if digests else [])
-    print_records(settings, "nodes", columns, map(_record_of, answers))
-    for note in _notes(answers):
-        report_note(settings, note)
+    if count is not None and not watch:
+        msg = "--count is for --watch"
+        raise click.UsageError(msg)
+    if not watch:
+        answers = _look(settings, _addresses(settings), digests=digests)
+        print_records(settings, "nodes", columns, map(_record_of, answers))
+        for note in _notes(answers):
+            report_note(settings, note)
+    else:
+        # Printed as they come; the last of them are what the exit code is about.
+        answers = []
+        looks = _timed(_looks(settings, interval, count, digests=digests), answers)
+        if settings.format == "table":
+            for records in looks:
+                draw(settings, columns, records, _notes(answers))
+        else:
+            print_records(settings, "nodes", columns, (record for records in looks for record in records))
     silent = [answer.address for answer in answers if answer.status is None]
     if silent:
         msg = f"no answer from {', '.join(silent)}"
         raise Failure(msg, UNAVAILABLE)
+
+
+def _addresses(settings: Settings) -> List[str]:
+    with settings.client() as client:
+        return [member.address for member in client.members() if member.state not in _GONE]
+
+
+def _look(settings: Settings, addresses: List[str], *, digests: bool) -> List[_Answer]:
+    with ThreadPoolExecutor(_ASKERS) as pool:
+        return list(pool.map(lambda address: _ask(settings, address, digests=digests), addresses))
+
+
+def _looks(settings: Settings, interval: float, count: Optional[int], *, digests: bool) -> Iterator[List[_Answer]]:
+    """A look, and another one an interval later, and so on: `count` of them."""
+    addresses = _addresses(settings)
+    yield _look(settings, addresses, digests=digests)
+    for _ in ticks(interval, None if count is None else count - 1):
+        # Where the contacted node has gone, those that it knew are still worth a look.
+        with suppress(kvstore.UnavailableError, kvstore.DeadlineError):
+            addresses = _addresses(settings)
+        yield _look(settings, addresses, digests=digests)
+
+
+def _timed(looks: Iterator[List[_Answer]], last: List[_Answer]) -> Iterator[List[Dict[str, Any]]]:
+    """The records of each look, with its time; leaves its answers in `last`."""
+    for answers in looks:
+        last[:] = answers
+        at = time.time()
+        yield [{"at": at, **_record_of(answer)} for answer in answers]
 
 
 def _ask(settings: Settings, address: Optional[str], *, digests: bool = False) -> _Answer:

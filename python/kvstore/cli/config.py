@@ -27,7 +27,7 @@ def config() -> None:
 def show(settings: Settings, *, origin: bool) -> None:
     """Print the settings of this command line, and those that NodeConfig.load() would give a node here.
 
-    `serve` does not read kvstore.toml: it takes flags and variables.
+    `serve` takes flags and variables, and a file only by its --config.
     """
     columns = [
         Column("OF", text_of("of")),

@@ -18,6 +18,10 @@ DENIED: Final = 5
 UNSUPPORTED: Final = 6
 INTERNAL: Final = 70
 DEADLINE: Final = 124
+NOT_RUN: Final = 127
+"""A command that was to be run cannot be, as in a shell."""
+SIGNALLED: Final = 128
+"""Beyond it: the number of the signal that ended a command that was run, as in a shell."""
 INTERRUPTED: Final = 130
 
 _BY_KIND: Final = {

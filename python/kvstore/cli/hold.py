@@ -14,7 +14,7 @@ import click
 
 import kvstore
 
-from .exits import CONFLICT, DEADLINE, Failure
+from .exits import CONFLICT, DEADLINE, NOT_RUN, SIGNALLED, Failure
 from .output import report_note
 from .params import DURATION
 from .settings import Settings, verb
@@ -23,9 +23,6 @@ if TYPE_CHECKING:
     from typing import Union
 
     Claim = Union[kvstore.Lock, kvstore.Election]
-
-_NOT_RUN: Final = 127
-_BY_SIGNAL: Final = 128
 
 _LOOK_SECONDS: Final = 0.05
 _GRACE_SECONDS: Final = 5.0
@@ -112,13 +109,13 @@ def _run(command: Tuple[str, ...], claim: Claim) -> int:
         process = subprocess.Popen(command, env=environment)  # noqa: S603 - to run it is what this is for; no shell
     except OSError as error:
         msg = f"cannot run {command[0]}: {error.strerror or error}"
-        raise Failure(msg, _NOT_RUN) from error
+        raise Failure(msg, NOT_RUN) from error
     with _signals_to(process):
         code = _wait(process, lost)
     if lost.is_set():
         msg = "what was held is lost, and the command was ended"
         raise Failure(msg, CONFLICT)
-    return code if code >= 0 else _BY_SIGNAL - code
+    return code if code >= 0 else SIGNALLED - code
 
 
 def _wait(process: subprocess.Popen[bytes], lost: threading.Event) -> int:

@@ -66,9 +66,9 @@ def _context_layer() -> Optional[Layer]:
     return Layer(f"context {name}", contexts.named[name])
 
 
-def file_layer() -> Optional[Layer]:
-    """`[client]` of kvstore.toml in the current directory; None where there is none."""
-    file = settings_file()
+def file_layer(file: Optional[Path] = None) -> Optional[Layer]:
+    """`[client]` of a file, by default of kvstore.toml in the current directory; None where there is no such file."""
+    file = file or settings_file()
     text = _text_of(file)
     if text is None:
         return None

@@ -6,12 +6,16 @@ import os
 import signal
 import sys
 import threading
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Dict, Optional
 
 import click
+from click.core import ParameterSource
 
 import kvstore
 
+from .exits import USAGE, Failure
+from .layers import file_layer
 from .output import to_json_text
 from .settings import LocalVerb, Settings, verb
 from .values import SCHEMA
@@ -25,6 +29,13 @@ _READ_BYTES = 4096
 
 @verb(cls=LocalVerb)
 @click.argument("port", type=click.IntRange(0, 65535), default=7001, envvar="KVSTORE_PORT")
+@click.option(
+    "--config",
+    "file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Settings of the node, as in kvstore.toml; flags and variables win over it.  [default: no file is read]",
+)
 @click.option(
     "--peers",
     metavar="H:P,...",
@@ -82,13 +93,14 @@ _READ_BYTES = 4096
 @click.option(
     "--until-eof", is_flag=True, help="Stop when stdin ends: a node started by a program then never outlives it."
 )
-def serve(settings: Settings, port: int, *, until_eof: bool, **options: Any) -> None:
+def serve(settings: Settings, port: int, *, file: Optional[Path], until_eof: bool, **options: Any) -> None:
     """Run a node on PORT (default 7001; 0 picks a free one) until Ctrl-C or SIGTERM.
 
     The first line printed says the address; with `-o json` it is one JSON object.
     """
     signal.signal(signal.SIGTERM, _end)
-    node = kvstore.Node(port, **{name: value for name, value in options.items() if value is not None})
+    given = {name: value for name, value in options.items() if value is not None}
+    node = kvstore.Node(port, **given) if file is None else kvstore.Node(config=_config(file, port, given))
     try:
         node.start()
         _announce(settings, node)
@@ -97,6 +109,19 @@ def serve(settings: Settings, port: int, *, until_eof: bool, **options: Any) -> 
         node.join()
     finally:
         node.stop()
+
+
+def _config(file: Path, port: int, given: Dict[str, Any]) -> kvstore.NodeConfig:
+    """What the file says, but for what a flag or a variable said: that is checked together, as if from variables."""
+    layer = file_layer(file)
+    is_port_said = click.get_current_context().get_parameter_source("port") is not ParameterSource.DEFAULT
+    if is_port_said or layer is None or "port" not in layer.others:
+        given = {**given, "port": port}
+    try:
+        return kvstore.NodeConfig.load(file, {f"KVSTORE_{name.upper()}": str(given[name]) for name in given})
+    except OSError as error:
+        msg = f"cannot read {file}: {error.strerror or error}"
+        raise Failure(msg, USAGE) from error
 
 
 def _end(_signal: int, _frame: Optional[FrameType]) -> None:

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import shutil
-import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, Any, Dict, Final, Iterator, List, Mapping, Optional, Sequence
 
-import click
-
 import kvstore
 
-from .output import Column, human_seconds, print_records, table_lines, text_of
+from .output import Column, human_seconds, print_records, text_of
 from .rates import COLUMNS, Look, empty_record, look, record_of
+from .screen import draw
 from .settings import Settings, verb
 from .stat import interval_options, ticks
 
@@ -26,7 +23,6 @@ if TYPE_CHECKING:
 # Nodes asked at the same time.
 _ASKERS: Final = 16
 _GONE: Final = ("left", "removed")
-_CLEAR: Final = "\x1b[H\x1b[J"
 
 
 @verb()
@@ -41,7 +37,7 @@ def top(settings: Settings, *, count: Optional[int], interval: float) -> None:
         rounds = _rounds(client, watched, interval, count)
         if settings.format == "table":
             for records in rounds:
-                _draw(settings, records)
+                draw(settings, _COLUMNS, records)
         else:
             print_records(settings, "members", _COLUMNS, (record for records in rounds for record in records))
 
@@ -56,21 +52,6 @@ def _rounds(
         with suppress(kvstore.UnavailableError, kvstore.DeadlineError):
             members = client.members()
         yield watched.look(members)
-
-
-def _draw(settings: Settings, records: List[Mapping[str, Any]]) -> None:
-    """A table: over the one before on a terminal, whose lower end it never crosses, and below it elsewhere."""
-    answering = sum(record["answers"] for record in records)
-    title = f"{time.strftime('%H:%M:%S')}  {answering} of {len(records)} members answer"
-    rows = [[column.show(record) for column in _COLUMNS] for record in records]
-    if not sys.stdout.isatty():
-        click.echo("\n".join([title, *table_lines(_COLUMNS, rows, color=settings.color), ""]))
-        return
-    width, height = shutil.get_terminal_size()
-    lines = [title[:width], *table_lines(_COLUMNS, rows, width=width, color=settings.color)]
-    if len(lines) >= height:
-        lines = [*lines[: height - 2], f"... {len(lines) - height + 2} more"]
-    click.echo(_CLEAR + "\n".join(lines))
 
 
 class _Watched:

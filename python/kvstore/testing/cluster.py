@@ -209,7 +209,7 @@ class LocalCluster:
         return client
 
     def wait_healthy(self, timeout: Timeout = 10.0) -> None:
-        """All up, agreed on a leader, replicas equal.
+        """Wait until all are up and connected, agree on a leader, and hold the same.
 
         Raises:
             DeadlineError: They are not; it says in what.
@@ -281,7 +281,7 @@ class LocalCluster:
         self._at(node).slow(slowness)
 
     def advance_clock(self, seconds: float) -> None:
-        """On all nodes: TTL tests without sleep(). Clocks never go back; a year at most at once.
+        """Let time pass on all nodes, a year at most at once: for times to live, without waiting. Clocks never go back.
 
         What is over by then is gone when this returns; in strong keyspaces only while they have a leader. This process
         and `Entry.ttl` go by the real time.
