@@ -67,6 +67,9 @@ impl Kv for Empty {
     async fn catch_up(&self, _: Request<v1::CatchUpRequest>) -> Answered<v1::CatchUpResponse> {
         empty()
     }
+    async fn nodes(&self, _: Request<v1::NodesRequest>) -> Answered<v1::NodesResponse> {
+        empty()
+    }
     async fn touch(&self, _: Request<v1::TouchRequest>) -> Answered<v1::TouchResponse> {
         empty()
     }

@@ -31,8 +31,16 @@ def queue_of(loop: asyncio.AbstractEventLoop) -> _core.Completions:
 class AsyncChannel:
     """The connection of an AsyncClient. Its loop is the one that awaits; another loop gets its own queue."""
 
-    def __init__(self, addresses: List[str], retry: Optional[Retry], name: Optional[str], /) -> None:
-        self._client = _core.Client(addresses, retry, name)
+    def __init__(
+        self,
+        addresses: List[str],
+        retry: Optional[Retry],
+        name: Optional[str],
+        discover: bool,  # noqa: FBT001 - by position, as what it stands in for
+        hedge: Optional[float],
+        /,
+    ) -> None:
+        self._client = _core.Client(addresses, retry, name, discover, hedge)
         self._generation = _fork.generation()
         self._bound: Optional[Tuple[asyncio.AbstractEventLoop, _core.Completions]] = None
         self._open = False

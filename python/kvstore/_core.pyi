@@ -426,12 +426,16 @@ class Client:
         targets: "host:port" each.
         retry: None: never.
         name: Told to the nodes, which write it to their logs.
+        discover: Whether to learn further nodes; else the first target that answers is used.
+        hedge: Seconds after which a read is asked of a second node, too; None: never.
 
     Raises:
         InvalidArgumentError: An address is none, or the name is not 1 to 64 visible ASCII characters.
     """
 
-    def __new__(cls, targets: List[str], retry: Optional[Retry], name: Optional[str], /) -> Client: ...
+    def __new__(
+        cls, targets: List[str], retry: Optional[Retry], name: Optional[str], discover: bool, hedge: Optional[float], /
+    ) -> Client: ...
     def run(self, request: Request, timeout: Timeout, read: Optional[Read], /) -> Any:
         """Do what was asked and wait for the answer, with the GIL released; Ctrl-C gives the call up.
 
@@ -455,13 +459,7 @@ class Completions:
     def fileno(self) -> int:
         """Readable when there are answers."""
     def submit(
-        self,
-        client: Client,
-        request: Request,
-        timeout: Timeout,
-        read: Optional[Read],
-        future: asyncio.Future[Any],
-        /,
+        self, client: Client, request: Request, timeout: Timeout, read: Optional[Read], future: asyncio.Future[Any], /
     ) -> int:
         """Start a call whose answer `future` gets; the result names it.
 

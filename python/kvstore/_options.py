@@ -87,8 +87,8 @@ def in_seconds(timeout: Timeout) -> Optional[float]:
 class Retry(NamedTuple):
     """How a client repeats calls that came to nothing, all within the timeout of the call.
 
-    A try came to nothing when none of the targets could be reached, when the connection was lost before the answer, or
-    when the node was stopping or knew no leader. Before the next one the client tries the next target.
+    A try came to nothing when none of the nodes could be reached, when the connection was lost before the answer, or
+    when the node was stopping or knew no leader. Before the next one the client turns to another node.
 
     Args:
         attempts: How often a call is tried, the first time included. 0: as often as its timeout allows.
@@ -138,6 +138,29 @@ def check_retry(retry: Any) -> Optional[Retry]:
     return retry
 
 
+_HEDGE_MAX: Final = 3600.0
+
+
+def check_hedge(hedge: Any) -> Optional[float]:
+    """Refuse what is no time to wait before a second node is asked."""
+    if hedge is None:
+        return None
+    seconds = hedge.total_seconds() if isinstance(hedge, dt.timedelta) else hedge
+    is_number = isinstance(seconds, (int, float)) and not isinstance(seconds, bool)
+    if not is_number or not 0 < seconds <= _HEDGE_MAX:
+        msg = f"hedge: {hedge!r}, must be seconds, above 0, at most {_HEDGE_MAX:g}, or None"
+        raise InvalidArgumentError(msg)
+    return float(seconds)
+
+
+def check_discover(discover: Any) -> bool:
+    """Refuse what is neither true nor false."""
+    if not isinstance(discover, bool):
+        msg = f"discover: {discover!r}, must be True or False"
+        raise InvalidArgumentError(msg)
+    return discover
+
+
 class ClientOptions(TypedDict, total=False):
     """Keyword arguments of `Client` and `AsyncClient`."""
 
@@ -145,6 +168,8 @@ class ClientOptions(TypedDict, total=False):
     read: Optional[Read]
     retry: Optional[Retry]
     name: Optional[str]
+    discover: bool
+    hedge: Optional[Seconds]
 
 
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.timezone.utc)
@@ -241,6 +266,11 @@ def parse_options(texts: Mapping[str, str], names: Mapping[str, str]) -> Dict[st
         options["timeout"] = parse_timeout(texts["timeout"], names["timeout"])
     if "retry" in texts:
         options["retry"] = _parse_retry(texts["retry"], names["retry"])
+    if "discover" in texts:
+        options["discover"] = _parse_discover(texts["discover"], names["discover"])
+    if "hedge" in texts:
+        with naming(names["hedge"]):
+            options["hedge"] = check_hedge(parse_timeout(texts["hedge"], "hedge"))
     if "read" in texts and texts["read"] not in [level.value for level in ReadLevel]:
         msg = f"{names['read']}: {texts['read']!r} is none of {', '.join(level.value for level in ReadLevel)}"
         raise InvalidArgumentError(msg)
@@ -255,6 +285,15 @@ def _parse_retry(text: str, name: str) -> Optional[Retry]:
         msg = f'{name}: {text!r} is no number of attempts and not "none"'
         raise InvalidArgumentError(msg)
     return Retry(attempts=int(text))
+
+
+def _parse_discover(text: str, name: str) -> bool:
+    """Whether to look for further nodes."""
+    known = {"true": True, "false": False}
+    if text.lower() not in known:
+        msg = f'{name}: {text!r} is neither "true" nor "false"'
+        raise InvalidArgumentError(msg)
+    return known[text.lower()]
 
 
 def parse_timeout(text: str, name: str) -> Timeout:

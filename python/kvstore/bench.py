@@ -116,7 +116,7 @@ def _run(target: Target, settings: LoadSettings, on_progress: Callable[[int], No
     if parsed.keyspace not in (None, "default"):
         msg = f"bench: it loads the eventual keyspace `default` only, not {parsed.keyspace!r}"
         raise UnsupportedError(msg)
-    client = _core.Client(parsed.addresses, Retry(), None)
+    client = _core.Client(parsed.addresses, Retry(), None, False, None)  # noqa: FBT003 - by position, as it takes them
     load = _core.Load(client, settings)
     try:
         report = load.wait()

@@ -20,12 +20,17 @@
 //! Deadlines cost a comparison a call: only the earliest is kept, and when it has passed all calls are looked at once.
 
 mod ends;
+mod refusal;
+mod watched;
+
+pub(super) use self::watched::Progress;
 
 use std::{
     collections::{BTreeMap, VecDeque},
     time::Duration,
 };
 
+use self::refusal::is_refusal_of_a_node;
 use super::{
     call::{Call, Finished, Slot, State},
     retry::{RepeatedWrites, Retry, Tries},
@@ -57,8 +62,9 @@ enum Link {
 /// See the module.
 pub(super) struct Calls {
     retry: Retry,
-    /// How many nodes there are to try.
+    /// How many nodes there are to try, and whether there may come to be others.
     targets: usize,
+    discovers: bool,
     /// By the id of the first operation.
     calls: BTreeMap<u64, Call>,
     /// Operations to send, in order; among them some of calls that are gone.
@@ -74,6 +80,12 @@ pub(super) struct Calls {
     /// Operations that the present connection was given and has not answered, those of calls that are gone included:
     /// the node still works on them.
     in_flight: usize,
+    /// Messages with answers that have come.
+    answered: u64,
+    /// Somebody looks whether answers come, or nobody has to.
+    is_watched: bool,
+    /// The connection ends for a move to another node.
+    is_moving: bool,
     /// No call's deadline is before this; `None`: no call has one.
     earliest: Option<Duration>,
     link: Link,
@@ -85,7 +97,8 @@ pub(super) struct Calls {
 }
 
 impl Calls {
-    pub(super) fn new(retry: Retry, targets: usize) -> Calls {
+    /// With `discovers` there may come to be other targets, and somebody looks whether answers come.
+    pub(super) fn new(retry: Retry, targets: usize, discovers: bool) -> Calls {
         Calls {
             retry,
             targets,
@@ -97,6 +110,10 @@ impl Calls {
             queue_bytes: 0,
             next_id: 1,
             in_flight: 0,
+            answered: 0,
+            discovers,
+            is_watched: !discovers,
+            is_moving: false,
             earliest: None,
             link: Link::Down { since: None },
             connection: 0,
@@ -208,6 +225,7 @@ impl Calls {
 
     /// Takes answers in; gives the calls that have all of theirs.
     pub(super) fn answer(&mut self, answers: Vec<(u64, Result<(Answer, Seen)>)>) -> Vec<Finished> {
+        self.answered += 1;
         let mut finished = Vec::new();
         for (id, mut answer) in answers {
             self.in_flight = self.in_flight.saturating_sub(1);
@@ -216,7 +234,8 @@ impl Calls {
             if !matches!(slot.state, State::Sent) {
                 continue;
             }
-            if is_refusal_of_a_stopping_node(&answer) && call.tries.sends() < CLIENT_SENDS_MAX {
+            let may_turn = self.discovers && self.targets > 1;
+            if is_refusal_of_a_node(&answer, may_turn) && call.tries.sends() < CLIENT_SENDS_MAX {
                 self.link = Link::Leaving;
                 call.tries.sent_in_vain();
                 if !self.retry.is_exhausted(call.tries.count(self.targets)) {
@@ -242,6 +261,7 @@ impl Calls {
 
     /// Takes in whether the node has what the session has seen; gives the calls that fail for it.
     pub(super) fn handle_caught_up(&mut self, answer: Result<Vec<LostWrites>>) -> Vec<Finished> {
+        self.answered += 1;
         let mut failed = Vec::new();
         match self.session.handle_answer(answer) {
             Verdict::Go => {}
@@ -272,9 +292,9 @@ impl Calls {
         self.connection
     }
 
-    /// Whether a later connection has taken the place of this one.
+    /// Whether a later connection has taken the place of this one, or is about to.
     pub(super) fn is_over(&self, connection: u64) -> bool {
-        self.connection != connection || self.is_closed
+        self.connection != connection || self.is_closed || self.is_moving
     }
 
     /// The connection stands and takes batches.
@@ -292,6 +312,7 @@ impl Calls {
     /// The connection ended: sent reads wait again, calls with an unanswered sent write fail.
     pub(super) fn connection_lost(&mut self, now: Duration, why: &str) -> Vec<Finished> {
         self.link = Link::Down { since: Some(now) };
+        self.is_moving = false;
         self.in_flight = 0;
         self.release_held();
         self.problem = why.to_string();
@@ -365,10 +386,6 @@ impl Calls {
 fn call_of(calls: &mut BTreeMap<u64, Call>, id: u64) -> Option<(u64, &mut Call)> {
     let (&first, call) = calls.range_mut(..=id).next_back()?;
     (id - first < call.slots.len() as u64).then_some((first, call))
-}
-
-fn is_refusal_of_a_stopping_node<T>(answer: &Result<T>) -> bool {
-    answer.as_ref().is_err_and(|error| error.code() == ErrorCode::NotRunning && !error.is_maybe_applied())
 }
 
 #[cfg(test)]

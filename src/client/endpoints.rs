@@ -1,72 +1,138 @@
-//! Which node to try next, and when.
+//! Which node one connection turns to next, and when.
 //!
-//! The targets are tried in turn, one after the other at once; after a round in which none answered there is a pause,
-//! as the client's [`Retry`] says.
+//! The nodes are tried one after the other at once, each of them once in a round; after a round in which none answered there is
+//! a pause, as the client's [`Retry`] says. What is known of them is in the [`Directory`], which all connections of a client
+//! share.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
-use super::retry::Retry;
-use crate::types::Address;
+use parking_lot::Mutex;
 
-/// The targets of a client, and how the last attempts went.
+use super::{directory::Directory, retry::Retry};
+use crate::{env::Env, types::Address};
+
+/// In which order nodes are tried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Order {
+    /// As they were given, for clients that go by their list; with the place of the one to try.
+    Given(usize),
+    /// The best first.
+    Best,
+    /// The best but the one that calls go to.
+    Second,
+}
+
+/// See the module.
 pub(super) struct Endpoints {
-    targets: Vec<Target>,
-    current: usize,
+    directory: Arc<Mutex<Directory>>,
+    env: Env,
+    order: Order,
+    /// The last one that was chosen.
+    current: Option<Address>,
+    /// Since one answered; when all are among them, all may be tried again.
+    tried: BTreeSet<Address>,
     /// Attempts since the last success.
     failures: u32,
 }
 
-struct Target {
-    address: Address,
-    /// Why the last attempt failed.
-    problem: Option<String>,
-}
-
 impl Endpoints {
-    /// At least one target.
-    pub(super) fn new(targets: &[Address]) -> Endpoints {
-        assert!(!targets.is_empty(), "a client has at least one target");
-        let target = |address: &Address| Target { address: address.clone(), problem: None };
-        Endpoints { targets: targets.iter().map(target).collect(), current: 0, failures: 0 }
+    /// Nothing was tried yet.
+    pub(super) fn new(directory: Arc<Mutex<Directory>>, env: Env, order: Order) -> Endpoints {
+        Endpoints { directory, env, order, current: None, tried: BTreeSet::new(), failures: 0 }
     }
 
     /// The one to try now.
-    pub(super) fn current(&self) -> &Address {
-        &self.targets[self.current].address
+    pub(super) fn next(&mut self) -> Address {
+        let mut directory = self.directory.lock();
+        let home_left_out = usize::from(self.order == Order::Second);
+        if self.tried.len() + home_left_out >= directory.len() {
+            self.tried.clear();
+        }
+        let now = self.env.clock.monotonic();
+        let chosen = match self.order {
+            Order::Given(place) => directory.address(place).clone(),
+            Order::Best => directory.choose(now, draw(&self.env), &self.tried),
+            Order::Second => {
+                let home = directory.home().cloned();
+                directory.pick(now, draw(&self.env), &self.tried.iter().cloned().chain(home).collect())
+            }
+        };
+        self.current = Some(chosen.clone());
+        chosen
     }
 
-    /// The current one is of no use for now; the next is its successor.
+    /// The chosen one answered.
+    pub(super) fn reached(&mut self) {
+        if let Some(current) = &self.current {
+            let mut directory = self.directory.lock();
+            match self.order {
+                Order::Given(_) => directory.settle(current),
+                Order::Best | Order::Second => directory.reached(current),
+            }
+        }
+        self.tried.clear();
+    }
+
+    /// The chosen one is of no use for now.
     pub(super) fn failed(&mut self, problem: String) {
-        self.targets[self.current].problem = Some(problem);
         self.failures = self.failures.saturating_add(1);
-        self.advance();
+        self.leave(Some(problem));
     }
 
-    /// The current one answered, and has left since; the next is its successor, at once.
-    pub(super) fn left(&mut self) {
+    /// The chosen one answered, and has left since; another is next, at once.
+    pub(super) fn left(&mut self, why: &str) {
         self.failures = 0;
-        self.advance();
+        // In a list that is gone through in order, having left is no problem of a node.
+        let is_list = matches!(self.order, Order::Given(_));
+        self.leave((!is_list).then(|| why.to_string()));
     }
 
-    fn advance(&mut self) {
-        self.current = (self.current + 1) % self.targets.len();
+    /// The chosen one is well, but cannot do this; another is next.
+    pub(super) fn pass(&mut self) {
+        self.leave(None);
+    }
+
+    /// Whatever was tried may be tried again.
+    pub(super) fn begin_anew(&mut self) {
+        (self.current, self.failures) = (None, 0);
+        self.tried.clear();
+    }
+
+    fn leave(&mut self, problem: Option<String>) {
+        let Some(current) = self.current.take() else { return };
+        if let Some(problem) = problem {
+            let mut directory = self.directory.lock();
+            match self.order {
+                Order::Given(_) => directory.note(&current, problem),
+                Order::Best | Order::Second => {
+                    directory.failed(&current, self.env.clock.monotonic(), draw(&self.env), problem);
+                }
+            }
+        }
+        if let Order::Given(place) = &mut self.order {
+            *place += 1;
+        }
+        self.tried.insert(current);
     }
 
     /// How long to wait before the next attempt; `draw` is any number.
     pub(super) fn pause(&self, retry: &Retry, draw: u64) -> Duration {
-        let targets = self.targets.len() as u32;
-        if self.failures == 0 || !self.failures.is_multiple_of(targets) {
+        let nodes = self.directory.lock().len() as u32;
+        if self.failures == 0 || !self.failures.is_multiple_of(nodes) {
             return Duration::ZERO;
         }
-        retry.pause(self.failures / targets, draw)
+        retry.pause(self.failures / nodes, draw)
     }
 
-    /// Why no target could be reached, for people.
+    /// Why no node could be reached, for people.
     pub(super) fn problems(&self) -> String {
-        let problem = |target: &Target| target.problem.as_ref().map(|why| format!("{}: {why}", target.address));
-        let problems: Vec<String> = self.targets.iter().filter_map(problem).collect();
-        problems.join("; ")
+        self.directory.lock().problems()
     }
+}
+
+/// Any number. Without entropy always the same, which is a pity and no error: pauses have no jitter then, and clients spread less.
+pub(super) fn draw(env: &Env) -> u64 {
+    env.rng.next_u64().unwrap_or(0)
 }
 
 #[cfg(test)]
@@ -74,40 +140,83 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::env::SeededRng;
 
-    fn endpoints(count: u16) -> Endpoints {
+    fn endpoints(count: u16, order: Order) -> Endpoints {
         let targets: Vec<Address> = (1..=count).map(|port| Address::new("h", port).unwrap()).collect();
-        Endpoints::new(&targets)
+        let env = Env { rng: Arc::new(SeededRng::new(7)), ..Env::system() };
+        Endpoints::new(Arc::new(Mutex::new(Directory::new(&targets))), env, order)
     }
 
     proptest! {
         #[test]
         fn pauses_come_after_whole_rounds(count in 1u16..5, attempts in 1u32..200, draw: u64) {
-            let mut endpoints = endpoints(count);
-            for _ in 0..attempts {
-                endpoints.failed("refused".into());
+            for order in [Order::Given(0), Order::Best] {
+                let mut endpoints = endpoints(count, order);
+                for _ in 0..attempts {
+                    endpoints.next();
+                    endpoints.failed("refused".into());
+                }
+                let pause = endpoints.pause(&Retry::default(), draw);
+                prop_assert_eq!(pause.is_zero(), attempts % u32::from(count) != 0);
             }
-            let pause = endpoints.pause(&Retry::default(), draw);
-            prop_assert_eq!(pause.is_zero(), attempts % u32::from(count) != 0);
+        }
+
+        #[test]
+        fn in_a_round_each_is_tried_once(count in 1u16..6, rounds in 1usize..5) {
+            let mut endpoints = endpoints(count, Order::Best);
+            for _ in 0..rounds {
+                let mut round = BTreeSet::new();
+                for _ in 0..count {
+                    prop_assert!(round.insert(endpoints.next()));
+                    endpoints.failed("refused".into());
+                }
+            }
         }
     }
 
     #[test]
-    fn each_target_is_tried_in_turn_and_its_problem_is_told() {
-        let mut endpoints = endpoints(2);
-        assert_eq!(endpoints.current().to_string(), "h:1");
+    fn those_of_a_list_are_tried_in_turn_and_their_problems_are_told() {
+        let mut endpoints = endpoints(2, Order::Given(0));
+        assert_eq!(endpoints.next().to_string(), "h:1");
         endpoints.failed("refused".into());
-        assert_eq!(endpoints.current().to_string(), "h:2");
+        assert_eq!(endpoints.next().to_string(), "h:2");
         endpoints.failed("silent".into());
-        assert_eq!(endpoints.current().to_string(), "h:1");
+        assert_eq!(endpoints.next().to_string(), "h:1");
         assert_eq!(endpoints.problems(), "h:1: refused; h:2: silent");
     }
 
     #[test]
     fn a_node_that_left_is_followed_by_the_next_without_a_pause() {
-        let mut endpoints = endpoints(2);
-        endpoints.failed("refused".into());
-        endpoints.left();
-        assert_eq!((endpoints.current().port(), endpoints.pause(&Retry::default(), 7)), (1, Duration::ZERO));
+        let mut endpoints = endpoints(2, Order::Given(0));
+        for _ in 0..2 {
+            endpoints.next();
+            endpoints.failed("refused".into());
+        }
+        assert_eq!(endpoints.next().port(), 1);
+        endpoints.left("stopped");
+        assert_eq!((endpoints.next().port(), endpoints.pause(&Retry::default(), 7)), (2, Duration::ZERO));
+    }
+
+    #[test]
+    fn the_second_is_never_where_calls_go_if_there_is_another() {
+        let first = &mut endpoints(3, Order::Best);
+        let home = first.next();
+        let mut second = Endpoints { order: Order::Second, ..endpoints(3, Order::Best) };
+        second.directory = first.directory.clone();
+        for _ in 0..20 {
+            assert_ne!(second.next(), home);
+            second.failed("refused".into());
+        }
+        assert_eq!(first.next(), home);
+    }
+
+    #[test]
+    fn the_only_node_is_tried_again_at_once_when_it_has_left() {
+        let mut endpoints = endpoints(1, Order::Best);
+        let only = endpoints.next();
+        endpoints.reached();
+        endpoints.left("stopped");
+        assert_eq!((endpoints.next(), endpoints.pause(&Retry::default(), 7)), (only, Duration::ZERO));
     }
 }

@@ -2,8 +2,8 @@
 //!
 //! All calls of a client, from however many threads and tasks, share one connection and on it one `Pipeline` stream:
 //! calls that come together travel together, each answer finds its call by id. `calls` is the state machine that
-//! keeps the promises about outcomes, `pipeline` the task that drives it over a connection, `endpoints` decides
-//! which node is tried next, and `session` keeps reads from going back when it is another one. A [`Watch`] has a connection
+//! keeps the promises about outcomes, `pipeline` the task that drives it over a connection, `directory` knows the nodes, `endpoints` decides
+//! which node is tried next, `lookout` looks after it, and `session` keeps reads from going back when it is another one. `hedge` asks a second node. A [`Watch`] has a connection
 //! and a task of its own. [`StrongClient`] is the way to strong keyspaces; `default` (the file) is for who does not know which of the two
 //! the keyspace of that name is.
 //!
@@ -23,10 +23,14 @@
 
 mod call;
 mod calls;
+mod channels;
 mod default;
+mod directory;
 mod download;
 mod endpoints;
+mod hedge;
 pub mod load;
+mod lookout;
 mod pipeline;
 mod retry;
 mod session;
@@ -57,6 +61,7 @@ use crate::{
 use call::Slot;
 pub use default::{as_eventual, as_strong, told, Known, Told};
 use download::download;
+use hedge::{is_hedgeable, race};
 pub use retry::{RepeatedWrites, Retry};
 use shared::Shared;
 pub use strong::{KeptLease, StrongBackend, StrongClient, StrongCompletion, StrongPages, StrongTicket};
@@ -65,8 +70,13 @@ pub use watch::{Page, Wake, Watch};
 /// What a client is made with.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClientConfig {
-    /// Nodes to talk to; the first that answers is used until it fails.
+    /// Nodes to talk to.
     pub targets: Vec<Address>,
+    /// Whether the client asks for further nodes, and chooses the nearest of all. Without, the first target that answers is used
+    /// until it fails, then the next.
+    pub discover: bool,
+    /// After this time without an answer a read is asked of a second node, too; `None`: never.
+    pub hedge: Option<Duration>,
     /// What is done when a call comes to nothing.
     pub retry: Retry,
     /// What the client calls itself; nodes write it to their logs.
@@ -76,7 +86,7 @@ pub struct ClientConfig {
 impl ClientConfig {
     /// The defaults, for these targets.
     pub fn new(targets: Vec<Address>) -> ClientConfig {
-        ClientConfig { targets, retry: Retry::default(), name: None }
+        ClientConfig { targets, discover: true, hedge: None, retry: Retry::default(), name: None }
     }
 }
 
@@ -148,7 +158,14 @@ impl Client {
             return NO_CALL;
         }
         self.start();
-        self.handle.shared.submit(slots, timeout, done).unwrap_or(NO_CALL)
+        let Handle { shared, runtime, .. } = &*self.handle;
+        let done = match &shared.hedge {
+            Some(hedge) if is_hedgeable(&operations) => {
+                race((shared, hedge), runtime, operations, (read, timeout), done)
+            }
+            Some(_) | None => done,
+        };
+        shared.submit(slots, timeout, done).unwrap_or(NO_CALL)
     }
 
     /// As [`Client::call_at`], with session reads.
@@ -263,9 +280,7 @@ impl Client {
     }
 
     fn start(&self) {
-        if self.handle.shared.start() {
-            pipeline::spawn(self.handle.shared.clone(), &self.handle.runtime);
-        }
+        pipeline::start(&self.handle.shared, &self.handle.runtime);
     }
 
     /// Asks the contacted node, and another one when the connection is lost.

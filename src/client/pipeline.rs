@@ -12,7 +12,12 @@ use std::{
 
 use tokio_stream::Stream;
 
-use super::{endpoints::Endpoints, session::QUESTION_ID, shared::Shared};
+use super::{
+    endpoints::draw,
+    lookout::keep_lookout,
+    session::QUESTION_ID,
+    shared::{silent, Shared},
+};
 use crate::{
     error::{Error, ErrorCode, Result},
     limits::CLIENT_CONNECT_TIMEOUT,
@@ -34,8 +39,25 @@ impl Drop for CloseAtEnd {
     }
 }
 
-/// Starts the task on `runtime`.
-pub(super) fn spawn(shared: Arc<Shared>, runtime: &tokio::runtime::Handle) {
+/// Starts the tasks on `runtime`, unless they run or the client is closed.
+pub(super) fn start(shared: &Arc<Shared>, runtime: &tokio::runtime::Handle) {
+    if !shared.start() {
+        return;
+    }
+    if shared.is_watching() {
+        let shared = shared.clone();
+        runtime.spawn(async move {
+            tokio::select! {
+                biased;
+                () = shared.closed() => {}
+                () = keep_lookout(&shared) => {}
+            }
+        });
+    }
+    spawn(shared.clone(), runtime);
+}
+
+fn spawn(shared: Arc<Shared>, runtime: &tokio::runtime::Handle) {
     let guard = CloseAtEnd(shared);
     runtime.spawn(async move {
         let shared = &guard.0;
@@ -59,22 +81,23 @@ async fn keep_deadlines(shared: &Shared) {
 }
 
 async fn keep_connected(shared: &Arc<Shared>) {
-    let mut endpoints = Endpoints::new(&shared.targets);
+    let mut endpoints = shared.endpoints();
     loop {
         while !shared.is_wanted() {
             shared.wanted.notified().await;
         }
-        let target = endpoints.current().clone();
+        let target = endpoints.next();
         match open(shared, &target).await {
             Ok((channel, answers)) => {
+                endpoints.reached();
                 let (why, has_answered) = run(shared, channel, answers, &target).await;
                 tracing::debug!(%target, why, "the connection ended");
-                if has_answered {
-                    endpoints.left();
-                } else {
-                    endpoints.failed(why.clone());
+                let has_moved = shared.connection_lost(&format!("{target}: {why}"));
+                match (has_moved, has_answered) {
+                    (true, _) => {}
+                    (false, true) => endpoints.left(&why),
+                    (false, false) => endpoints.failed(why),
                 }
-                shared.connection_lost(&format!("{target}: {why}"));
             }
             Err(error) => {
                 tracing::debug!(%target, %error, "a node could not be reached");
@@ -82,8 +105,7 @@ async fn keep_connected(shared: &Arc<Shared>) {
                 shared.connecting_failed(endpoints.problems());
             }
         }
-        // Without entropy the pause has no jitter, which is a pity and no error.
-        let pause = endpoints.pause(&shared.retry, shared.env.rng.next_u64().unwrap_or(0));
+        let pause = endpoints.pause(&shared.retry, draw(&shared.env));
         if !pause.is_zero() {
             tokio::time::sleep(pause).await;
         }
@@ -97,19 +119,26 @@ async fn open(shared: &Arc<Shared>, target: &Address) -> Result<(Channel, Pipeli
     let opening = async {
         let channel = connect(&*shared.env.transport, target).await?;
         let batches = Batches { shared: shared.clone(), connection };
-        let answers = open_pipeline(channel.clone(), shared.name.as_ref(), batches).await?;
-        Ok((channel, answers))
+        // Side by side: nothing is sent on the stream before it is said to be open.
+        let opening = open_pipeline(channel.clone(), shared.name.as_ref(), batches);
+        let (heard, answers) = tokio::join!(shared.hear(&channel, target), opening);
+        heard?;
+        Ok((channel, answers?))
     };
-    let silent = |_| {
-        let seconds = CLIENT_CONNECT_TIMEOUT.as_secs_f64();
-        Error::new(ErrorCode::Unreachable, format!("{target}: it did not answer within {seconds} s"))
-    };
-    tokio::time::timeout(CLIENT_CONNECT_TIMEOUT, opening).await.map_err(silent)?
+    tokio::time::timeout(CLIENT_CONNECT_TIMEOUT, opening).await.map_err(|_| silent(target))?
 }
 
-/// Reads answers until the connection ends; gives the reason, and whether there was any answer.
-async fn run(shared: &Shared, channel: Channel, mut answers: PipelineAnswers, target: &Address) -> (String, bool) {
-    shared.connection_opened(channel);
+/// Reads answers until the connection ends or is given up; gives the reason, and whether the node was well until then.
+async fn run(shared: &Shared, channel: Channel, answers: PipelineAnswers, target: &Address) -> (String, bool) {
+    let abandoned = shared.connection_opened(channel, target);
+    tokio::select! {
+        biased;
+        end = read(shared, answers, target) => end,
+        Ok(why) = abandoned => (why, false),
+    }
+}
+
+async fn read(shared: &Shared, mut answers: PipelineAnswers, target: &Address) -> (String, bool) {
     let mut has_answered = false;
     loop {
         let mut results = match answers.next().await {

@@ -34,6 +34,8 @@ enum Standing {
     Unasked,
     /// It was asked.
     Asked,
+    /// It was asked, and the session has seen more since.
+    Outdated,
 }
 
 /// What follows from the node's word.
@@ -79,9 +81,30 @@ impl Session {
         self.token.raise(seen);
     }
 
+    /// All that it has seen.
+    pub(super) fn token(&self) -> &SessionToken {
+        &self.token
+    }
+
+    /// Whether an answer about it is owed.
+    pub(super) fn is_asked(&self) -> bool {
+        matches!(self.standing, Standing::Asked | Standing::Outdated)
+    }
+
+    /// Takes note of what was seen at another node; this one has to be asked for what is new of it.
+    pub(super) fn join(&mut self, other: &SessionToken) {
+        if self.token.join(other) {
+            self.standing = match self.standing {
+                Standing::Level | Standing::Unasked => Standing::Unasked,
+                Standing::Asked | Standing::Outdated => Standing::Outdated,
+            };
+        }
+    }
+
     /// The node answered. What is lost is forgotten here, so that the session can go on.
     pub(super) fn handle_answer(&mut self, answer: Result<Vec<LostWrites>>) -> Verdict {
-        self.standing = if answer.is_ok() { Standing::Level } else { Standing::Unasked };
+        let is_level = answer.is_ok() && self.standing != Standing::Outdated;
+        self.standing = if is_level { Standing::Level } else { Standing::Unasked };
         match answer {
             Ok(lost) if lost.is_empty() => Verdict::Go,
             Ok(lost) => {

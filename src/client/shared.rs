@@ -1,8 +1,12 @@
 //! What the callers of a client and its task share: the calls behind a lock, and what wakes whom.
 
+mod nodes;
+
+pub(super) use self::nodes::silent;
+
 use std::{
     sync::{
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
         Arc,
     },
     task::Waker,
@@ -10,12 +14,15 @@ use std::{
 };
 
 use parking_lot::Mutex;
-use tokio::sync::{watch, Notify};
+use tokio::sync::{oneshot, watch, Notify};
 
 use super::{
     call::{Finished, Slot},
     calls::Calls,
-    retry::{Retry, Tries},
+    directory::Directory,
+    endpoints::Order,
+    hedge::Hedge,
+    retry::Retry,
     CallId, ClientConfig, Completion,
 };
 use crate::{
@@ -29,6 +36,14 @@ use crate::{
 pub(super) struct Shared {
     pub(super) env: Env,
     pub(super) targets: Vec<Address>,
+    /// The nodes that all connections of the client choose from.
+    pub(super) directory: Arc<Mutex<Directory>>,
+    /// How this chooses from them.
+    order: Order,
+    /// Whether nodes are asked for others.
+    discover: bool,
+    /// `None`: no read is asked of two nodes.
+    pub(super) hedge: Option<Arc<Hedge>>,
     pub(super) retry: Retry,
     pub(super) name: Option<ClientName>,
     inner: Mutex<Inner>,
@@ -37,11 +52,15 @@ pub(super) struct Shared {
     /// Wakes the task that keeps deadlines: there is an earlier one.
     pub(super) deadlines: Notify,
     /// The connection, for calls that do not go over the stream.
-    channel: watch::Sender<Option<Channel>>,
+    pub(super) channel: watch::Sender<Option<Channel>>,
     /// Counts targets that could not be reached, for those calls.
-    dials_in_vain: watch::Sender<u64>,
+    pub(super) dials_in_vain: watch::Sender<u64>,
     /// Calls that wait for `channel`.
-    channel_waiters: AtomicUsize,
+    pub(super) channel_waiters: AtomicUsize,
+    /// Wakes the lookout: calls have come while it slept.
+    pub(super) busy: Notify,
+    /// Calls to strong keyspaces have come since the lookout has looked; they have connections of their own.
+    is_strong_busy: AtomicBool,
     closed: watch::Sender<bool>,
 }
 
@@ -50,6 +69,15 @@ struct Inner {
     /// Wakes the stream that found nothing to send.
     writer: Option<Waker>,
     is_started: bool,
+    contact: Option<Contact>,
+}
+
+/// The node at the other end of the stream.
+struct Contact {
+    address: Address,
+    channel: Channel,
+    /// Ends the connection, for a reason.
+    abandon: oneshot::Sender<String>,
 }
 
 impl Inner {
@@ -63,24 +91,44 @@ impl Inner {
 }
 
 impl Shared {
-    pub(super) fn new(env: Env, ClientConfig { targets, retry, name }: ClientConfig) -> Shared {
-        let calls = Calls::new(retry.clone(), targets.len());
+    pub(super) fn new(env: Env, config: ClientConfig) -> Shared {
+        let directory = Arc::new(Mutex::new(Directory::new(&config.targets)));
+        let order = if config.discover { Order::Best } else { Order::Given(0) };
+        Shared::with(env, config, directory, order)
+    }
+
+    /// Of a second connection for the same client, to another node than its calls go to.
+    pub(super) fn second(&self) -> Shared {
+        let (targets, retry, name) = (self.targets.clone(), self.retry.clone(), self.name.clone());
+        let config = ClientConfig { targets, discover: self.discover, hedge: None, retry, name };
+        Shared::with(self.env.clone(), config, self.directory.clone(), Order::Second)
+    }
+
+    fn with(env: Env, config: ClientConfig, directory: Arc<Mutex<Directory>>, order: Order) -> Shared {
+        let ClientConfig { targets, discover, hedge, retry, name } = config;
+        let calls = Calls::new(retry.clone(), directory.lock().len(), order == Order::Best);
         Shared {
             env,
             targets,
+            directory,
+            order,
+            discover,
+            hedge: hedge.map(|delay| Arc::new(Hedge::new(delay))),
             retry,
             name,
-            inner: Mutex::new(Inner { calls, writer: None, is_started: false }),
+            inner: Mutex::new(Inner { calls, writer: None, is_started: false, contact: None }),
             wanted: Notify::new(),
             deadlines: Notify::new(),
             channel: watch::Sender::new(None),
             dials_in_vain: watch::Sender::new(0),
             channel_waiters: AtomicUsize::new(0),
+            busy: Notify::new(),
+            is_strong_busy: AtomicBool::new(false),
             closed: watch::Sender::new(false),
         }
     }
 
-    fn now(&self) -> Duration {
+    pub(super) fn now(&self) -> Duration {
         self.env.clock.monotonic()
     }
 
@@ -172,30 +220,48 @@ impl Shared {
     /// The calls, for the stream: with the waker to leave behind when there is nothing to send.
     pub(super) fn next_batch<T>(&self, take: impl FnOnce(&mut Calls, &mut Option<Waker>) -> T) -> T {
         let mut inner = self.inner.lock();
-        let inner = &mut *inner;
-        take(&mut inner.calls, &mut inner.writer)
+        let taken = {
+            let inner = &mut *inner;
+            take(&mut inner.calls, &mut inner.writer)
+        };
+        let is_unwatched = inner.calls.begin_watch();
+        drop(inner);
+        if is_unwatched {
+            self.busy.notify_one();
+        }
+        taken
     }
 
     pub(super) fn number_connection(&self) -> u64 {
         self.inner.lock().calls.number_connection()
     }
 
-    pub(super) fn connection_opened(&self, channel: Channel) {
+    /// The stream stands; gives what says that the connection is to be given up, and why.
+    pub(super) fn connection_opened(&self, channel: Channel, address: &Address) -> oneshot::Receiver<String> {
+        let (abandon, abandoned) = oneshot::channel();
         let mut inner = self.inner.lock();
         inner.calls.connection_opened();
+        inner.contact = Some(Contact { address: address.clone(), channel: channel.clone(), abandon });
         let writer = inner.writer_to_wake();
         drop(inner);
         if let Some(writer) = writer {
             writer.wake();
         }
         self.channel.send_replace(Some(channel));
+        abandoned
     }
 
-    pub(super) fn connection_lost(&self, why: &str) {
+    /// The connection ended; whether that was for a move to a nearer node.
+    pub(super) fn connection_lost(&self, why: &str) -> bool {
         self.channel.send_replace(None);
         let now = self.now();
-        let finished = self.inner.lock().calls.connection_lost(now, why);
+        let mut inner = self.inner.lock();
+        inner.contact = None;
+        let is_moving = inner.calls.is_moving();
+        let finished = inner.calls.connection_lost(now, why);
+        drop(inner);
         complete(finished);
+        is_moving
     }
 
     pub(super) fn connecting_failed(&self, problem: String) {
@@ -212,6 +278,9 @@ impl Shared {
         };
         self.channel.send_replace(None);
         self.closed.send_replace(true);
+        if let Some(hedge) = &self.hedge {
+            hedge.close();
+        }
         // A stream that waits for something to send would never end, and its connection with it.
         if let Some(writer) = writer {
             writer.wake();
@@ -239,85 +308,14 @@ impl Shared {
     }
 
     /// Why a call that may not be tried again came to nothing.
-    fn out_of_tries(&self) -> Error {
+    pub(super) fn out_of_tries(&self) -> Error {
         let inner = self.inner.lock();
         Error::new(ErrorCode::Unreachable, format!("no node could be reached: {}", inner.calls.problem()))
     }
 
-    /// Waits for connections; makes the task connect while it lives.
-    pub(super) fn channels(self: &Arc<Shared>) -> Channels {
-        self.channel_waiters.fetch_add(1, Ordering::SeqCst);
-        self.wanted.notify_one();
-        let (receiver, dials) = (self.channel.subscribe(), self.dials_in_vain.subscribe());
-        let known = *self.dials_in_vain.borrow();
-        Channels { shared: self.clone(), receiver, dials, known, tries: Tries::default() }
-    }
-}
-
-/// See [`Shared::channels`].
-pub(super) struct Channels {
-    shared: Arc<Shared>,
-    receiver: watch::Receiver<Option<Channel>>,
-    dials: watch::Receiver<u64>,
-    /// How many dials in vain are counted in `tries`.
-    known: u64,
-    tries: Tries,
-}
-
-impl Channels {
-    /// A connection that was not given before.
-    ///
-    /// # Errors
-    /// `UNREACHABLE` when the call was tried as often as it may be.
-    pub(super) async fn next(&mut self) -> Result<Channel> {
-        loop {
-            if let Some(channel) = self.receiver.borrow_and_update().clone() {
-                return Ok(channel);
-            }
-            let dials = *self.dials.borrow_and_update();
-            while self.known < dials {
-                self.known += 1;
-                self.tries.dialled_in_vain();
-            }
-            if self.is_exhausted() {
-                return Err(self.shared.out_of_tries());
-            }
-            // The senders are fields of what `shared` holds, so they cannot be gone.
-            tokio::select! {
-                biased;
-                _changed = self.receiver.changed() => {}
-                _changed = self.dials.changed() => {}
-            }
-        }
-    }
-
-    /// Returns when the connection, over which the call came to nothing, has changed since it was given.
-    ///
-    /// # Errors
-    /// The same, when the call was tried as often as it may be.
-    pub(super) async fn lost(&mut self, error: Error) -> Result<()> {
-        self.tries.sent_in_vain();
-        if self.is_exhausted() {
-            return Err(error);
-        }
-        // The sender is a field of what `shared` holds, so it cannot be gone.
-        let _changed = self.receiver.changed().await;
-        Ok(())
-    }
-
-    fn is_exhausted(&self) -> bool {
-        self.shared.retry.is_exhausted(self.tries.count(self.shared.targets.len()))
-    }
-
-    /// Whether there is a connection now.
-    pub(super) fn is_connected(&self) -> bool {
-        self.receiver.borrow().is_some()
-    }
-}
-
-impl Drop for Channels {
-    fn drop(&mut self) {
-        self.shared.channel_waiters.fetch_sub(1, Ordering::SeqCst);
+    /// How many nodes there are to try.
+    pub(super) fn count_nodes(&self) -> usize {
+        self.directory.lock().len()
     }
 }
 

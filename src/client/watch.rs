@@ -11,12 +11,16 @@ use tokio::{sync::oneshot, task::AbortHandle};
 
 pub(super) use self::queue::Queue;
 pub use self::queue::{Page, Wake};
-use super::{endpoints::Endpoints, shared::Shared, Client};
+use super::{
+    endpoints::draw,
+    shared::{silent, Shared},
+    Client,
+};
 use crate::{
     error::{Error, ErrorCode, ErrorKind, Result},
     limits::{CLIENT_CONNECT_TIMEOUT, WATCH_BUFFER_EVENTS_MAX},
     replication::eventual::{Eventual, Watcher},
-    rpc::{connect, open_watch, WatchAnswers},
+    rpc::{open_watch, WatchAnswers},
     types::{Address, WatchFilter, WatchPage, WatchPosition, WatchRequest, WatchStart},
     wire::kv::{decode_watch_page, encode_watch},
 };
@@ -198,11 +202,14 @@ impl Course {
 
 /// Follows one node after the other; returns why it cannot go on.
 async fn follow_nodes(shared: &Shared, queue: &Queue<WatchPage>, mut course: Course) -> Error {
-    let mut endpoints = Endpoints::new(&shared.targets);
+    let mut endpoints = shared.endpoints();
     loop {
-        let target = endpoints.current().clone();
+        let target = endpoints.next();
         let (has_told, error) = match open(shared, &target, &course).await {
-            Ok(answers) => follow_node(answers, queue, &mut course).await,
+            Ok(answers) => {
+                endpoints.reached();
+                follow_node(answers, queue, &mut course).await
+            }
             Err(error) => (false, error),
         };
         if is_final(&error) {
@@ -210,12 +217,11 @@ async fn follow_nodes(shared: &Shared, queue: &Queue<WatchPage>, mut course: Cou
         }
         tracing::debug!(%target, %error, "a watch moves on");
         if has_told {
-            endpoints.left();
+            endpoints.left(error.message());
         } else {
             endpoints.failed(error.message().to_string());
         }
-        // Without entropy the pause has no jitter, which is a pity and no error.
-        let pause = endpoints.pause(&shared.retry, shared.env.rng.next_u64().unwrap_or(0));
+        let pause = endpoints.pause(&shared.retry, draw(&shared.env));
         if !pause.is_zero() {
             tokio::time::sleep(pause).await;
         }
@@ -234,14 +240,10 @@ fn is_final(error: &Error) -> bool {
 
 async fn open(shared: &Shared, target: &Address, course: &Course) -> Result<WatchAnswers> {
     let opening = async {
-        let channel = connect(&*shared.env.transport, target).await?;
+        let channel = shared.reach(target).await?;
         open_watch(channel, encode_watch(&course.request())).await
     };
-    let silent = |_| {
-        let seconds = CLIENT_CONNECT_TIMEOUT.as_secs_f64();
-        Error::new(ErrorCode::Unreachable, format!("{target}: it did not answer within {seconds} s"))
-    };
-    tokio::time::timeout(CLIENT_CONNECT_TIMEOUT, opening).await.map_err(silent)?
+    tokio::time::timeout(CLIENT_CONNECT_TIMEOUT, opening).await.map_err(|_| silent(target))?
 }
 
 /// Hands on what one node tells; returns whether it told anything, and why it ended.

@@ -74,3 +74,49 @@ pub const CALL_TIMEOUT: Duration = Duration::from_secs(5);
 /// they lose to the wake-ups between them.
 #[cfg(feature = "python")]
 pub const CLIENT_RUNTIME_THREADS: usize = 1;
+
+/// Nodes that answer within this of the nearest are as near: within one data centre the difference is noise. Larger sends calls
+/// farther than they need to go, smaller crowds all clients on one node.
+pub const CLIENT_NEAR: Duration = Duration::from_micros(500);
+
+/// By how much a round trip has to be shorter, beyond being half as long, to be worth a move from one node to another that was
+/// given. Smaller makes clients of a busy machine wander.
+pub const CLIENT_MOVE_GAIN: Duration = Duration::from_millis(1);
+
+/// The same for a move to a node that the cluster told of: whoever gave an address may have had a reason.
+pub const CLIENT_MOVE_GAIN_LEARNED: Duration = Duration::from_millis(5);
+
+/// For how long a client avoids a node that failed; each time in a row twice as long. Shorter asks dead nodes for nothing.
+pub const CLIENT_AVOID_FIRST: Duration = Duration::from_secs(1);
+
+/// The longest that a client avoids a node while it has others. A node that is back is not used again before about this.
+pub const CLIENT_AVOID_MAX: Duration = Duration::from_secs(60);
+
+/// In how many answers in a row a learned node may be missing. A node that has just started knows nobody yet; with more a node
+/// that is gone is tried for longer.
+pub const CLIENT_ABSENCES_MAX: u32 = 3;
+
+/// How long a node may be silent while it owes answers, before the client asks whether it is there; then it has as long again.
+/// Three of these and a second node have to fit into [`CALL_TIMEOUT`]. Shorter takes a busy node for a dead one.
+pub const CLIENT_SILENCE: Duration = Duration::from_secs(1);
+
+/// About when a client looks for a nearer node for the first time, after [`CLIENT_SILENCE`] from its first call: a program that
+/// makes one call and ends never does.
+pub const CLIENT_LOOK_FIRST: Duration = Duration::from_secs(1);
+
+/// How often a client that makes calls looks for a nearer node, and asks who belongs to the cluster. Each time it costs a short
+/// connection to one other node.
+pub const CLIENT_LOOK_INTERVAL: Duration = Duration::from_secs(60);
+
+/// Given nodes that a client measures when it looks for the first time.
+pub const CLIENT_LOOKS_MAX: usize = 8;
+
+/// Questions in a row whose shortest round trip is the distance of a node: one alone may have met a pause of the machine.
+pub const CLIENT_DISTANCE_SAMPLES: usize = 3;
+
+/// Reads for each of which one may be asked of a second node, too: a tenth more load at most. With more, clients of a cluster that
+/// is slow because it has too much to do give it more to do.
+pub const CLIENT_READS_PER_HEDGE: u32 = 10;
+
+/// Second questions that a client may save up for a burst.
+pub const CLIENT_HEDGES_SAVED_MAX: u32 = 10;

@@ -170,11 +170,19 @@ pub(super) fn wait(
 #[pymethods]
 impl PyClient {
     #[new]
-    #[pyo3(signature = (targets, retry, name, /))]
-    fn new(targets: Vec<String>, retry: Option<RetryArgument>, name: Option<String>) -> PyResult<PyClient> {
+    #[pyo3(signature = (targets, retry, name, discover, hedge, /))]
+    fn new(
+        targets: Vec<String>,
+        retry: Option<RetryArgument>,
+        name: Option<String>,
+        discover: bool,
+        hedge: Option<f64>,
+    ) -> PyResult<PyClient> {
         let targets = targets.iter().map(|target| target.parse::<Address>()).collect::<Result<Vec<_>>>()?;
         let name = name.map(|name| name.parse::<ClientName>()).transpose()?;
-        let config = ClientConfig { targets, retry: RetryArgument::into_retry(retry)?, name };
+        let hedge = hedge.map(Duration::try_from_secs_f64).transpose();
+        let hedge = hedge.map_err(|error| Error::new(ErrorCode::BadSetting, format!("hedge: {error}")))?;
+        let config = ClientConfig { targets, discover, hedge, retry: RetryArgument::into_retry(retry)?, name };
         Ok(PyClient { config, known: Arc::default(), state: Mutex::new(State::Idle) })
     }
 

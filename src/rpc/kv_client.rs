@@ -7,8 +7,11 @@ use super::{channel::Channel, kv_service::CLIENT_NAME_HEADER, status::from_statu
 use crate::{
     error::Result,
     limits::MESSAGE_BYTES_MAX,
-    types::ClientName,
-    wire::v1::{self, kv_client::KvClient},
+    types::{ClientName, ClusterView},
+    wire::{
+        kv::decode_nodes,
+        v1::{self, kv_client::KvClient},
+    },
 };
 
 fn client(channel: Channel) -> KvClient<Channel> {
@@ -68,6 +71,15 @@ impl WatchAnswers {
 pub async fn open_watch(channel: Channel, request: v1::WatchRequest) -> Result<WatchAnswers> {
     let response = client(channel).watch(request).await;
     Ok(WatchAnswers(response.map_err(|status| from_status(&status))?.into_inner()))
+}
+
+/// Whom a client may turn to, as the node at the other end sees it.
+///
+/// # Errors
+/// `CONNECTION_LOST`, `MALFORMED_MESSAGE`, or why the node does not say.
+pub async fn cluster_view(channel: Channel) -> Result<ClusterView> {
+    let response = client(channel).nodes(v1::NodesRequest {}).await;
+    decode_nodes(response.map_err(|status| from_status(&status))?.into_inner())
 }
 
 /// Unary calls, each a request of its own: what a stranger's client does.

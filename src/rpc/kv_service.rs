@@ -20,7 +20,7 @@ use crate::{
         eventual::{Eventual, Watcher},
         execute_seen,
     },
-    types::{Answer, ClientName, Operation, Seen},
+    types::{Answer, ClientName, ClusterNode, ClusterView, MemberState, MemberStatus, Operation, Seen},
     wire::{
         kv::{self, ScanPlan},
         v1::{self, kv_server::Kv},
@@ -176,6 +176,25 @@ impl Kv for KvService {
         self.phase.check_serving()?;
         Ok(Response::new(begin(self.host.clone(), request.into_inner())?.await?))
     }
+
+    async fn nodes(&self, _: Request<v1::NodesRequest>) -> Answered<v1::NodesResponse> {
+        Ok(Response::new(kv::encode_nodes(view(&*self.host, self.phase.check_serving().is_ok()))))
+    }
+}
+
+/// Whom a client may turn to, as a node that serves or is being stopped sees it.
+fn view(host: &dyn Host, serves: bool) -> ClusterView {
+    let to_node = |member: MemberStatus| {
+        let gone = match member.state {
+            // An address of the settings where nobody was reached is no member yet.
+            MemberState::Unknown => return None,
+            MemberState::Up | MemberState::Suspected | MemberState::Dead => false,
+            MemberState::Left | MemberState::Removed => true,
+        };
+        Some(ClusterNode { node: member.node?, address: member.address, gone })
+    };
+    let nodes = host.members().into_iter().filter_map(to_node).collect();
+    ClusterView { cluster: host.cluster().to_string(), serving: serves && host.status(false).health.serving, nodes }
 }
 
 /// The pages of a scan, each read when the one before it is on its way.

@@ -4,7 +4,7 @@
 //!   operators ask, and `grpc.health.v1`.
 //! * [`Loading`] is what a node's port says before the node is there.
 //! * [`connect`] opens a [`Channel`] to a node, [`RpcDialer`] a stream to a peer, [`GroupCourier`] carries messages of the strong group, [`open_pipeline`] a stream of
-//!   operations, [`open_watch`] one of changes; [`UnaryClient`] makes single calls, [`node_status`], [`node_members`] and
+//!   operations, [`open_watch`] one of changes; [`cluster_view`] asks whom a client may turn to, [`UnaryClient`] makes single calls, [`node_status`], [`node_members`] and
 //!   [`remove_member`] ask what operators ask, [`open_snapshot`] fetches all that a node holds, [`all_conflicts`] gathers the lost writes of a cluster.
 //! * [`StrongBackend`] is who answers what clients ask of strong keyspaces, [`StrongRpc`] asks it from afar.
 //! * [`to_status`] and [`from_status`] carry an [`Error`](crate::Error) over a status and back.
@@ -42,7 +42,7 @@ pub use conflicts::{all_conflicts, gather_conflicts, node_conflicts};
 pub use courier::GroupCourier;
 pub use dialer::RpcDialer;
 pub use host::{Accepting, Host, Moving, Removing, Sending, Unfit};
-pub use kv_client::{open_pipeline, open_watch, PipelineAnswers, UnaryClient, WatchAnswers};
+pub use kv_client::{cluster_view, open_pipeline, open_watch, PipelineAnswers, UnaryClient, WatchAnswers};
 pub use loading::Loading;
 pub use server::Server;
 pub use status::{from_status, to_status};

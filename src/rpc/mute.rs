@@ -74,6 +74,9 @@ impl Kv for Mute {
     async fn catch_up(&self, _: Request<v1::CatchUpRequest>) -> Answered<v1::CatchUpResponse> {
         none()
     }
+    async fn nodes(&self, _: Request<v1::NodesRequest>) -> Answered<v1::NodesResponse> {
+        none()
+    }
     async fn touch(&self, _: Request<v1::TouchRequest>) -> Answered<v1::TouchResponse> {
         none()
     }

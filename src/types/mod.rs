@@ -22,6 +22,7 @@ mod id;
 mod key;
 mod message;
 mod metrics;
+mod nodes;
 mod operation;
 mod range;
 mod record;
@@ -45,6 +46,7 @@ pub use message::{
     StateChunk, StateEnd, StateRecord, TransferId,
 };
 pub use metrics::metrics;
+pub use nodes::{ClusterNode, ClusterView};
 pub use operation::{Answer, Entry, EntryPage, Operation};
 pub use range::{KeyRange, OwnedBounds, Page, PageRequest};
 pub use record::{Record, RecordRef};

@@ -108,7 +108,7 @@ impl NodeStatus {
             storage: None,
             group: None,
             default_keyspace: DefaultKeyspace::Eventual,
-            health: Health::default(),
+            health: Health { serving: true, problems: Vec::new() },
         }
     }
 }

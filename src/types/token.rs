@@ -102,6 +102,13 @@ impl SessionToken {
         }
     }
 
+    /// Takes in what another session has seen; whether any of it is new.
+    pub fn join(&mut self, other: &SessionToken) -> bool {
+        let before = self.clone();
+        self.raise(&Seen::Partitions(other.wanted()));
+        *self != before
+    }
+
     /// Forgets what is lost.
     pub fn forget(&mut self, lost: &[LostWrites]) {
         for &LostWrites { partition, node, last_here } in lost {

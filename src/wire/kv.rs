@@ -6,6 +6,7 @@
 
 mod answers;
 mod conflicts;
+mod nodes;
 mod operations;
 mod session;
 mod watch;
@@ -18,6 +19,7 @@ pub use answers::{
     touch_response, AnswerKind,
 };
 pub use conflicts::{conflicts_page, decode_conflicts, decode_conflicts_page, encode_conflicts};
+pub use nodes::{decode_nodes, encode_nodes};
 pub use operations::{
     decode_batch_delete, decode_batch_get, decode_batch_put, decode_count, decode_delete, decode_get, decode_operation,
     decode_put, decode_range, decode_scan, decode_touch, encode_body, encode_operation, encode_range,

@@ -93,7 +93,11 @@ impl Watcher {
         let mut targets: Vec<_> = hosts.nodes.iter().map(|host| host.address.clone()).collect();
         targets.shuffle(&mut self.rng);
         let env = hosts.env(Arc::new(SimClock::default()), self.rng.random(), Contact::default());
-        let client = Client::new(ClientConfig::new(targets), env, tokio::runtime::Handle::current());
+        let client = Client::new(
+            ClientConfig { discover: false, ..ClientConfig::new(targets) },
+            env,
+            tokio::runtime::Handle::current(),
+        );
         let client = client.expect("the number of targets is within its bounds");
         let filter = match self.prefix.as_str() {
             "" => WatchFilter::All,
@@ -157,7 +161,11 @@ pub async fn administer(shared: Rc<Shared>) -> turmoil::Result {
     let targets: Vec<_> = shared.hosts.nodes.iter().map(|host| host.address.clone()).collect();
     let seed = mix(&[shared.plan.seed, 5]);
     let env = shared.hosts.env(Arc::new(SimClock::default()), seed, Contact::default());
-    let client = Client::new(ClientConfig::new(targets), env, tokio::runtime::Handle::current())?;
+    let client = Client::new(
+        ClientConfig { discover: false, ..ClientConfig::new(targets) },
+        env,
+        tokio::runtime::Handle::current(),
+    )?;
     while shared.phase.get() == Phase::Chaos {
         let Some(id) = shared.orders.borrow_mut().pop_front() else {
             tokio::time::sleep(PHASE_CHECK).await;

@@ -111,7 +111,11 @@ impl Worker {
         let contact = Contact::default();
         let seed = self.rng.random();
         let env = self.shared.hosts.env(Arc::new(SimClock::default()), seed, contact.clone());
-        let client = Client::new(ClientConfig::new(targets), env, tokio::runtime::Handle::current());
+        let client = Client::new(
+            ClientConfig { discover: false, ..ClientConfig::new(targets) },
+            env,
+            tokio::runtime::Handle::current(),
+        );
         (client.expect("the number of targets is within its bounds"), contact)
     }
 

@@ -14,6 +14,8 @@ from kvstore._options import (
     DEFAULT,
     ClientOptions,
     Retry,
+    check_discover,
+    check_hedge,
     check_names,
     check_retry,
     naming,
@@ -63,8 +65,10 @@ class AsyncClient(AsyncStore[V]):
         **options: `timeout` (of a whole call, retries included; default 5 seconds; None: no limit), `read`
             ("session", the default in eventual keyspaces; "linearizable", that in strong ones; or "local": whatever the
             contacted node has now, without waiting), `retry` (a Retry; the default tries as often as the timeout
-            allows; None: never again), and `name` (nodes write it to their logs when the client comes; 1 to 64 visible
-            ASCII characters).
+            allows; None: never again), `name` (nodes write it to their logs when the client comes; 1 to 64 visible
+            ASCII characters), `discover` (default True: learn the other nodes of the cluster, and turn to any that is
+            near and well; False: only the given ones, in their order), and `hedge` (default None: never; after so many
+            seconds without an answer a read is asked of a second node, too, for at most one in ten reads).
 
     Raises:
         InvalidArgumentError: It names the option.
@@ -100,7 +104,13 @@ class AsyncClient(AsyncStore[V]):
         self._timeout: Timeout = options.get("timeout", _TIMEOUT)
         check_timeout(self._timeout)
         self._codec = native(codec)
-        self._channel = Channel(parsed.addresses, check_retry(options.get("retry", _RETRY)), options.get("name"))
+        self._channel = Channel(
+            parsed.addresses,
+            check_retry(options.get("retry", _RETRY)),
+            options.get("name"),
+            check_discover(options.get("discover", True)),
+            check_hedge(options.get("hedge")),
+        )
         self._made_with: Tuple[Any, str, Any, Dict[str, Any]] = (parsed.addresses, keyspace, codec, options)
 
     @classmethod

@@ -96,7 +96,7 @@ class NodeProcess:
 
     def client(self, **options: Any) -> kvstore.Client[Any]:
         """A client of this node alone."""
-        return kvstore.Client(self.address, **options)
+        return kvstore.Client(self.address, **{"discover": False, **options})
 
     def signal(self, number: int) -> None:
         """Send it a signal."""

@@ -66,11 +66,12 @@ class Settings:
         return [target.strip() for target in self.server.split(",") if target.strip()]
 
     def client(self, server: Optional[str] = None) -> kvstore.Client[Stored]:
-        """A client of `server`, or of the configured ones, that leaves values as they are stored."""
+        """A client of `server`, or of the configured ones in their order, that leaves values as they are stored."""
         targets = self.targets
         target = server or (targets[0] if len(targets) == 1 else targets)
         read: Any = self.read
-        return kvstore.Client(target, self.keyspace, codec=STORED, timeout=self.timeout, read=read)
+        # A command is about the nodes that it was given, so it turns to no others.
+        return kvstore.Client(target, self.keyspace, codec=STORED, timeout=self.timeout, read=read, discover=False)
 
 
 class GlobalOption(click.Option):

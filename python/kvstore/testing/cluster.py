@@ -195,16 +195,16 @@ class LocalCluster:
         """A client of one node, or of all, beginning with any. It is closed with the cluster.
 
         Args:
-            node: Which; None: all, the first by chance.
+            node: Which; it stays with that one, also when it is dead. None: all, the first by chance.
             **options: As of `Client`.
         """
-        client: Client[Any] = Client(self._targets(node), **options)
+        client: Client[Any] = Client(self._targets(node), **_of_one(node, options))
         self._clients.add(client)
         return client
 
     def async_client(self, node: Optional[int] = None, **options: Unpack[ClientOptions]) -> AsyncClient[Any]:
         """As client(), for asyncio."""
-        client: AsyncClient[Any] = AsyncClient(self._targets(node), **options)
+        client: AsyncClient[Any] = AsyncClient(self._targets(node), **_of_one(node, options))
         self._clients.add(client)
         return client
 
@@ -376,3 +376,12 @@ def _check_time(seconds: object) -> None:
 def _patience(timeout: Timeout) -> float:
     seconds = in_seconds(timeout)
     return _PATIENCE_MAX if seconds is None else float(seconds)
+
+
+def _of_one(node: Optional[int], options: ClientOptions) -> ClientOptions:
+    """A client of one node turns to no other."""
+    pinned: ClientOptions = {"discover": False}
+    if node is not None:
+        pinned.update(options)
+        return pinned
+    return options

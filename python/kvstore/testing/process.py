@@ -107,7 +107,7 @@ class ProcessMember:
         except KVError:
             self.kill()
             raise
-        self._client = Client(self.address, timeout=_STATUS_SECONDS)
+        self._client = Client(self.address, timeout=_STATUS_SECONDS, discover=False)
         self._started = True
 
     def wait_ready(self, timeout: float) -> None:

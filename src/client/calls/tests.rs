@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use parking_lot::Mutex;
 use proptest::prelude::*;
 
+mod moves;
 mod retries;
 mod sessions;
 
@@ -35,7 +36,7 @@ impl Desk {
     }
 
     fn with(retry: Retry) -> Desk {
-        Desk { calls: Calls::new(retry, 1), outcomes: Arc::default(), submitted: 0 }
+        Desk { calls: Calls::new(retry, 1, false), outcomes: Arc::default(), submitted: 0 }
     }
 
     fn connected() -> Desk {

@@ -1,9 +1,9 @@
-//! The nodes that a client knows, as a backend: one of them is asked until it fails, then the next.
+//! The nodes that a client knows, as a backend: one of them is asked until it fails, then the next best.
 //!
 //! Connections are kept, one a node: a node that knows no leader may know one a moment later. A connection is opened by
 //! a task of its own, so that a caller with little patience does not undo what others wait for.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, pin::pin, sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
 use tokio::{
@@ -12,34 +12,69 @@ use tokio::{
 };
 
 use crate::{
-    env::{BoxFuture, Transport},
+    client::{
+        endpoints::{draw, Endpoints},
+        hedge::Hedge,
+        pipeline,
+        shared::Shared,
+    },
+    env::BoxFuture,
     error::{Error, ErrorCode, Result},
-    limits::{CLIENT_CONNECT_TIMEOUT, STRONG_TRY_FIRST},
+    limits::STRONG_TRY_FIRST,
     replication::strong::{Call, GroupWatch, Reply, WatchPage},
-    rpc::{connect, RpcPages, StrongBackend, StrongPages, StrongRpc},
+    rpc::{RpcPages, StrongBackend, StrongPages, StrongRpc},
     types::Address,
 };
 
 pub(super) struct Remote {
     inner: Arc<Inner>,
+    runtime: tokio::runtime::Handle,
 }
 
 struct Inner {
-    transport: Arc<dyn Transport>,
+    shared: Arc<Shared>,
     /// Guards which node is asked, and the connections.
     nodes: Mutex<Nodes>,
 }
 
 struct Nodes {
-    nodes: Vec<Node>,
-    current: usize,
+    endpoints: Endpoints,
+    /// The node that is asked; `None`: the next call chooses one.
+    current: Option<Address>,
+    /// How often the client had moved to a nearer node when that was chosen.
+    moves: u64,
+    connections: BTreeMap<Address, Arc<Connection>>,
     /// Counts connections.
     last: u64,
 }
 
-struct Node {
-    address: Address,
-    connection: Option<Arc<Connection>>,
+impl Nodes {
+    /// The node that is asked at present.
+    fn current(&mut self, shared: &Shared) -> &Address {
+        let moves = shared.directory.lock().moves();
+        if self.moves != moves {
+            (self.moves, self.current) = (moves, None);
+            self.endpoints.begin_anew();
+        }
+        let endpoints = &mut self.endpoints;
+        self.current.get_or_insert_with(|| endpoints.next())
+    }
+
+    /// The connection to that node.
+    fn asked(&self) -> Option<&Arc<Connection>> {
+        self.connections.get(self.current.as_ref()?)
+    }
+
+    /// Another node is to be asked, unless that is so already. `problem`: why this one is of no use to anybody.
+    fn leave(&mut self, address: &Address, problem: Option<&str>) {
+        if self.current.as_ref() == Some(address) {
+            self.current = None;
+            match problem {
+                Some(problem) => self.endpoints.failed(problem.to_string()),
+                None => self.endpoints.pass(),
+            }
+        }
+    }
 }
 
 /// A connection, or one that is being opened.
@@ -50,17 +85,53 @@ struct Connection {
 }
 
 impl Remote {
-    /// At least one target.
-    pub(super) fn new(targets: &[Address], transport: Arc<dyn Transport>) -> Remote {
-        assert!(!targets.is_empty(), "a client has at least one target");
-        let node = |address: &Address| Node { address: address.clone(), connection: None };
-        let nodes = Nodes { nodes: targets.iter().map(node).collect(), current: 0, last: 0 };
-        Remote { inner: Arc::new(Inner { transport, nodes: Mutex::new(nodes) }) }
+    pub(super) fn new(shared: Arc<Shared>, runtime: tokio::runtime::Handle) -> Remote {
+        let (endpoints, connections) = (shared.endpoints(), BTreeMap::new());
+        let nodes = Mutex::new(Nodes { endpoints, current: None, moves: 0, connections, last: 0 });
+        Remote { inner: Arc::new(Inner { shared, nodes }), runtime }
     }
 
     async fn ask(&self, call: Call, timeout: Duration) -> Result<Reply> {
+        if self.inner.shared.is_watching() {
+            // Somebody has to look after the nodes, also for a client that asks for nothing else.
+            pipeline::start(&self.inner.shared, &self.runtime);
+            self.inner.shared.note_strong_call();
+        }
+        match &self.inner.shared.hedge {
+            // Boxed: it is twice as large as what most calls need.
+            Some(hedge) if matches!(call, Call::Read(_)) => Box::pin(self.ask_two(hedge, call, timeout)).await,
+            Some(_) | None => self.ask_one(self.inner.connection(), call, timeout).await,
+        }
+    }
+
+    /// Asks a second node, too, when the first takes long. A read says itself what it has to show, so any node will do.
+    async fn ask_two(&self, hedge: &Hedge, call: Call, timeout: Duration) -> Result<Reply> {
+        let delay = hedge.begin();
+        let mut first = pin!(self.ask_one(self.inner.connection(), call.clone(), timeout));
+        tokio::select! {
+            biased;
+            outcome = &mut first => return outcome,
+            () = tokio::time::sleep(delay) => {}
+        }
+        if self.inner.shared.count_nodes() < 2 || !hedge.take() {
+            return first.await;
+        }
+        let mut second = pin!(self.ask_one(self.inner.second_connection(), call, timeout.saturating_sub(delay)));
+        tokio::select! {
+            biased;
+            outcome = &mut first => match outcome {
+                Err(error) => second.await.map_err(|_| error),
+                answer => answer,
+            },
+            outcome = &mut second => match outcome {
+                Err(_) => first.await,
+                answer => answer,
+            },
+        }
+    }
+
+    async fn ask_one(&self, connection: Arc<Connection>, call: Call, timeout: Duration) -> Result<Reply> {
         let started = Instant::now();
-        let connection = self.inner.connection();
         let rpc = match connection.rpc() {
             Some(rpc) => rpc,
             // Boxed: it is rare, and every call would be larger by it.
@@ -70,20 +141,17 @@ impl Remote {
         asked.map_err(|error| {
             let is_answer = error.code() != ErrorCode::ConnectionLost && error.code() != ErrorCode::DeadlineExceeded;
             let error = if is_answer { error.of_node(&connection.address.to_string()) } else { error };
-            self.inner.failed(connection.number, timeout, error)
+            self.inner.failed(&connection, timeout, error)
         })
     }
 
     async fn open_watch(&self, watch: GroupWatch, timeout: Duration) -> Result<Box<dyn StrongPages>> {
-        let (place, address) = {
-            let nodes = self.inner.nodes.lock();
-            (nodes.current, nodes.nodes[nodes.current].address.clone())
-        };
+        let address = self.inner.nodes.lock().current(&self.inner.shared);
         let opening = async { self.inner.open(&address).await?.watch(&watch).await };
         let opened = tokio::time::timeout(timeout, opening).await;
         let opened = opened.unwrap_or_else(|_| Err(Error::deadline("watch", timeout)));
-        let pages = opened.map_err(|error| self.inner.watch_failed(place, error))?;
-        Ok(Box::new(RemotePages { inner: self.inner.clone(), place, pages }))
+        let pages = opened.map_err(|error| self.inner.watch_failed(&address, error))?;
+        Ok(Box::new(RemotePages { inner: self.inner.clone(), address, pages }))
     }
 }
 
@@ -100,13 +168,13 @@ impl StrongBackend for Remote {
 /// A watch at one node. It has a connection of its own, because a program that does not take its events stops it.
 struct RemotePages {
     inner: Arc<Inner>,
-    place: usize,
+    address: Address,
     pages: RpcPages,
 }
 
 impl RemotePages {
     async fn read(&mut self) -> Result<WatchPage> {
-        self.pages.next().await.map_err(|error| self.inner.watch_failed(self.place, error))
+        self.pages.next().await.map_err(|error| self.inner.watch_failed(&self.address, error))
     }
 }
 
@@ -155,20 +223,41 @@ impl Inner {
     /// The connection to the node that is asked at present; opens it if need be.
     fn connection(self: &Arc<Inner>) -> Arc<Connection> {
         let mut nodes = self.nodes.lock();
-        let nodes = &mut *nodes;
-        let node = &mut nodes.nodes[nodes.current];
-        if let Some(connection) = &node.connection {
+        nodes.current(&self.shared);
+        match nodes.asked() {
+            Some(connection) => connection.clone(),
+            None => {
+                let address = nodes.current(&self.shared).clone();
+                self.connection_to(&mut nodes, address)
+            }
+        }
+    }
+
+    /// The connection to another node than that.
+    fn second_connection(self: &Arc<Inner>) -> Arc<Connection> {
+        let mut nodes = self.nodes.lock();
+        let first = [nodes.current(&self.shared).clone()].into();
+        let address = self.shared.directory.lock().pick(self.shared.now(), draw(&self.shared.env), &first);
+        self.connection_to(&mut nodes, address)
+    }
+
+    fn connection_to(self: &Arc<Inner>, nodes: &mut Nodes, address: Address) -> Arc<Connection> {
+        if let Some(connection) = nodes.connections.get(&address) {
             return connection.clone();
         }
         nodes.last += 1;
         let (sender, outcome) = watch::channel(None);
-        let connection = Arc::new(Connection { number: nodes.last, address: node.address.clone(), outcome });
-        node.connection = Some(connection.clone());
-        let (inner, number, address) = (self.clone(), nodes.last, node.address.clone());
+        let connection = Arc::new(Connection { number: nodes.last, address: address.clone(), outcome });
+        let directory = self.shared.directory.lock();
+        nodes.connections.retain(|address, _| directory.knows(address));
+        drop(directory);
+        nodes.connections.insert(address.clone(), connection.clone());
+        let (inner, number) = (self.clone(), nodes.last);
         tokio::spawn(async move {
             let opened = inner.open(&address).await;
-            if opened.is_err() {
-                inner.leave(number, true);
+            match &opened {
+                Ok(_) => inner.reached(&address),
+                Err(error) => inner.leave(number, &address, Some(error.message())),
             }
             sender.send_replace(Some(opened.map(Arc::new)));
         });
@@ -176,47 +265,48 @@ impl Inner {
     }
 
     async fn open(&self, address: &Address) -> Result<StrongRpc> {
-        let opening = connect(&*self.transport, address);
-        let silent = |_| {
-            let seconds = CLIENT_CONNECT_TIMEOUT.as_secs_f64();
-            Error::new(ErrorCode::Unreachable, format!("{address}: it did not answer within {seconds} s"))
-        };
-        let channel = tokio::time::timeout(CLIENT_CONNECT_TIMEOUT, opening).await.map_err(silent)??;
-        Ok(StrongRpc::new(channel))
+        Ok(StrongRpc::new(self.shared.reach(address).await?))
+    }
+
+    fn reached(&self, address: &Address) {
+        let mut nodes = self.nodes.lock();
+        if nodes.current.as_ref() == Some(address) {
+            nodes.endpoints.reached();
+        }
     }
 
     /// Goes on to the next node when this one is of no use; gives the error for the caller.
-    fn failed(&self, number: u64, timeout: Duration, error: Error) -> Error {
+    fn failed(&self, connection: &Connection, timeout: Duration, error: Error) -> Error {
+        let Connection { number, address, .. } = connection;
         match error.code() {
-            ErrorCode::ConnectionLost => self.leave(number, true),
-            ErrorCode::NoLeader | ErrorCode::MemberRemoved => self.leave(number, false),
+            ErrorCode::ConnectionLost | ErrorCode::NotRunning => self.leave(*number, address, Some(error.message())),
+            ErrorCode::NoLeader | ErrorCode::MemberRemoved => self.leave(*number, address, None),
             // It had its time. With a caller that has less patience than that it is no sign of anything.
-            ErrorCode::DeadlineExceeded if timeout >= STRONG_TRY_FIRST => self.leave(number, false),
-            ErrorCode::NotRunning => self.leave(number, true),
+            ErrorCode::DeadlineExceeded if timeout >= STRONG_TRY_FIRST => self.leave(*number, address, None),
             _ => {}
         }
         of_one_node(error)
     }
 
     /// A watch goes on at the next node, unless that is asked already.
-    fn watch_failed(&self, place: usize, error: Error) -> Error {
-        let mut nodes = self.nodes.lock();
-        if nodes.current == place {
-            nodes.current = (place + 1) % nodes.nodes.len();
-        }
+    fn watch_failed(&self, address: &Address, error: Error) -> Error {
+        let is_lost = matches!(error.code(), ErrorCode::Unreachable | ErrorCode::ConnectionLost);
+        self.nodes.lock().leave(address, is_lost.then(|| error.message()));
         of_one_node(error)
     }
 
-    /// Another node is to be asked, unless that is so already. `is_lost`: the connection is of no more use.
-    fn leave(&self, number: u64, is_lost: bool) {
+    /// Another node is to be asked, unless that is so already. `problem`: why the connection is of no more use.
+    fn leave(&self, number: u64, address: &Address, problem: Option<&str>) {
         let mut nodes = self.nodes.lock();
-        let is_it = |node: &Node| node.connection.as_ref().is_some_and(|connection| connection.number == number);
-        let Some(place) = nodes.nodes.iter().position(is_it) else { return };
-        if is_lost {
-            nodes.nodes[place].connection = None;
+        if nodes.connections.get(address).is_none_or(|connection| connection.number != number) {
+            return;
         }
-        if place == nodes.current {
-            nodes.current = (place + 1) % nodes.nodes.len();
+        if problem.is_some() {
+            nodes.connections.remove(address);
         }
+        if let (Some(problem), true) = (problem, nodes.current.as_ref() != Some(address)) {
+            self.shared.note_failure(address, problem);
+        }
+        nodes.leave(address, problem);
     }
 }

@@ -297,7 +297,7 @@ impl Session {
             Call::Submit(change) => self.retry.writes != RepeatedWrites::Never || !needs_id(&change.command),
             Call::Read(_) | Call::Lease(_) | Call::Keyspaces => true,
         };
-        let targets = self.client.as_ref().map_or(1, |client| client.targets.len());
+        let targets = self.client.as_ref().map_or(1, |client| client.count_nodes());
         self.retry.is_exhausted(tries.count(targets)) || (!is_repeatable && progress.is_unknown())
     }
 

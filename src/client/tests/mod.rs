@@ -1,6 +1,7 @@
 //! The client against the real server, over TCP and over the simulated network.
 
 mod failures;
+mod routing;
 mod sessions;
 mod snapshots;
 mod traffic;
@@ -29,7 +30,28 @@ use crate::{
 };
 
 /// A node as far as clients see it: real data, the real server, no peers.
-struct Data(Arc<Eventual>, Option<Arc<dyn StrongBackend>>);
+struct Data {
+    keyspace: Arc<Eventual>,
+    strong: Option<Arc<dyn StrongBackend>>,
+    cluster: String,
+    /// Whom it says there is, itself first.
+    members: Vec<MemberStatus>,
+    /// How often it was asked for them.
+    asked: Arc<AtomicUsize>,
+}
+
+impl Data {
+    fn new(keyspace: &Arc<Eventual>, strong: Option<Arc<dyn StrongBackend>>) -> Data {
+        let (keyspace, asked) = (keyspace.clone(), Arc::default());
+        let members = vec![member(keyspace.me(), Address::new("127.0.0.1", 1).unwrap())];
+        Data { keyspace, strong, cluster: "default".into(), members, asked }
+    }
+}
+
+fn member(node: NodeId, address: Address) -> MemberStatus {
+    let (connected, state) = (true, MemberState::Up);
+    MemberStatus { node: Some(node), address, connected, state, since_ms: 0, born_ms: 0, behind: 0 }
+}
 
 /// Nobody can bring it anything.
 impl Reach for Data {
@@ -40,15 +62,15 @@ impl Reach for Data {
 
 impl Host for Data {
     fn keyspace(&self) -> &Arc<Eventual> {
-        &self.0
+        &self.keyspace
     }
 
     fn strong(&self) -> Option<Arc<dyn StrongBackend>> {
-        self.1.clone()
+        self.strong.clone()
     }
 
     fn cluster(&self) -> &str {
-        "default"
+        &self.cluster
     }
 
     fn group(&self) -> Option<&Group> {
@@ -61,20 +83,12 @@ impl Host for Data {
 
     fn status(&self, _digests: bool) -> NodeStatus {
         let address = Address::new("127.0.0.1", 1).unwrap();
-        NodeStatus { keys: self.0.stats().keys, ..NodeStatus::of_nothing(self.0.me(), address) }
+        NodeStatus { keys: self.keyspace.stats().keys, ..NodeStatus::of_nothing(self.keyspace.me(), address) }
     }
 
     fn members(&self) -> Vec<MemberStatus> {
-        let address = Address::new("127.0.0.1", 1).unwrap();
-        vec![MemberStatus {
-            node: Some(self.0.me()),
-            address,
-            connected: true,
-            state: MemberState::Up,
-            since_ms: 0,
-            born_ms: 0,
-            behind: 0,
-        }]
+        self.asked.fetch_add(1, Ordering::SeqCst);
+        self.members.clone()
     }
 
     fn remove_member(&self, node: NodeId, _force: bool) -> Removing<'_> {
@@ -90,7 +104,7 @@ impl Host for Data {
     }
 
     fn snapshot<'a>(&'a self, pieces: &'a mpsc::Sender<Result<Bytes>>) -> Sending<'a> {
-        Box::pin(snapshots::send(&self.0, pieces))
+        Box::pin(snapshots::send(&self.keyspace, pieces))
     }
 
     fn accept(&self, _stream: PeerStream) -> Accepting<'_> {
@@ -132,13 +146,13 @@ impl World {
     /// A node that serves these data.
     async fn node_of(&self, data: &Arc<Eventual>) -> (Server, Address) {
         let (listener, address) = self.listen().await;
-        (Server::spawn(listener, Arc::new(Data(data.clone(), None))).await, address)
+        (Server::spawn(listener, Arc::new(Data::new(data, None))).await, address)
     }
 
     /// A node with strong keyspaces.
     pub(super) async fn strong_node(&self, group: &Arc<FakeGroup>) -> (Server, Address) {
         let (listener, address) = self.listen().await;
-        let host = Data(self.data.clone(), Some(group.clone()));
+        let host = Data::new(&self.data, Some(group.clone()));
         (Server::spawn(listener, Arc::new(host)).await, address)
     }
 
@@ -148,7 +162,7 @@ impl World {
 
     pub(super) fn client_with(&self, targets: &[&Address], retry: Retry) -> Client {
         let targets = targets.iter().map(|&target| target.clone()).collect();
-        let config = ClientConfig { retry, ..ClientConfig::new(targets) };
+        let config = ClientConfig { retry, discover: false, ..ClientConfig::new(targets) };
         Client::new(config, self.env.clone(), tokio::runtime::Handle::current()).unwrap()
     }
 }

@@ -87,7 +87,7 @@ class Writer(threading.Thread):
         self.acknowledged = 0
         self._random = random.Random(f"{seed}/{number}")
         self._cluster, self._gate = cluster, gate
-        self._clients = [kvstore.Client(node.address, timeout=CALL_SECONDS) for node in cluster.nodes]
+        self._clients = [kvstore.Client(node.address, timeout=CALL_SECONDS, discover=False) for node in cluster.nodes]
         self._last_number = 0
 
     def run(self) -> None:

@@ -105,7 +105,7 @@ def wait_one_group(cluster: Cluster, timeout: float = FORM_SECONDS) -> None:
 def client_of(cluster: Cluster, nodes: Sequence[int], keyspace: str, **options: Any) -> kvstore.Client[Any]:
     """A client of some nodes; the one named first is contacted first."""
     targets = [cluster.address(node) for node in nodes]
-    return kvstore.Client(targets, keyspace, **{"timeout": DEADLINE_SECONDS, **options})
+    return kvstore.Client(targets, keyspace, **{"timeout": DEADLINE_SECONDS, "discover": False, **options})
 
 
 def from_node(cluster: Cluster, first: int) -> List[int]:

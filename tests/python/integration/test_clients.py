@@ -98,7 +98,7 @@ def test_a_call_to_a_silent_node_ends_at_its_deadline_and_says_what_is_unknown(c
 
 def test_a_client_with_two_targets_survives_the_first(cluster: Cluster) -> None:
     cluster.start(2)
-    with kvstore.Client([cluster.address(0), cluster.address(1)]) as client:
+    with kvstore.Client([cluster.address(0), cluster.address(1)], discover=False) as client:
         client.put("failover", 1)
         cluster.wait_value(1, "failover", 1)
         cluster.kill(0)
@@ -112,7 +112,7 @@ def test_a_write_under_way_when_its_node_dies_is_unknown_or_done(cluster: Cluste
     errors: List[kvstore.KVError] = []
     done: List[int] = []
     over = threading.Event()
-    with kvstore.Client([cluster.address(0), cluster.address(1)]) as client:
+    with kvstore.Client([cluster.address(0), cluster.address(1)], discover=False) as client:
 
         def write() -> None:
             try:

@@ -30,7 +30,7 @@ class Isle(NamedTuple):
 
     def client(self, index: int) -> kvstore.Client[Any]:
         """A client of one node, past its proxy."""
-        return kvstore.Client(f"127.0.0.1:{self.cluster.nodes[index].port}")
+        return kvstore.Client(f"127.0.0.1:{self.cluster.nodes[index].port}", discover=False)
 
     def cut(self) -> None:
         """Leave the third node alone; the others meet again by the way that has no proxy."""

@@ -47,7 +47,7 @@ def test_a_node_serves_and_replicates_while_its_program_holds_the_gil(
 ) -> None:
     address = busy.stdout.readline().strip()
     cluster.wait_value(0, "from/busy", "hello")
-    with kvstore.Client(address, timeout=1.0) as client, cluster.client(0) as other:
+    with kvstore.Client(address, timeout=1.0, discover=False) as client, cluster.client(0) as other:
         client.ping()
         busy.stdin.write("go\n")
         busy.stdin.flush()

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 def test_a_session_reads_its_own_write_on_a_node_that_has_yet_to_get_it(cluster: Cluster) -> None:
     cluster.start(3)
-    with kvstore.Client([cluster.address(0), cluster.address(1)], timeout=20) as client:
+    with kvstore.Client([cluster.address(0), cluster.address(1)], timeout=20, discover=False) as client:
         client.put("own", "old")
         cluster.wait_value(1, "own", "old")
         # Node 1 gets nothing before node 0 is dead, and then has to ask node 2.
@@ -35,7 +35,7 @@ def test_what_a_session_has_read_it_never_reads_older(cluster: Cluster) -> None:
     cluster.start(3)
 
     async def main() -> None:
-        async with kvstore.AsyncClient([cluster.address(0), cluster.address(1)], timeout=20) as client:
+        async with kvstore.AsyncClient([cluster.address(0), cluster.address(1)], timeout=20, discover=False) as client:
             with cluster.client(0) as writer:
                 writer.put_many({f"read/{number}": "old" for number in range(50)})
                 for number in range(50):
@@ -60,7 +60,7 @@ def test_writes_that_died_with_their_node_are_told_once(cluster: Cluster) -> Non
     # Two nodes that do not know each other: what one has, the other never gets.
     cluster.add()
     cluster.add()
-    with kvstore.Client([cluster.address(0), cluster.address(1)], timeout=20) as client:
+    with kvstore.Client([cluster.address(0), cluster.address(1)], timeout=20, discover=False) as client:
         client.put("lost", 1)
         cluster.kill(0)
         # A write does not wait, and nothing is served that hides the loss.

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.timeout(120)
 def strong_client(cluster: Cluster, *nodes: int, **options: Any) -> kvstore.Client[Any]:
     """A client of some nodes, or of all; the one named first is contacted first."""
     targets = [cluster.address(node) for node in nodes or range(len(cluster.nodes))]
-    return kvstore.Client(targets, "jobs", **{"timeout": DEADLINE_SECONDS, **options})
+    return kvstore.Client(targets, "jobs", **{"timeout": DEADLINE_SECONDS, "discover": False, **options})
 
 
 def roles(cluster: Cluster) -> List[str]:
@@ -104,7 +104,7 @@ def test_leadership_is_moved_and_told_by_every_node(jobs: Cluster) -> None:
     present = jobs.nodes[leader(jobs)].node
 
     async def main() -> Any:
-        async with kvstore.AsyncClient(jobs.address(before)) as client:
+        async with kvstore.AsyncClient(jobs.address(before), discover=False) as client:
             status = await client.cluster.leader()
             assert status is not None
             return status.id, await client.cluster.move_leader(status.id)

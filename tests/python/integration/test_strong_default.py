@@ -254,7 +254,7 @@ async def use(db: Any) -> None:
 def test_asyncio_clients_go_there_too(formed: Cluster, alone: kvstore.Node) -> None:
     async def main() -> None:
         for first in range(3):
-            async with AsyncClient(formed.address(first), **PATIENCE) as db:
+            async with AsyncClient(formed.address(first), discover=False, **PATIENCE) as db:
                 await use(db)
         async with alone.async_client(**PATIENCE) as db:
             await use(db)
@@ -264,7 +264,7 @@ def test_asyncio_clients_go_there_too(formed: Cluster, alone: kvstore.Node) -> N
 
 def test_writes_of_an_asyncio_client_that_does_not_know_yet_keep_their_order(formed: Cluster) -> None:
     async def main() -> List[Any]:
-        async with AsyncClient(formed.address(0), **PATIENCE) as db:
+        async with AsyncClient(formed.address(0), discover=False, **PATIENCE) as db:
             versions = await asyncio.gather(*(db.put("ordered", number) for number in range(20)))
             return [len(set(versions)), await db.count("ordered")]
 

@@ -94,7 +94,7 @@ def test_a_watch_over_kill_and_restart_of_its_node_misses_and_repeats_nothing(cl
     writers = [Writer(cluster, 1), Writer(cluster, 2)]
     seen, errors = Seen(), []  # type: ignore[var-annotated]
     # The first target is the one that dies.
-    with kvstore.Client([cluster.address(0), cluster.address(1)]) as client:
+    with kvstore.Client([cluster.address(0), cluster.address(1)], discover=False) as client:
         watcher = threading.Thread(target=watch_until_the_end, args=(client, seen, errors))
         watcher.start()
         for writer in writers:
@@ -161,7 +161,7 @@ def test_tasks_watch_over_a_lost_node(cluster: Cluster) -> None:
 
     async def main() -> None:
         targets = [cluster.address(0), cluster.address(1)]
-        async with kvstore.AsyncClient(targets) as db, db.watch(prefix="task/") as watch:
+        async with kvstore.AsyncClient(targets, discover=False) as db, db.watch(prefix="task/") as watch:
             await db.put("task/1", 1)
             event = await watch.next(DEADLINE_SECONDS)
             assert event is not None

@@ -64,6 +64,9 @@ DIFFERENT: Dict[str, Tuple[str, ...]] = {
         "default_consistency",
     ),
     "a node can say what it was made with": more("Node.", "config"),
+    "nodes may be reached by other addresses than they tell, and a slow read may be asked twice": more(
+        "ClientOptions.", "discover hedge"
+    ),
     "keys that are no UTF-8 are told exactly everywhere": (
         *more("Event.", "key_bytes"),
         *more("Conflict.", "key_bytes"),

@@ -74,7 +74,11 @@ impl Shared {
     /// A session with these nodes.
     pub fn connect(&self, targets: Vec<Address>, seed: u64) -> (Client, StrongClient) {
         let env = self.hosts.env(Arc::new(SimClock::default()), seed, Contact::default());
-        let client = Client::new(ClientConfig::new(targets), env, tokio::runtime::Handle::current());
+        let client = Client::new(
+            ClientConfig { discover: false, ..ClientConfig::new(targets) },
+            env,
+            tokio::runtime::Handle::current(),
+        );
         let client = client.expect("the number of targets is within its bounds");
         let session = StrongClient::of_client(&client);
         (client, session)

@@ -41,7 +41,7 @@ def wait_until(condition: Callable[[], bool], timeout: float, what: str) -> floa
 def digests_agree(addresses: Sequence[str]) -> bool:
     """Whether all nodes hold the same number of keys and report the same digest of each partition."""
     with ExitStack() as stack:
-        clients = [stack.enter_context(kvstore.Client(address)) for address in addresses]
+        clients = [stack.enter_context(kvstore.Client(address, discover=False)) for address in addresses]
         if len({client.status().keys for client in clients}) > 1:
             # Digests read every record; there is no need to ask for them yet.
             return False
@@ -51,7 +51,7 @@ def digests_agree(addresses: Sequence[str]) -> bool:
 def first_difference(addresses: Sequence[str]) -> Optional[str]:
     """Compare every entry of every node: keys, values, flags, versions, times. None when all are equal."""
     with ExitStack() as stack:
-        clients = [stack.enter_context(kvstore.Client(address, codec=STORED)) for address in addresses]
+        clients = [stack.enter_context(kvstore.Client(address, codec=STORED, discover=False)) for address in addresses]
         for entries in zip_longest(*(client.scan() for client in clients)):
             if any(entry != entries[0] for entry in entries):
                 shown = "; ".join(f"{address}: {entry}" for address, entry in zip(addresses, entries))
@@ -66,7 +66,7 @@ def missing_keys(address: str, table: Table) -> Set[str]:
         Failure: It has a key or a value that was never written.
     """
     missing = set(table)
-    with kvstore.Client(address, codec=STORED) as client:
+    with kvstore.Client(address, codec=STORED, discover=False) as client:
         for entry in client.scan():
             if table.get(entry.key) != decode(entry.value):
                 msg = f"{address} has {entry.key!r} with a value that was never written: {entry}"
@@ -79,6 +79,6 @@ def conflicts(addresses: Sequence[str]) -> int:
     """Acknowledged writes that lost a race, as all nodes report them."""
     total: List[int] = []
     for address in addresses:
-        with kvstore.Client(address) as client:
+        with kvstore.Client(address, discover=False) as client:
             total.append(client.status().conflicts)
     return sum(total)

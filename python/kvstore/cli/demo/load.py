@@ -91,7 +91,7 @@ class Load:
         return self._acknowledged_by[address]
 
     def _write_through(self, address: str) -> None:
-        with kvstore.Client(address) as client:
+        with kvstore.Client(address, discover=False) as client:
             while True:
                 batch = self._take()
                 if batch is None:
