@@ -10,7 +10,7 @@ use crate::{
         Answer, Call, Command, Freshness, Item, KeyspaceFacts, KeyspaceId, Lease, LeaseId, Machine, Read, ReadAnswer,
         ReadCall, ReadKind, ReadReply, Refusal, Reply, Request, Revision, Space, Submission, Until,
     },
-    types::Key,
+    types::{Consistency, Key},
 };
 
 impl Core {
@@ -38,7 +38,11 @@ impl Core {
             Call::Keyspaces => {
                 self.ready_to_read(Freshness::Linearizable, timeout).await?;
                 let machine = self.replica.machine();
-                let facts = |(_, name, keys): (KeyspaceId, &str, u64)| KeyspaceFacts { name: name.to_string(), keys };
+                let facts = |(_, name, consistency, keys): (KeyspaceId, &str, Consistency, u64)| KeyspaceFacts {
+                    name: name.to_string(),
+                    consistency,
+                    keys,
+                };
                 let mut keyspaces: Vec<KeyspaceFacts> = machine.keyspaces().map(facts).collect();
                 keyspaces.sort_by(|one, other| one.name.cmp(&other.name));
                 Ok(Reply::Keyspaces(keyspaces))
@@ -51,11 +55,14 @@ impl Core {
         let deadline = self.now() + timeout;
         match &mut command {
             Command::CreateKeyspace { name } => *name = keyspace,
+            Command::CreateEventual { name, group, .. } => {
+                (*name, *group) = (keyspace, self.env.rng.next_u64()?);
+            }
             Command::Transact(transaction) => transaction.keyspace = self.resolve(&keyspace, timeout).await?,
             Command::Acquire { lock, .. } | Command::Release { lock, .. } | Command::Proclaim { lock, .. } => {
                 lock.keyspace = self.resolve(&keyspace, timeout).await?;
             }
-            Command::DropKeyspace { keyspace: id } => *id = self.resolve(&keyspace, timeout).await?,
+            Command::DropKeyspace { keyspace: id } => *id = self.resolve_any(&keyspace, timeout).await?,
             Command::Register
             | Command::Grant { .. }
             | Command::KeepAlive { .. }
@@ -72,8 +79,14 @@ impl Core {
         }
     }
 
-    /// The keyspace of a name. One that this member has not heard of may have been made a moment ago.
+    /// The strong keyspace of a name.
     async fn resolve(&self, name: &str, timeout: Duration) -> Result<KeyspaceId> {
+        let found = self.resolve_any(name, timeout).await?;
+        strong_keyspace(&self.replica.machine(), name).map(|_| found)
+    }
+
+    /// The keyspace of a name. One that this member has not heard of may have been made a moment ago.
+    async fn resolve_any(&self, name: &str, timeout: Duration) -> Result<KeyspaceId> {
         let known = self.replica.machine().keyspace_named(name);
         if let Some(known) = known {
             return Ok(known);
@@ -83,13 +96,15 @@ impl Core {
     }
 
     async fn read(&self, call: ReadCall, timeout: Duration) -> Result<ReadReply> {
+        // That it is eventual is known also where no leader is.
+        self.check_may_be_strong(&call.keyspace)?;
         self.ready_to_read(call.freshness, timeout).await?;
         if call.freshness != Freshness::Linearizable {
             self.resolve(&call.keyspace, timeout).await?;
         }
         // A copy, so that long reads keep nobody from writing, and all of them are of one revision.
         let machine = Machine::resume(self.replica.machine().capture());
-        let keyspace = machine.keyspace_named(&call.keyspace).ok_or_else(|| unknown_keyspace(&call.keyspace))?;
+        let keyspace = strong_keyspace(&machine, &call.keyspace)?;
         let revision = call.at.unwrap_or(machine.revision());
         let mut reply = ReadReply { revision, elapsed_ms: self.elapsed_ms(&machine), answers: Vec::new() };
         let mut bytes = 0;
@@ -104,6 +119,17 @@ impl Core {
         Ok(reply)
     }
 
+    /// Refuses what is asked of a keyspace that is known to be eventual.
+    ///
+    /// # Errors
+    /// `KEYSPACE_IS_EVENTUAL`.
+    pub(super) fn check_may_be_strong(&self, name: &str) -> Result<()> {
+        match self.replica.machine().consistency_of(name) {
+            Some(Consistency::Eventual) => Err(eventual_keyspace(name)),
+            Some(Consistency::Strong) | None => Ok(()),
+        }
+    }
+
     /// Waits until a lease has a lock: its fencing token, or `None` when the time is over.
     async fn await_lock(
         &self,
@@ -111,6 +137,7 @@ impl Core {
         wait: Duration,
         timeout: Duration,
     ) -> Result<Option<Revision>> {
+        self.check_may_be_strong(keyspace)?;
         // So that a lease that was granted a moment ago is known here.
         self.ready_to_read(Freshness::Linearizable, timeout).await?;
         let keyspace = self.resolve(keyspace, timeout).await?;
@@ -169,6 +196,23 @@ fn weight(answer: &ReadAnswer) -> usize {
     }
 }
 
-pub(super) fn unknown_keyspace(name: &str) -> Error {
+/// The strong keyspace of a name, as far as the machine knows.
+///
+/// # Errors
+/// `UNKNOWN_KEYSPACE`, `KEYSPACE_IS_EVENTUAL`.
+pub(super) fn strong_keyspace(machine: &Machine, name: &str) -> Result<KeyspaceId> {
+    match (machine.keyspace_named(name), machine.consistency_of(name)) {
+        (Some(keyspace), Some(Consistency::Strong)) => Ok(keyspace),
+        (Some(_), _) => Err(eventual_keyspace(name)),
+        (None, _) => Err(unknown_keyspace(name)),
+    }
+}
+
+fn eventual_keyspace(name: &str) -> Error {
+    let text = format!("keyspace {name:?}: it is eventual, and does not promise this; use a strong one");
+    Error::new(ErrorCode::KeyspaceIsEventual, text)
+}
+
+fn unknown_keyspace(name: &str) -> Error {
     Error::new(ErrorCode::UnknownKeyspace, format!("keyspace {name:?}: there is none"))
 }
