@@ -64,8 +64,11 @@ Requests = Union[EventualRequests, StrongRequests]
 
 
 def requests_of(keyspace: str) -> Requests:
-    """What makes the requests of a keyspace: those of an eventual one, until it is known to be strong."""
-    return EventualRequests(keyspace)
+    """What makes the requests of a keyspace: those of an eventual one, until it is known to be strong.
+
+    `system` is reserved, and the group's own: nobody need be asked what it is.
+    """
+    return StrongRequests(keyspace) if keyspace == "system" else EventualRequests(keyspace)
 
 
 class AsyncCalls(Generic[V]):
@@ -350,7 +353,8 @@ class AsyncCalls(Generic[V]):
         """Save everything that the contacted node holds to a file of this machine; its size in bytes.
 
         Reads and writes go on meanwhile; each partition is as it was at one moment. The file is there whole or not at
-        all; one that was there is replaced. See `restore_snapshot()`.
+        all; one that was there is replaced. It has the keys of all eventual keyspaces, but not their names, which
+        belong to the cluster: in another one only `default` can be read. See `restore_snapshot()`.
 
         Args:
             path: The file.

@@ -154,7 +154,9 @@ fn what_a_dropped_keyspace_leaves_is_deleted_and_nothing_else() {
     let foreign = Space::Named(SpaceId { group: GROUP + 1, keyspace: 1 });
     for number in 0..2000 {
         let bytes = format!("k{number}");
-        [Space::Default, space(1), space(2), space(3), foreign].map(|space| put(&node, space, bytes.as_bytes(), "v"));
+        [Space::Default, space(1), space(2), space(3), foreign]
+            .into_iter()
+            .for_each(|space| put(&node, space, bytes.as_bytes(), "v"));
     }
     sweep(&node);
     let counts = || [Space::Default, space(1), space(2), space(3), foreign].map(|space| count(&node, space));
@@ -169,7 +171,7 @@ fn what_a_dropped_keyspace_leaves_is_deleted_and_nothing_else() {
 #[test]
 fn what_comes_late_from_a_node_that_has_not_heard_goes_too() {
     let ((one, clock), (late, late_clock)) = (node(1), node(2));
-    [&one, &late].map(|node| node.take_catalogue(catalogue(1, &[("a", 1)])));
+    [&one, &late].into_iter().for_each(|node| node.take_catalogue(catalogue(1, &[("a", 1)])));
     put(&one, space(1), b"k", "by one");
     push(&one, &late);
     one.take_catalogue(catalogue(1, &[]));
@@ -220,7 +222,7 @@ async fn a_watch_sees_its_keyspace_alone_and_ends_when_that_is_dropped() {
         let request = WatchRequest { filter, start: WatchStart::Initial };
         Watcher::new_in(node.clone(), space, request).unwrap()
     };
-    [Space::Default, space(1), space(2)].map(|space| put(&node, space, b"\xff\x01", "first"));
+    [Space::Default, space(1), space(2)].into_iter().for_each(|space| put(&node, space, b"\xff\x01", "first"));
     let filters = [WatchFilter::All, WatchFilter::Key(key(b"\xff\x01")), WatchFilter::Prefix(b"\xff".to_vec())];
     for space in [Space::Default, space(1)] {
         for filter in filters.clone() {
