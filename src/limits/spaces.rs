@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{check_key, KEY_BYTES_MAX};
+use super::{check_key, BATCH_OPERATIONS_MAX, KEY_BYTES_MAX};
 use crate::error::{Error, ErrorCode, Result};
 
 /// Bytes in a key as nodes hold it: a client's key behind what tells keyspaces apart ([`crate::types::SPACE_PREFIX_BYTES`]).
@@ -27,21 +27,24 @@ pub const SPACE_SWEEP_PAUSE_OTHERS: Duration = Duration::from_secs(30);
 /// refuses some while a leader is being elected.
 pub const SPACE_QUESTION_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Operations of a stream that wait for the answer to such a question. More are refused: they would cost memory, and stopping
-/// the stream would hold up the other keyspaces.
-pub const SPACE_WAITING_MAX: usize = 4096;
+/// Operations of a stream that wait for the answer to such a question: a few batches. More are refused: they would cost memory,
+/// and stopping the stream would hold up the other keyspaces.
+pub const SPACE_WAITING_MAX: usize = 4 * BATCH_OPERATIONS_MAX;
 
 /// As [`check_key`], of a key as nodes hold it: 1 to [`HELD_KEY_BYTES_MAX`] bytes.
 ///
 /// # Errors
 /// `KEY_EMPTY` or `KEY_TOO_LONG`.
 pub fn check_held_key(key: &[u8]) -> Result<()> {
-    match key.len() {
-        0..=KEY_BYTES_MAX => check_key(key),
-        ..=HELD_KEY_BYTES_MAX => Ok(()),
-        length => {
-            let text = format!("key: {length} bytes with its keyspace, the limit is {HELD_KEY_BYTES_MAX}");
-            Err(Error::new(ErrorCode::KeyTooLong, text))
-        }
+    let length = key.len();
+    if length > HELD_KEY_BYTES_MAX {
+        let text = format!("key: {length} bytes with its keyspace, the limit is {HELD_KEY_BYTES_MAX}");
+        return Err(Error::new(ErrorCode::KeyTooLong, text));
+    }
+    // What is longer than a client's key is behind an id.
+    if length > KEY_BYTES_MAX {
+        Ok(())
+    } else {
+        check_key(key)
     }
 }

@@ -90,6 +90,7 @@ impl Running {
         );
         let group = group.await?;
         default::begin(&keyspace, group.default_consistency(), config.default_consistency);
+        keyspace.take_catalogue(group.catalogue());
         let replication = Replication::spawn(
             ReplicationConfig {
                 cluster: config.cluster.clone(),

@@ -5,7 +5,7 @@
 //! writes of a node that keeps its data there. Reads overtake them.
 
 use std::{
-    collections::VecDeque,
+    collections::{BTreeSet, VecDeque},
     future::Future,
     pin::Pin,
     sync::Arc,
@@ -48,6 +48,8 @@ struct Pipeline {
     catching_up: Option<(u64, CatchingUp)>,
     /// Operations about keyspaces of which this node has not heard, in order. The others go on meanwhile.
     aside: VecDeque<v1::Operation>,
+    /// Of those keyspaces. Follows from the operations.
+    unknown: BTreeSet<String>,
     /// The question for those keyspaces that is under way, and for how many of the operations it is asked.
     question: Option<(usize, Question)>,
     /// Operations that a question was answered for, and whether it was.
@@ -84,6 +86,7 @@ pub(super) fn answers(
         verdict: Ok(()),
         catching_up: None,
         aside: VecDeque::new(),
+        unknown: BTreeSet::new(),
         question: None,
         settled: VecDeque::new(),
         held: VecDeque::new(),
@@ -157,6 +160,7 @@ impl Pipeline {
         match self.verdict.clone().and_then(|()| self.space_of(&operation)) {
             Ok(Some(space)) => Some(self.perform(space, operation)),
             Ok(None) => {
+                self.unknown.insert(keyspace_of(&operation).to_string());
                 self.aside.push_back(operation);
                 None
             }
@@ -171,7 +175,7 @@ impl Pipeline {
         if found == Some(Space::Default) {
             return Ok(found);
         }
-        let found = found.filter(|_| !self.aside.iter().any(|earlier| keyspace_of(earlier) == name));
+        let found = found.filter(|_| !self.unknown.contains(name));
         if found.is_none() && self.aside.len() >= SPACE_WAITING_MAX {
             return Err(Error::new(
                 ErrorCode::Overloaded,
@@ -200,6 +204,7 @@ impl Pipeline {
         let (count, Poll::Ready(answered)) = (*count, question.as_mut().poll(cx)) else { return };
         self.question = None;
         self.settled.extend(self.aside.drain(..count).map(|operation| (operation, answered.clone())));
+        self.unknown = self.aside.iter().map(|operation| keyspace_of(operation).to_string()).collect();
     }
 
     fn perform(&self, space: Space, operation: v1::Operation) -> v1::OperationResult {
