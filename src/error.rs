@@ -123,6 +123,10 @@ error_codes! {
     Unsupported => "UNSUPPORTED", Unsupported;
     /// The keyspace `default` of this cluster is strong, and was asked for as an eventual one. Nothing was done.
     DefaultIsStrong => "DEFAULT_IS_STRONG", Unsupported;
+    /// The keyspace is strong, and was asked for as an eventual one. Nothing was done.
+    KeyspaceIsStrong => "KEYSPACE_IS_STRONG", Unsupported;
+    /// The keyspace is eventual, and was asked for as a strong one. Nothing was done.
+    KeyspaceIsEventual => "KEYSPACE_IS_EVENTUAL", Unsupported;
     /// What was found is not what the call expected, in a way no finer code names.
     Conflict => "CONFLICT", Conflict;
     /// A member that is up is not removed without force.

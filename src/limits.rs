@@ -7,6 +7,7 @@ mod log;
 mod members;
 mod records;
 mod snapshot;
+mod spaces;
 mod storage;
 mod strong;
 mod watch;
@@ -22,6 +23,7 @@ pub use log::*;
 pub use members::*;
 pub use records::*;
 pub use snapshot::*;
+pub use spaces::*;
 pub use storage::*;
 pub use strong::*;
 

@@ -16,8 +16,8 @@ use kvstore::{
     replication::eventual::{Applied, Eventual, PieceBounds, Snapshot},
     storage::partition_of,
     types::{
-        Change, Command, CommandKind, ConflictQuery, Key, KeyRange, NodeId, PageRequest, PartitionChanges, PartitionId,
-        Record, Sequence, StateEnd, StateRecord, Timestamp, Value, VersionVector,
+        Change, Command, CommandKind, Key, KeyRange, NodeId, PageRequest, PartitionChanges, PartitionId, Record,
+        Sequence, StateEnd, StateRecord, Timestamp, Value, VersionVector,
     },
 };
 use shuttle::{future::block_on, thread};
@@ -239,10 +239,10 @@ fn a_lost_write_is_recorded_once_and_one_that_wins_is_not() {
             thread::spawn(move || {
                 peer.apply_changes(PEER, stretch(1, 3));
             }),
-            thread::spawn(move || assert!(reader.conflicts(&ConflictQuery::default()).len() <= 1)),
+            thread::spawn(move || assert!(reader.all_conflicts().len() <= 1)),
         ]);
         let has_lost = store.read(&key(0)).is_some_and(|record| record.dot.node == PEER);
-        let recorded = store.conflicts(&ConflictQuery::default());
+        let recorded = store.all_conflicts();
         assert_eq!(recorded.len(), usize::from(has_lost), "{recorded:?}");
         assert_eq!(store.conflict_counts().recorded, u64::from(has_lost));
     });

@@ -80,10 +80,9 @@ class AsyncChannel:
         self._open = True
         return queue, loop
 
-    @property
-    def default_consistency(self) -> Optional[Consistency]:
-        """What `default` is, if this is known."""
-        return self._client.default_consistency
+    def consistency(self, keyspace: str, /) -> Optional[Consistency]:
+        """What a keyspace is, if this is known."""
+        return self._client.consistency(keyspace)
 
     def close(self) -> None:
         """Idempotent; calls in flight raise ClosedError."""
@@ -134,10 +133,9 @@ class LocalChannel:
         """Keep a lease alive, in the background."""
         return self._node._keep(lease, ttl)  # noqa: SLF001
 
-    @property
-    def default_consistency(self) -> Optional[Consistency]:
-        """What `default` is, if this is known."""
-        return self._node._default_consistency  # noqa: SLF001
+    def consistency(self, keyspace: str, /) -> Optional[Consistency]:
+        """What a keyspace is, if this is known."""
+        return self._node._consistency(keyspace)  # noqa: SLF001
 
     def close(self) -> None:
         """The node goes on."""

@@ -29,7 +29,15 @@ from kvstore.offline import DirectoryReport, SnapshotReport
 from kvstore.status import Consistency
 
 __all__ = ["Changes", "Client", "Completions", "Conflict", "Entry", "Event", "Faults", "Kept", "Load", "Node"]
-__all__ += ["Request", "StrongRequests", "Write", "__version__", "after_fork_in_child", "check_timeout"]
+__all__ += [
+    "EventualRequests",
+    "Request",
+    "StrongRequests",
+    "Write",
+    "__version__",
+    "after_fork_in_child",
+    "check_timeout",
+]
 __all__ += ["decode_auto", "encode_auto", "examine_data_dir", "keep_log", "log_to_stderr", "recent_log"]
 __all__ += ["restore_snapshot", "verify_snapshot"]
 
@@ -130,64 +138,14 @@ class Request:
     """
 
     @staticmethod
-    def get(key: Key, default: object, codec: Optional[Codec[Any]]) -> Request:
-        """Answers the value, or `default`."""
-    @staticmethod
-    def entry(key: Key, codec: Optional[Codec[Any]]) -> Request:
-        """Answers an Entry, or None."""
-    @staticmethod
-    def get_many(keys: Iterable[Key], codec: Optional[Codec[Any]]) -> Request:
-        """Answers a dict of the keys that are there, by str key."""
-    @staticmethod
-    def exists(key: Key) -> Request:
-        """Answers a bool."""
-    @staticmethod
-    def count(prefix: Key) -> Request:
-        """Answers an int."""
-    @staticmethod
-    def page(page: Page, codec: Optional[Codec[Any]]) -> Request:
-        """Answers one page of a scan: a list of Entry, and whether there may be more."""
-    @staticmethod
-    def key_page(page: Page) -> Request:
-        """Answers one page of keys: a list of bytes, and whether there may be more."""
-    @staticmethod
-    def check_read(read: Optional[Read]) -> None:
-        """Refuse a read level that an eventual keyspace does not promise."""
-    @staticmethod
-    def put(
-        key: Key,
-        value: object,
-        ttl: Optional[Seconds],
-        codec: Optional[Codec[Any]],
-        lease: Optional[int] = None,
-        if_absent: bool = False,
-        if_version: Optional[int] = None,
-    ) -> Request:
-        """Answers the new version. UnsupportedError: a lease or a condition."""
-    @staticmethod
-    def put_many(items: Mapping[str, Any], ttl: Optional[Seconds], codec: Optional[Codec[Any]]) -> Request:
-        """Answers None."""
-    @staticmethod
-    def delete(key: Key, if_version: Optional[int] = None) -> Request:
-        """Answers whether the key was there. UnsupportedError: a condition."""
-    @staticmethod
-    def delete_many(keys: Iterable[Key]) -> Request:
-        """Answers how many were there."""
-    @staticmethod
-    def touch(key: Key, ttl: Optional[Seconds]) -> Request:
-        """Answers whether the key is there."""
-    @staticmethod
-    def batch(requests: List[Request]) -> Request:
-        """Several requests for single keys as one. Answers pairs: True and the answer, or False and the error."""
-    @staticmethod
-    def question() -> Request:
-        """Answers None, and the one who runs it knows afterwards what the keyspace `default` is."""
-    @staticmethod
     def ping() -> Request:
         """Answers None."""
     @staticmethod
     def status(digests: bool) -> Request:
         """Answers a NodeStatus."""
+    @staticmethod
+    def holdings() -> Request:
+        """Answers what the contacted node holds of eventual keyspaces: tuples of name, keys, bytes, conflicts."""
     @staticmethod
     def members() -> Request:
         """Answers a tuple of MemberStatus."""
@@ -203,15 +161,66 @@ class Request:
     @staticmethod
     def snapshot(path: Path) -> Request:
         """Answers the bytes of the file."""
-    @staticmethod
-    def conflicts(prefix: Key, since_ms: int, codec: Optional[Codec[Any]]) -> Request:
-        """Answers a list of Conflict, the newest first."""
-    @staticmethod
-    def restore(conflict: Conflict[Any]) -> Request:
-        """Answers the new version."""
     @property
     def waits(self) -> bool:
         """Whether a node asks other nodes for the answer, or reads and writes much."""
+
+@final
+class EventualRequests:
+    """The requests of one keyspace that is eventual, or of which it is not known what it is. Raises what Request does.
+
+    Raises:
+        InvalidArgumentError: No keyspace can have that name.
+    """
+
+    def __new__(cls, keyspace: str, /) -> EventualRequests: ...
+    @property
+    def keyspace(self) -> str:
+        """Its name."""
+    def get(self, key: Key, default: object, codec: Optional[Codec[Any]]) -> Request:
+        """Answers the value, or `default`."""
+    def entry(self, key: Key, codec: Optional[Codec[Any]]) -> Request:
+        """Answers an Entry, or None."""
+    def get_many(self, keys: Iterable[Key], codec: Optional[Codec[Any]]) -> Request:
+        """Answers a dict of the keys that are there, by str key."""
+    def exists(self, key: Key) -> Request:
+        """Answers a bool."""
+    def count(self, prefix: Key) -> Request:
+        """Answers an int."""
+    def page(self, page: Page, codec: Optional[Codec[Any]]) -> Request:
+        """Answers one page of a scan: a list of Entry, and whether there may be more."""
+    def key_page(self, page: Page) -> Request:
+        """Answers one page of keys: a list of bytes, and whether there may be more."""
+    @staticmethod
+    def check_read(read: Optional[Read]) -> None:
+        """Refuse a read level that an eventual keyspace does not promise."""
+    def put(
+        self,
+        key: Key,
+        value: object,
+        ttl: Optional[Seconds],
+        codec: Optional[Codec[Any]],
+        lease: Optional[int] = None,
+        if_absent: bool = False,
+        if_version: Optional[int] = None,
+    ) -> Request:
+        """Answers the new version. UnsupportedError: a lease or a condition."""
+    def put_many(self, items: Mapping[str, Any], ttl: Optional[Seconds], codec: Optional[Codec[Any]]) -> Request:
+        """Answers None."""
+    def delete(self, key: Key, if_version: Optional[int] = None) -> Request:
+        """Answers whether the key was there. UnsupportedError: a condition."""
+    def delete_many(self, keys: Iterable[Key]) -> Request:
+        """Answers how many were there."""
+    def touch(self, key: Key, ttl: Optional[Seconds]) -> Request:
+        """Answers whether the key is there."""
+    def batch(self, requests: List[Request]) -> Request:
+        """Several requests for single keys as one. Answers pairs: True and the answer, or False and the error."""
+    def question(self) -> Request:
+        """Answers None, and the one who runs it knows afterwards what the keyspace is."""
+    def conflicts(self, prefix: Key, since_ms: int, codec: Optional[Codec[Any]]) -> Request:
+        """Answers a list of Conflict, the newest first."""
+    def restore(self, conflict: Conflict[Any]) -> Request:
+        """Answers the new version."""
 
 @final
 class Write:
@@ -230,7 +239,7 @@ class Write:
 
 @final
 class StrongRequests:
-    """The requests of one strong keyspace, named as those of Request; and those that only such a one has.
+    """The requests of one strong keyspace, named as those of EventualRequests; and those that only such a one has.
 
     Raises:
         InvalidArgumentError: No keyspace can have that name.
@@ -309,14 +318,14 @@ class StrongRequests:
     def holder(self, lock: Key, codec: Optional[Codec[Any]]) -> Request:
         """Answers an Entry whose value is what the holder shows, or None."""
     @staticmethod
-    def create(keyspace: str) -> Request:
-        """Answers None."""
+    def create(keyspace: str, keep_conflicts: Optional[int]) -> Request:
+        """Answers None. It is eventual if it is to keep conflicts, even none, and strong otherwise."""
     @staticmethod
     def drop(keyspace: str) -> Request:
         """Answers None."""
     @staticmethod
     def keyspaces() -> Request:
-        """Answers pairs of name and number of keys."""
+        """Answers tuples of name, consistency, and number of keys: 0 in an eventual one."""
 
 @final
 class Kept:
@@ -375,9 +384,8 @@ class Node:
         """Whether a request is not answered from memory: a write waits for the disk, or the group is asked."""
     def _abandon(self) -> None:
         """End as if the process had been killed; port and directory are free afterwards."""
-    @property
-    def _default_consistency(self) -> Optional[Consistency]:
-        """What `default` is; None: it is to be strong, and the node has not found the group that decides."""
+    def _consistency(self, keyspace: str, /) -> Optional[Consistency]:
+        """What a keyspace is; None: the node has not heard of it, or has not found the group that decides."""
     def _run(self, request: Request, timeout: Timeout = ..., read: Optional[Read] = ...) -> Any:
         """Do what was asked; the GIL is released meanwhile."""
     def _keep(self, lease: int, ttl: Seconds, /) -> Kept:
@@ -445,9 +453,8 @@ class Client:
         """Begin a watch, in the background."""
     def keep(self, lease: int, ttl: Seconds, /) -> Kept:
         """Keep a lease alive that has just been granted for `ttl` seconds."""
-    @property
-    def default_consistency(self) -> Optional[Consistency]:
-        """What `default` is; None: nobody has told this client yet. Calls about it go where it is."""
+    def consistency(self, keyspace: str, /) -> Optional[Consistency]:
+        """What a keyspace is; None: nobody has told this client yet. Calls about it go where it is."""
     def close(self) -> None:
         """Idempotent; calls in flight raise ClosedError."""
 

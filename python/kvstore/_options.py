@@ -389,8 +389,9 @@ class Wanted(NamedTuple):
     since: Optional[bytes]
     initial: bool
     buffer: int
-    keyspace: Optional[str] = None
-    """A strong one."""
+    keyspace: str = "default"
+    strong: bool = False
+    """It is known to be strong."""
     locks: bool = False
     """Of who holds its locks, instead of its keys."""
 

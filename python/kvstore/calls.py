@@ -10,6 +10,7 @@ from typing import (
     TYPE_CHECKING,
     Any,
     Dict,
+    Final,
     Generic,
     Iterable,
     Iterator,
@@ -17,14 +18,13 @@ from typing import (
     Mapping,
     Optional,
     Tuple,
-    Type,
     TypeVar,
     Union,
     cast,
     overload,
 )
 
-from kvstore._core import Request, StrongRequests
+from kvstore._core import EventualRequests, Request, StrongRequests
 from kvstore._options import (
     DEFAULT,
     MISSING,
@@ -56,13 +56,19 @@ __all__ = ["Calls", "Requests", "requests_of"]
 V = TypeVar("V")
 D = TypeVar("D")
 
-Requests = Union[Type[Request], StrongRequests]
+_BATCH_MAX: Final = 4096
+"""Keys of one call in an eventual keyspace."""
+
+Requests = Union[EventualRequests, StrongRequests]
 """What makes the requests of a keyspace: both have the same names, as far as both promise the same."""
 
 
 def requests_of(keyspace: str) -> Requests:
-    """What makes the requests of a keyspace: all but `default` are strong, and that is so once it is known."""
-    return Request if keyspace == "default" else StrongRequests(keyspace)
+    """What makes the requests of a keyspace: those of an eventual one, until it is known to be strong.
+
+    `system` is reserved, and the group's own: nobody need be asked what it is.
+    """
+    return StrongRequests(keyspace) if keyspace == "system" else EventualRequests(keyspace)
 
 
 class Calls(Generic[V]):
@@ -72,30 +78,40 @@ class Calls(Generic[V]):
     __iter__: None = None
 
     _codec: Optional[Codec[V]] = None  # None stands for AUTO, which the native module does itself.
-    _requests: Requests = Request
+    _requests: Requests = EventualRequests("default")
 
     def _run(self, request: Request, timeout: Timeout = DEFAULT, read: Optional[Read] = DEFAULT) -> Any:
         """Do what was asked, and give the converted answer."""
         raise NotImplementedError
 
-    @property
-    def _default_consistency(self) -> Optional[Consistency]:
-        """What the keyspace `default` is, if this is known without asking."""
+    def _consistency(self, keyspace: str, /) -> Optional[Consistency]:
+        """What a keyspace is, if this is known without asking."""
         raise NotImplementedError
 
     def _learn(self) -> Requests:
-        """What makes the requests of this keyspace; asks what `default` is, unless that is known."""
-        if self._requests is Request:
-            if self._default_consistency is None:
-                self._run(Request.question(), read="local")
-            if self._default_consistency == "strong":
-                self._requests = StrongRequests("default")
+        """What makes the requests of this keyspace; asks what it is, unless that is known."""
+        requests = self._requests
+        if isinstance(requests, EventualRequests):
+            name = requests.keyspace
+            if self._consistency(name) is None:
+                self._run(requests.question(), read="local")
+        return self._as_known()
+
+    def _as_known(self) -> Requests:
+        """As _learn(), but asks nobody."""
+        requests = self._requests
+        if isinstance(requests, EventualRequests) and self._consistency(requests.keyspace) == "strong":
+            self._requests = StrongRequests(requests.keyspace)
         return self._requests
+
+    def _for_many(self, count: int) -> Requests:
+        """As _learn(), if a strong keyspace takes so many keys in one call, and an eventual one does not."""
+        return self._learn() if count > _BATCH_MAX else self._requests
 
     def _check_read(self, read: Optional[Read]) -> None:
         """Refuse a read level that the keyspace does not promise, as far as it is known what it is."""
-        is_eventual = self._requests is Request and self._default_consistency == "eventual"
-        (Request if is_eventual else StrongRequests).check_read(read)
+        is_eventual = self._consistency(self._requests.keyspace) == "eventual"
+        (EventualRequests if is_eventual else StrongRequests).check_read(read)
 
     def _open_watch(self, wanted: Wanted, /) -> _core.Changes:
         """Begin a watch, in the background."""
@@ -238,7 +254,8 @@ class Calls(Generic[V]):
             CodecError: The codec has no form for one of the values; nothing was stored.
             LimitError: More than 4096 items (10,000 in a strong keyspace), or 4 MiB; nothing was stored.
         """
-        self._run(self._requests.put_many(items, ttl, self._codec), timeout)
+        requests = self._for_many(len(items))
+        self._run(requests.put_many(items, ttl, self._codec), timeout)
 
     def delete(self, key: Key, *, if_version: Optional[int] = None, timeout: Timeout = DEFAULT) -> bool:
         """Delete it; whether it was there, as the answering node saw it.
@@ -252,7 +269,9 @@ class Calls(Generic[V]):
 
     def delete_many(self, keys: Iterable[Key]) -> int:
         """Delete them; how many were there. LimitError: more than 4096 keys, 10,000 in a strong keyspace."""
-        return cast("int", self._run(self._requests.delete_many(keys)))
+        keys = list(keys)
+        requests = self._for_many(len(keys))
+        return cast("int", self._run(requests.delete_many(keys)))
 
     def touch(self, key: Key, ttl: Optional[Seconds]) -> bool:
         """Give it a new ttl (None: for ever); False when the key is missing."""
@@ -275,7 +294,8 @@ class Calls(Generic[V]):
             >>> for conflict in db.conflicts("user:"):
             ...     print(conflict.key, conflict.lost, "lost against", conflict.won)
         """
-        return self._conflicts(Request.conflicts(prefix, since_ms(since), self._codec))
+        requests = EventualRequests(self._requests.keyspace)
+        return self._conflicts(requests.conflicts(prefix, since_ms(since), self._codec))
 
     def _conflicts(self, request: Request) -> Iterator[Conflict[V]]:
         is_strong = isinstance(self._learn(), StrongRequests)
@@ -292,10 +312,11 @@ class Calls(Generic[V]):
             InvalidArgumentError: What was lost has expired.
             UnsupportedError: This is a strong keyspace, to which no conflict belongs.
         """
-        if isinstance(self._learn(), StrongRequests):
+        requests = self._learn()
+        if isinstance(requests, StrongRequests):
             msg = "restore: a strong keyspace loses no writes; call it on the keyspace of the conflict"
             raise UnsupportedError(msg)
-        return cast("int", self._run(Request.restore(conflict)))
+        return cast("int", self._run(requests.restore(conflict)))
 
     def watch(
         self,
@@ -322,8 +343,8 @@ class Calls(Generic[V]):
             InvalidArgumentError: `since` is no position of such a watch; or two arguments exclude each other.
             CompactedError: `since` is too old. Raised by the iteration.
         """
-        keyspace = self._requests.keyspace if isinstance(self._requests, StrongRequests) else None
-        wanted = Wanted(key, prefix, since, initial, buffer, keyspace)
+        is_strong = isinstance(self._requests, StrongRequests)
+        wanted = Wanted(key, prefix, since, initial, buffer, self._requests.keyspace, is_strong)
         watch: Watch[V] = Watch(self._open_watch(wanted), self._codec)
         watch._begin()  # noqa: SLF001
         return watch
@@ -332,7 +353,8 @@ class Calls(Generic[V]):
         """Save everything that the contacted node holds to a file of this machine; its size in bytes.
 
         Reads and writes go on meanwhile; each partition is as it was at one moment. The file is there whole or not at
-        all; one that was there is replaced. See `restore_snapshot()`.
+        all; one that was there is replaced. It has the keys of all eventual keyspaces, but not their names, which
+        belong to the cluster: in another one only `default` can be read. See `restore_snapshot()`.
 
         Args:
             path: The file.

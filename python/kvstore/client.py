@@ -58,8 +58,8 @@ class Client(Store[V]):
         target: "host:port", several of them in a sequence or with commas between, or
             "kv://h1:p,h2:p/keyspace?timeout=2&read=local&retry=3&name=web". Arguments count more than what a URL says,
             but for the keyspace.
-        keyspace: `default` is eventual, unless the cluster was formed with a strong one; others are strong, see
-            create_keyspace(). Nothing is asked for yet.
+        keyspace: `default` is eventual, unless the cluster was formed with a strong one; others are what they were
+            made as, see create_keyspace(). Nothing is asked for yet.
         codec: How values become bytes and back; default: AUTO.
         **options: `timeout` (of a whole call, retries included; default 5 seconds; None: no limit), `read`
             ("session", the default in eventual keyspaces; "linearizable", that in strong ones; or "local": whatever the
@@ -98,7 +98,7 @@ class Client(Store[V]):
         keyspace = parsed.keyspace or keyspace
         self._requests = requests_of(keyspace)
         self._read: Optional[Read] = options.get("read")
-        # Whether `default` promises it is known once it was asked for.
+        # Whether the keyspace promises it is known once it was asked for.
         StrongRequests.check_read(self._read)
         self._timeout: Timeout = options.get("timeout", _TIMEOUT)
         check_timeout(self._timeout)
@@ -157,9 +157,8 @@ class Client(Store[V]):
         timeout = self._timeout if timeout is DEFAULT else timeout
         return self._channel.run(request, timeout, self._read if read is DEFAULT else read)
 
-    @property
-    def _default_consistency(self) -> Optional[Consistency]:
-        return self._channel.default_consistency
+    def _consistency(self, keyspace: str, /) -> Optional[Consistency]:
+        return self._channel.consistency(keyspace)
 
     def _open_watch(self, wanted: Wanted, /) -> _core.Changes:
         return self._channel.watch(wanted)

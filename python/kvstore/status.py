@@ -29,7 +29,8 @@ class KeyspaceInfo(NamedTuple):
     """A keyspace.
 
     `keys` and `bytes` are approximate in an eventual one, as the contacted node sees it; `bytes` is None in a strong
-    one, where nobody counts them. `conflicts` are writes that the contacted node had acknowledged and that were lost.
+    one, where nobody counts them. `conflicts` are those that the contacted node remembers: writes that it had
+    acknowledged and that were lost.
     """
 
     name: str

@@ -50,9 +50,12 @@ pub(super) enum State {
 }
 
 impl Slot {
-    pub(super) fn new(operation: &Operation, read: ReadLevel) -> Slot {
+    pub(super) fn new(keyspace: &str, operation: &Operation, read: ReadLevel) -> Slot {
         let is_session = read == ReadLevel::Session;
-        let body = if is_session { kv::encode_session_body(operation) } else { kv::encode_body(operation) };
+        let body = match is_session {
+            true => kv::encode_session_body(keyspace, operation),
+            false => kv::encode_body(keyspace, operation),
+        };
         let (name, is_write) = (operation.name(), operation.is_write());
         let is_session_read = is_session && operation.is_read();
         let bytes = bytes_of(&body);

@@ -1,10 +1,19 @@
-//! The keyspace `default` is eventual or strong, and a program need not know which: what was asked for in the eventual way is
-//! asked for in the strong way where a node says so. Here is how one becomes the other; who asks is elsewhere.
+//! A keyspace is eventual or strong, and a program need not know which: what was asked for in the eventual way is asked for in the
+//! strong way where a node says so. Here is how one becomes the other; who asks is elsewhere.
 
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::{
+    collections::BTreeMap,
+    sync::{
+        atomic::{AtomicU8, Ordering},
+        Arc,
+    },
+};
+
+use parking_lot::Mutex;
 
 use crate::{
     error::{Error, ErrorCode, Result},
+    limits::KEYSPACES_MAX,
     replication::strong::{
         self as group, Call, Command, Freshness, KeyspaceId, Lifetime, OperationKind, Read, ReadCall, ReadKind, Space,
         Submission, Transaction,
@@ -12,7 +21,7 @@ use crate::{
     types::{Answer, CommandKind, Consistency, Operation, Timestamp, Written, DEFAULT_KEYSPACE},
 };
 
-/// What a client has been told of `default`.
+/// What a client has been told of a keyspace.
 #[derive(Default)]
 pub struct Known(AtomicU8);
 
@@ -31,21 +40,54 @@ impl Known {
 
     /// Takes note.
     pub fn set(&self, consistency: Consistency) {
+        self.tell(Some(consistency));
+    }
+
+    /// Takes note; `None`: it is to be found out again.
+    pub fn tell(&self, consistency: Option<Consistency>) {
         let known = match consistency {
-            Consistency::Eventual => Known::EVENTUAL,
-            Consistency::Strong => Known::STRONG,
+            None => 0,
+            Some(Consistency::Eventual) => Known::EVENTUAL,
+            Some(Consistency::Strong) => Known::STRONG,
         };
         self.0.store(known, Ordering::Relaxed);
     }
 }
 
+/// What a client has been told of all keyspaces.
+#[derive(Default)]
+pub struct Book {
+    /// That of `default`, which most calls are about.
+    default: Arc<Known>,
+    /// By name. Nothing else is locked while it is held.
+    others: Mutex<BTreeMap<String, Arc<Known>>>,
+}
+
+impl Book {
+    /// What is known of the keyspace of that name, for whoever reads or tells it.
+    pub fn of(&self, name: &str) -> Arc<Known> {
+        if name.is_empty() || name == DEFAULT_KEYSPACE {
+            return self.default.clone();
+        }
+        let mut others = self.others.lock();
+        if let Some(known) = others.get(name) {
+            return known.clone();
+        }
+        // A program that has asked for so many names asks for some of them once more.
+        if others.len() as u64 >= KEYSPACES_MAX {
+            others.clear();
+        }
+        others.entry(name.to_string()).or_default().clone()
+    }
+}
+
 /// What was asked for in the eventual way, as a strong keyspace takes it: reads of one revision, or writes that happen all or
 /// not at all. `None`: it concerns no keyspace, or is both.
-pub fn as_strong(operations: &[Operation], freshness: Freshness) -> Option<Call> {
+pub fn as_strong(keyspace: &str, operations: &[Operation], freshness: Freshness) -> Option<Call> {
     if operations.is_empty() {
         return None;
     }
-    let keyspace = DEFAULT_KEYSPACE.to_string();
+    let keyspace = if keyspace.is_empty() { DEFAULT_KEYSPACE } else { keyspace }.to_string();
     if let Some(kinds) = operations.iter().map(read_of).collect::<Option<Vec<_>>>() {
         let reads = kinds.into_iter().map(|kind| Read { space: Space::Data, kind }).collect();
         return Some(Call::Read(ReadCall { keyspace, freshness, at: None, reads }));
@@ -86,7 +128,7 @@ pub fn as_eventual(answer: group::Answer) -> Option<Vec<Result<Answer>>> {
     Some(outcomes.into_iter().map(written).collect())
 }
 
-/// What the answers of a node say of `default`.
+/// What the answers of a node say of the keyspace that was asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Told {
     /// Nothing: something else went wrong.
@@ -105,7 +147,7 @@ pub fn told(answers: &Result<Vec<Result<Answer>>>) -> Told {
     for answer in answers.iter().flatten() {
         match answer.as_ref().map_err(Error::code) {
             Ok(_) => return Told::Eventual,
-            Err(ErrorCode::DefaultIsStrong) => told = Told::Strong,
+            Err(ErrorCode::DefaultIsStrong | ErrorCode::KeyspaceIsStrong) => told = Told::Strong,
             Err(ErrorCode::NoLeader) if told == Told::Nothing => told = Told::Undecided,
             Err(_) => {}
         }
@@ -135,7 +177,7 @@ mod tests {
     fn reads_go_together_and_so_do_writes_but_not_both() {
         let page = PageRequest { range: KeyRange::prefix(b"p"), reverse: true, keys_max: 3, bytes_target: 9 };
         let reads = [get("a"), Operation::Count(KeyRange::default()), Operation::Scan { page, keys_only: true }];
-        let Some(Call::Read(call)) = as_strong(&reads, Freshness::Linearizable) else { panic!("no reads") };
+        let Some(Call::Read(call)) = as_strong("", &reads, Freshness::Linearizable) else { panic!("no reads") };
         assert_eq!(
             (call.keyspace.as_str(), call.freshness, call.reads.len()),
             ("default", group::Freshness::Linearizable, 3)
@@ -145,17 +187,18 @@ mod tests {
             Operation::Write(Write { key: key("b"), kind: CommandKind::Delete }),
             Operation::Write(Write { key: key("c"), kind: CommandKind::Touch { ttl_ms: None } }),
         ];
-        let Some(Call::Submit(Submission { command: Command::Transact(transaction), .. })) =
-            as_strong(&writes, Freshness::Local)
+        let Some(Call::Submit(Submission { command: Command::Transact(transaction), keyspace, .. })) =
+            as_strong("jobs", &writes, Freshness::Local)
         else {
             panic!("no transaction")
         };
+        assert_eq!(keyspace, "jobs");
         let lifetime = Lifetime::Ttl(5);
         let value = Value::new(b"v").unwrap();
         assert_eq!(transaction.operations[0].kind, OperationKind::Put { value, flags: 7, lifetime });
         assert_eq!(transaction.operations[2].kind, OperationKind::Touch { lifetime: Lifetime::Forever });
         for neither in [vec![], vec![Operation::Ping], vec![get("a"), put("a", None)], vec![put("a", None), get("a")]] {
-            assert_eq!(as_strong(&neither, Freshness::Linearizable), None);
+            assert_eq!(as_strong("", &neither, Freshness::Linearizable), None);
         }
     }
 
@@ -168,6 +211,7 @@ mod tests {
             (refused(ErrorCode::Unreachable).map(|_| vec![]), Told::Nothing),
             (Ok(vec![refused(ErrorCode::MemoryLimit)]), Told::Nothing),
             (Ok(vec![refused(leaderless), refused(strong)]), Told::Strong),
+            (Ok(vec![refused(ErrorCode::KeyspaceIsStrong)]), Told::Strong),
             (Ok(vec![refused(leaderless), refused(leaderless)]), Told::Undecided),
             (Ok(vec![refused(leaderless), Ok(Answer::Count(0))]), Told::Eventual),
         ];
@@ -184,5 +228,17 @@ mod tests {
         let written = |existed| Ok(Answer::Written(Written { version: Timestamp(9), existed }));
         assert_eq!(as_eventual(answer), Some(vec![written(true), written(false)]));
         assert_eq!(as_eventual(group::Answer::Dropped), None);
+    }
+
+    #[test]
+    fn what_was_told_of_a_name_is_known_of_no_other() {
+        let book = Book::default();
+        book.of("jobs").set(Consistency::Eventual);
+        book.of("").set(Consistency::Strong);
+        let known = ["jobs", "default", "", "others"].map(|name| book.of(name).get());
+        let (strong, eventual) = (Some(Consistency::Strong), Some(Consistency::Eventual));
+        assert_eq!(known, [eventual, strong, strong, None]);
+        (0..KEYSPACES_MAX).for_each(|name| drop(book.of(&format!("k{name}"))));
+        assert_eq!((book.of("jobs").get(), book.of("default").get()), (None, strong), "there is room for so many");
     }
 }

@@ -81,13 +81,14 @@ pub(super) fn is_hedgeable(operations: &[Operation]) -> bool {
 pub(super) fn race(
     (shared, hedge): (&Arc<Shared>, &Arc<Hedge>),
     runtime: &tokio::runtime::Handle,
-    operations: Vec<Operation>,
+    (keyspace, operations): (&str, Vec<Operation>),
     (read, timeout): (ReadLevel, Option<Duration>),
     done: Completion,
 ) -> Completion {
     let delay = hedge.begin();
     let race = Arc::new(Race { state: Mutex::new(Some(State { done, runners: 1, error: None })), over: Notify::new() });
-    let (second, handle) = (Second { race: race.clone(), operations, read }, runtime.clone());
+    let (second, handle) =
+        (Second { race: race.clone(), keyspace: keyspace.to_string(), operations, read }, runtime.clone());
     let (shared, hedge) = (shared.clone(), hedge.clone());
     runtime.spawn(async move {
         tokio::select! {
@@ -103,6 +104,7 @@ pub(super) fn race(
 /// The question to the second node.
 struct Second {
     race: Arc<Race>,
+    keyspace: String,
     operations: Vec<Operation>,
     read: ReadLevel,
 }
@@ -126,7 +128,7 @@ impl Second {
         if is_session {
             second.join_session(&shared.session_token());
         }
-        let slots = self.operations.iter().map(|operation| Slot::new(operation, self.read)).collect();
+        let slots = self.operations.iter().map(|operation| Slot::new(&self.keyspace, operation, self.read)).collect();
         let runner = Runner { race: Some(self.race), is_first: false };
         let (asker, asked) = (shared.clone(), second.clone());
         let done: Completion = Box::new(move |outcome| {

@@ -52,14 +52,14 @@ use crate::{
     env::Env,
     error::{Error, ErrorCode, Result},
     limits,
-    rpc::{all_conflicts, move_leader, node_members, node_status, remove_member, Channel},
+    rpc::{all_conflicts, move_leader, node_holdings, node_members, node_status, remove_member, Channel},
     types::{
-        metrics, Address, Answer, ClientName, ConflictQuery, Conflicts, MemberStatus, NodeId, NodeStatus, Operation,
-        ReadLevel,
+        metrics, Address, Answer, ClientName, ConflictQuery, Conflicts, Holding, MemberStatus, NodeId, NodeStatus,
+        Operation, ReadLevel,
     },
 };
 use call::Slot;
-pub use default::{as_eventual, as_strong, told, Known, Told};
+pub use default::{as_eventual, as_strong, told, Book, Known, Told};
 use download::download;
 use hedge::{is_hedgeable, race};
 pub use retry::{RepeatedWrites, Retry};
@@ -151,7 +151,20 @@ impl Client {
         timeout: Option<Duration>,
         done: Completion,
     ) -> CallId {
-        let slots: Vec<Slot> = operations.iter().map(|operation| Slot::new(operation, read)).collect();
+        self.submit_in("", operations, read, timeout, done)
+    }
+
+    /// As [`Client::submit`], in a keyspace; an empty name means `default`. One that is strong is refused by
+    /// `KEYSPACE_IS_STRONG`, operation by operation.
+    pub fn submit_in(
+        &self,
+        keyspace: &str,
+        operations: Vec<Operation>,
+        read: ReadLevel,
+        timeout: Option<Duration>,
+        done: Completion,
+    ) -> CallId {
+        let slots: Vec<Slot> = operations.iter().map(|operation| Slot::new(keyspace, operation, read)).collect();
         let checked = limits::check_batch(slots.len(), slots.iter().map(|slot| slot.bytes).sum());
         if checked.is_err() || slots.is_empty() {
             done(checked.map(|()| Vec::new()));
@@ -161,7 +174,7 @@ impl Client {
         let Handle { shared, runtime, .. } = &*self.handle;
         let done = match &shared.hedge {
             Some(hedge) if is_hedgeable(&operations) => {
-                race((shared, hedge), runtime, operations, (read, timeout), done)
+                race((shared, hedge), runtime, (keyspace, operations), (read, timeout), done)
             }
             Some(_) | None => done,
         };
@@ -205,6 +218,14 @@ impl Client {
     /// `UNREACHABLE`, `DEADLINE_EXCEEDED`, `CLIENT_CLOSED`, or what the node answered.
     pub async fn status(&self, digests: bool, timeout: Option<Duration>) -> Result<NodeStatus> {
         self.ask("status", timeout, |channel| node_status(channel, digests)).await
+    }
+
+    /// What the contacted node holds of each eventual keyspace that it knows. To be polled on a tokio runtime with a timer.
+    ///
+    /// # Errors
+    /// Those of [`Client::status`].
+    pub async fn holdings(&self, timeout: Option<Duration>) -> Result<Vec<Holding>> {
+        self.ask("holdings", timeout, node_holdings).await
     }
 
     /// The members that the contacted node knows, itself first. To be polled on a tokio runtime with a timer.

@@ -5,7 +5,7 @@
 
 mod queue;
 
-use std::sync::Arc;
+use std::{future::Future, sync::Arc};
 
 use tokio::{sync::oneshot, task::AbortHandle};
 
@@ -21,7 +21,7 @@ use crate::{
     limits::{CLIENT_CONNECT_TIMEOUT, WATCH_BUFFER_EVENTS_MAX},
     replication::eventual::{Eventual, Watcher},
     rpc::{open_watch, WatchAnswers},
-    types::{Address, WatchFilter, WatchPage, WatchPosition, WatchRequest, WatchStart},
+    types::{Address, Space, WatchFilter, WatchPage, WatchPosition, WatchRequest, WatchStart},
     wire::kv::{decode_watch_page, encode_watch},
 };
 
@@ -38,7 +38,16 @@ impl Client {
     /// # Errors
     /// `INVALID_ARGUMENT` when the buffer is none or over [`WATCH_BUFFER_EVENTS_MAX`]; `CLIENT_CLOSED`.
     pub fn watch(&self, request: WatchRequest, buffer: usize) -> Result<Watch> {
+        self.watch_in("", request, buffer)
+    }
+
+    /// As [`Client::watch`], in a keyspace; an empty name means `default`.
+    ///
+    /// # Errors
+    /// Those of [`Client::watch`]. A keyspace that is none, or strong, ends the watch.
+    pub fn watch_in(&self, keyspace: &str, request: WatchRequest, buffer: usize) -> Result<Watch> {
         check_buffer(buffer)?;
+        let course = Course::new(keyspace, request);
         let shared = self.handle.shared.clone();
         if shared.is_closed() {
             return Err(super::closed());
@@ -47,14 +56,14 @@ impl Client {
             tokio::select! {
                 biased;
                 () = shared.closed() => super::closed(),
-                error = follow_nodes(&shared, &queue, Course::new(request)) => error,
+                error = follow_nodes(&shared, &queue, course) => error,
             }
         }))
     }
 }
 
 impl Watch {
-    /// Watches keys of a keyspace of this process, whose node runs on `runtime`.
+    /// Watches keys of `default` of this process, whose node runs on `runtime`.
     ///
     /// # Errors
     /// `INVALID_ARGUMENT` as for [`Client::watch`], `OVERLOADED` as for [`Watcher::new`].
@@ -65,10 +74,44 @@ impl Watch {
         runtime: &tokio::runtime::Handle,
     ) -> Result<Watch> {
         check_buffer(buffer)?;
-        let course = Course::new(request);
+        let course = Course::new("", request);
         let watcher = Watcher::new(keyspace.clone(), course.request())?;
         let stopped = Error::new(ErrorCode::NotRunning, "the node was stopped");
-        Ok(Watch::spawn(buffer, runtime, stopped, |queue| follow_keyspace(keyspace, watcher, queue, course)))
+        Ok(Watch::spawn(buffer, runtime, stopped, |queue| async move {
+            follow_keyspace((keyspace, Space::Default), watcher, &queue, course).await
+        }))
+    }
+
+    /// As [`Watch::local`], of any keyspace by its name; `refresh` asks the group, for one that the node has not heard of.
+    ///
+    /// # Errors
+    /// `INVALID_ARGUMENT` as for [`Client::watch`]. What is wrong with the keyspace ends the watch.
+    pub fn local_in(
+        keyspace: Arc<Eventual>,
+        name: String,
+        refresh: impl Future<Output = Result<()>> + Send + 'static,
+        (request, buffer): (WatchRequest, usize),
+        runtime: &tokio::runtime::Handle,
+    ) -> Result<Watch> {
+        check_buffer(buffer)?;
+        let course = Course::new("", request);
+        let stopped = Error::new(ErrorCode::NotRunning, "the node was stopped");
+        Ok(Watch::spawn(buffer, runtime, stopped, |queue| async move {
+            let opening = async {
+                let space = match keyspace.space_named(&name)? {
+                    Some(space) => space,
+                    None => {
+                        refresh.await?;
+                        keyspace.space_settled(&name)?
+                    }
+                };
+                Ok((space, Watcher::new_in(keyspace.clone(), space, course.request())?))
+            };
+            match opening.await {
+                Ok((space, watcher)) => follow_keyspace((keyspace, space), watcher, &queue, course).await,
+                Err(error) => error,
+            }
+        }))
     }
 }
 
@@ -165,6 +208,8 @@ pub(super) fn check_buffer(buffer: usize) -> Result<()> {
 
 /// How far a watch came, and how it goes on.
 struct Course {
+    /// At nodes elsewhere; empty: `default`.
+    keyspace: String,
     filter: WatchFilter,
     start: WatchStart,
     /// `None`: it has not begun.
@@ -173,10 +218,10 @@ struct Course {
 }
 
 impl Course {
-    fn new(request: WatchRequest) -> Course {
+    fn new(keyspace: &str, request: WatchRequest) -> Course {
         let WatchRequest { filter, start } = request;
         let is_initial = matches!(start, WatchStart::Initial | WatchStart::InitialAfter(_));
-        Course { filter, start, position: None, is_initial }
+        Course { keyspace: keyspace.to_string(), filter, start, position: None, is_initial }
     }
 
     /// What to ask the next node.
@@ -241,7 +286,7 @@ fn is_final(error: &Error) -> bool {
 async fn open(shared: &Shared, target: &Address, course: &Course) -> Result<WatchAnswers> {
     let opening = async {
         let channel = shared.reach(target).await?;
-        open_watch(channel, encode_watch(&course.request())).await
+        open_watch(channel, encode_watch(&course.keyspace, &course.request())).await
     };
     tokio::time::timeout(CLIENT_CONNECT_TIMEOUT, opening).await.map_err(|_| silent(target))?
 }
@@ -267,9 +312,9 @@ async fn follow_node(mut answers: WatchAnswers, queue: &Queue<WatchPage>, course
 
 /// Follows a keyspace of this process.
 async fn follow_keyspace(
-    keyspace: Arc<Eventual>,
+    (keyspace, space): (Arc<Eventual>, Space),
     mut watcher: Watcher,
-    queue: Arc<Queue<WatchPage>>,
+    queue: &Queue<WatchPage>,
     mut course: Course,
 ) -> Error {
     loop {
@@ -282,7 +327,7 @@ async fn follow_keyspace(
             // There is no other node to go to: this one may catch up yet.
             Err(error) => {
                 tracing::debug!(%error, "a watch begins anew");
-                watcher = match Watcher::new(keyspace.clone(), course.request()) {
+                watcher = match Watcher::new_in(keyspace.clone(), space, course.request()) {
                     Ok(watcher) => watcher,
                     Err(error) => return error,
                 };

@@ -6,15 +6,14 @@ use crate::{
     config::NodeConfig,
     error::{Error, ErrorCode, Result},
     replication::{eventual::Eventual, strong::Group},
-    types::{Consistency, DefaultKeyspace},
+    types::{Consistency, DefaultKeyspace, KeyRange, Space},
 };
 
 /// What `default` is to be in a group that this node founds. Who has keys of an eventual one founds none that would hide them.
 pub(super) fn forms(config: &NodeConfig, keyspace: &Eventual) -> Consistency {
-    let stats = keyspace.stats();
-    match stats.keys == 0 && stats.tombstones == 0 {
-        true => config.default_consistency,
-        false => Consistency::Eventual,
+    match keyspace.has_default() {
+        false => config.default_consistency,
+        true => Consistency::Eventual,
     }
 }
 
@@ -40,14 +39,23 @@ pub(super) async fn learn(keyspace: Arc<Eventual>, group: Group, wanted: Consist
     }
 }
 
-/// Refuses a snapshot of nothing: it holds the eventual keyspace alone, and must not be taken for a copy of a strong one.
+/// Refuses a snapshot of nothing: it holds eventual keyspaces alone, and must not be taken for a copy of a strong one.
 ///
 /// # Errors
 /// `DEFAULT_IS_STRONG`.
 pub(super) fn check_snapshot(keyspace: &Eventual) -> Result<()> {
     if !keyspace.serves_clients() && keyspace.stats().keys == 0 {
-        let text = "snapshot: it holds an eventual keyspace alone, and `default` is strong in this cluster";
+        let text = "snapshot: it holds eventual keyspaces alone; `default` is strong in this cluster, and there are no keys of others";
         return Err(Error::new(ErrorCode::DefaultIsStrong, text));
     }
     Ok(())
+}
+
+/// How many keys of an eventual `default` are shown to nobody, because it is strong.
+pub(super) fn hidden(keyspace: &Eventual) -> u64 {
+    let is_strong = keyspace.default_keyspace() == DefaultKeyspace::Strong;
+    match is_strong && keyspace.has_default() {
+        true => keyspace.count(&Space::Default.range(&KeyRange::default())),
+        false => 0,
+    }
 }

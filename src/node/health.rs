@@ -5,8 +5,9 @@ use crate::types::{
     StorageStatus,
 };
 
-/// The health of a node that says this of itself, that knows these members, and whose setting says this of `default`.
-pub(super) fn health(status: &NodeStatus, members: &[MemberStatus], wanted: Consistency) -> Health {
+/// The health of a node that says this of itself, that knows these members, whose setting says this of `default`, and that
+/// holds so many keys of an eventual `default` which is shown to nobody.
+pub(super) fn health(status: &NodeStatus, members: &[MemberStatus], (wanted, hidden): (Consistency, u64)) -> Health {
     let mut problems = Vec::new();
     if status.removed {
         problems.push("the cluster removed this node: it refuses writes; start it again as a new, empty member".into());
@@ -15,7 +16,7 @@ pub(super) fn health(status: &NodeStatus, members: &[MemberStatus], wanted: Cons
     problems.extend(problem_of_memory(status));
     problems.extend(status.group.iter().filter_map(problem_of_group));
     problems.extend(problem_of_setting(status.default_keyspace, wanted));
-    problems.extend(problem_of_hidden_keys(status));
+    problems.extend(problem_of_hidden_keys(hidden));
     problems.extend(members.iter().filter_map(problem_of_member));
     problems.extend(status.peers.iter().flat_map(problems_of_peer));
     let has_failed = status.storage.as_ref().is_some_and(|storage| storage.state == LogState::Failed);
@@ -70,15 +71,14 @@ fn problem_of_setting(default: DefaultKeyspace, wanted: Consistency) -> Option<S
 }
 
 /// What was written before the node knew better, and came to it from such a node.
-fn problem_of_hidden_keys(status: &NodeStatus) -> Option<String> {
+fn problem_of_hidden_keys(hidden: u64) -> Option<String> {
     let text = || {
         format!(
-            "default_consistency: an eventual `default` of this node is shown to nobody (keys: {}): a node took writes before \
-             it knew that `default` is strong; a snapshot of this node has them",
-            status.keys
+            "default_consistency: an eventual `default` of this node is shown to nobody (keys: {hidden}): a node took writes before \
+             it knew that `default` is strong; a snapshot of this node has them"
         )
     };
-    (status.default_keyspace == DefaultKeyspace::Strong && status.keys > 0).then(text)
+    (hidden > 0).then(text)
 }
 
 fn problem_of_member(member: &MemberStatus) -> Option<String> {
@@ -133,7 +133,7 @@ mod tests {
             (NodeStatus { removed: true, ..status(None) }, false, "the cluster removed this node"),
         ];
         for (status, serving, problem) in cases {
-            let health = health(&status, &[], Consistency::Eventual);
+            let health = health(&status, &[], (Consistency::Eventual, 0));
             assert_eq!(health.serving, serving, "{problem}");
             assert_eq!(health.problems.len(), usize::from(!problem.is_empty()), "{:?}", health.problems);
             assert!(health.problems.concat().starts_with(problem), "{:?}", health.problems);
@@ -144,7 +144,7 @@ mod tests {
     fn damage_at_the_start_stays_visible() {
         let damage = Some("log/1.log: byte 7".to_string());
         let storage = StorageStatus { damage, ..StorageStatus::default() };
-        let health = health(&status(Some(storage)), &[], Consistency::Eventual);
+        let health = health(&status(Some(storage)), &[], (Consistency::Eventual, 0));
         assert!(health.serving);
         assert_eq!(health.problems, ["data were damaged when this node started: log/1.log: byte 7"]);
     }
@@ -153,7 +153,7 @@ mod tests {
     fn the_bound_on_memory_is_said_when_it_is_reached() {
         for (memory, is_said) in [(0, false), (989, false), (990, true), (1500, true)] {
             let status = NodeStatus { memory, max_memory: Some(1000), ..status(None) };
-            let health = health(&status, &[], Consistency::Eventual);
+            let health = health(&status, &[], (Consistency::Eventual, 0));
             assert_eq!(health.problems.len(), usize::from(is_said), "{memory}");
             assert!(health.serving);
         }
@@ -163,17 +163,17 @@ mod tests {
     fn a_setting_that_the_cluster_does_not_go_by_is_said_and_so_are_keys_that_nobody_sees() {
         let (eventual, strong) = (Consistency::Eventual, Consistency::Strong);
         let cases = [
-            (DefaultKeyspace::Eventual, eventual, 5, 0),
-            (DefaultKeyspace::Undecided, strong, 5, 0),
+            (DefaultKeyspace::Eventual, eventual, 0, 0),
+            (DefaultKeyspace::Undecided, strong, 0, 0),
             (DefaultKeyspace::Strong, strong, 0, 0),
             (DefaultKeyspace::Strong, strong, 5, 1),
             (DefaultKeyspace::Eventual, strong, 0, 1),
             (DefaultKeyspace::Strong, eventual, 0, 1),
             (DefaultKeyspace::Strong, eventual, 5, 2),
         ];
-        for (default_keyspace, wanted, keys, count) in cases {
-            let health = health(&NodeStatus { default_keyspace, keys, ..status(None) }, &[], wanted);
-            assert_eq!(health.problems.len(), count, "{default_keyspace:?} {wanted:?} {keys}: {:?}", health.problems);
+        for (default_keyspace, wanted, hidden, count) in cases {
+            let health = health(&NodeStatus { default_keyspace, ..status(None) }, &[], (wanted, hidden));
+            assert_eq!(health.problems.len(), count, "{default_keyspace:?} {wanted:?} {hidden}: {:?}", health.problems);
             assert!(health.problems.iter().all(|problem| problem.starts_with("default_consistency: ")));
             assert!(health.serving);
         }

@@ -9,6 +9,7 @@ mod health;
 mod owner;
 mod running;
 mod snapshots;
+mod spaces;
 
 use std::{
     future::Future,
@@ -24,6 +25,7 @@ use parking_lot::{Condvar, Mutex, RwLock};
 use tokio::runtime::{Builder, Runtime};
 
 pub use self::running::Running;
+use self::spaces::Backend;
 use crate::{
     config::NodeConfig,
     env::Env,
@@ -220,7 +222,8 @@ impl Node {
     /// # Errors
     /// `NOT_RUNNING`.
     pub fn strong(&self) -> Result<Arc<dyn StrongBackend>> {
-        Ok(Arc::new(self.running()?.group().clone()))
+        let running = self.running()?;
+        Ok(Backend::new(running.group().clone(), running.keyspace().clone()))
     }
 
     /// The runtime it runs on, for what follows its data. Ends with the node.
@@ -229,6 +232,16 @@ impl Node {
     /// `NOT_RUNNING`.
     pub fn runtime(&self) -> Result<tokio::runtime::Handle> {
         Ok(self.running()?.runtime().clone())
+    }
+
+    /// Asks the group which keyspaces there are: afterwards the data knows all that were made before the call. To be polled on
+    /// [`Node::runtime`].
+    ///
+    /// # Errors
+    /// `NOT_RUNNING`; later also `NO_LEADER`, `DEADLINE_EXCEEDED`.
+    pub fn refresh_spaces(&self) -> Result<impl Future<Output = Result<()>> + Send + 'static> {
+        let running = self.running()?;
+        Ok(async move { spaces::refresh(running.keyspace(), running.group()).await })
     }
 
     /// How it is, without I/O. `digests` reads every record.
@@ -251,9 +264,9 @@ impl Node {
     /// them: not for use inside a tokio runtime.
     ///
     /// # Errors
-    /// `NOT_RUNNING`, `DEADLINE_EXCEEDED`.
+    /// `NOT_RUNNING`, `DEADLINE_EXCEEDED`; those of finding the keyspace.
     pub fn conflicts(&self, query: ConflictQuery, timeout: Duration) -> Result<Conflicts> {
-        self.ask("conflicts", timeout, move |running| async move { running.conflicts(query).await })
+        self.ask("conflicts", timeout, move |running| async move { running.conflicts(query).await })?
     }
 
     /// Writes everything that it holds to a file of this machine, while reads and writes go on; the bytes of the file,

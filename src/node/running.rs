@@ -11,6 +11,7 @@ use super::{
     health::health,
     owner::bind_error,
     snapshots::{Pieces, Snapshots},
+    spaces::{self, Backend},
 };
 use crate::{
     config::NodeConfig,
@@ -22,8 +23,8 @@ use crate::{
         strong::{Group, GroupConfig},
     },
     rpc::{
-        gather_conflicts, Accepting, GroupCourier, Host, Loading, Moving, Removing, RpcDialer, Sending, Server,
-        StrongBackend, Unfit,
+        gather_conflicts, Accepting, GroupCourier, Host, Loading, Moving, Refreshing, Removing, RpcDialer, Sending,
+        Server, StrongBackend, Unfit,
     },
     storage::log::Position,
     types::{Address, ConflictQuery, Conflicts, Consistency, Health, LostWrite, MemberStatus, NodeId, NodeStatus},
@@ -89,6 +90,7 @@ impl Running {
         );
         let group = group.await?;
         default::begin(&keyspace, group.default_consistency(), config.default_consistency);
+        keyspace.take_catalogue(group.catalogue());
         let replication = Replication::spawn(
             ReplicationConfig {
                 cluster: config.cluster.clone(),
@@ -120,6 +122,7 @@ impl Running {
             wanted: config.default_consistency,
         });
         tokio::spawn(default::learn(inside.keyspace.clone(), inside.group.clone(), inside.wanted));
+        tokio::spawn(spaces::learn(inside.keyspace.clone(), inside.group.clone()));
         tokio::spawn(retire_when_removed(inside.clone()));
         let server = Server::spawn(listener, inside.clone()).await;
         Ok(Running { inside, server: Mutex::new(Some(server)) })
@@ -192,9 +195,14 @@ impl Running {
     }
 
     /// Its own conflicts and those of every member that it does not take for dead, the newest first.
-    pub async fn conflicts(&self, query: ConflictQuery) -> Conflicts {
-        let own = self.inside.keyspace.conflicts(&query).iter().map(|conflict| LostWrite::from(&**conflict)).collect();
-        gather_conflicts(own, self.members(), self.inside.env.transport.clone(), query).await
+    ///
+    /// # Errors
+    /// Those of [`Eventual::space_settled`] for the keyspace, and of asking the group for it.
+    pub async fn conflicts(&self, query: ConflictQuery) -> Result<Conflicts> {
+        let keyspace = self.keyspace();
+        let space = spaces::find(keyspace, &self.inside.group, &query.keyspace).await?;
+        let own = keyspace.conflicts(space, &query).iter().map(|conflict| LostWrite::new(space, conflict)).collect();
+        Ok(gather_conflicts(own, self.members(), self.inside.env.transport.clone(), query).await)
     }
 
     /// Writes everything that the node holds to a file of this machine; its bytes.
@@ -282,6 +290,10 @@ impl Host for Inside {
         &self.keyspace
     }
 
+    fn refresh_spaces(&self) -> Refreshing<'_> {
+        Box::pin(spaces::refresh(&self.keyspace, &self.group))
+    }
+
     fn reach(&self) -> &dyn Reach {
         &self.replication
     }
@@ -291,7 +303,7 @@ impl Host for Inside {
     }
 
     fn strong(&self) -> Option<Arc<dyn StrongBackend>> {
-        Some(Arc::new(self.group.clone()))
+        Some(Backend::new(self.group.clone(), self.keyspace.clone()))
     }
 
     fn group(&self) -> Option<&Group> {
@@ -337,7 +349,8 @@ impl Host for Inside {
             health: Health::default(),
             peers: replication.peers,
         };
-        status.health = health(&status, &self.replication.members(), self.wanted);
+        let hidden = default::hidden(&self.keyspace);
+        status.health = health(&status, &self.replication.members(), (self.wanted, hidden));
         status
     }
 

@@ -31,6 +31,7 @@ pub(super) enum Outcome {
     Answers(Vec<Result<Answer>>),
     Status(Box<NodeStatus>),
     Members(Vec<MemberStatus>),
+    Holdings(Vec<(String, u64, u64, u64)>),
     Conflicts(Conflicts),
     Removed,
     /// Who leads now.
@@ -65,6 +66,7 @@ pub(super) enum Conversion {
     Nothing,
     Status,
     Members,
+    Holdings,
     Conflicts {
         codec: Option<Py<PyAny>>,
     },
@@ -99,6 +101,7 @@ impl Conversion {
             },
             Outcome::Status(status) => node_status(py, &status),
             Outcome::Members(members) => member_statuses(py, &members),
+            Outcome::Holdings(holdings) => Ok(holdings.into_pyobject(py)?.into_any()),
             Outcome::Conflicts(conflicts) => match self {
                 Conversion::Conflicts { codec } => conflict_list(py, bound(py, codec), &conflicts),
                 _ => Err(mismatch().into()),

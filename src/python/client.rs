@@ -17,19 +17,19 @@ use super::{
     watch::{Changes, Wanted},
 };
 use crate::{
-    client::{CallId, Client, ClientConfig, Known, StrongClient, StrongTicket},
+    client::{Book, CallId, Client, ClientConfig, StrongClient, StrongTicket},
     env::Env,
     error::{Error, ErrorCode, Result},
     limits::SIGNAL_CHECK_INTERVAL,
-    types::{Address, ClientName, Consistency},
+    types::{Address, ClientName, Consistency, Holding},
 };
 
 /// See `_core.pyi`.
 #[pyclass(frozen, name = "Client", module = "kvstore._core")]
 pub(super) struct PyClient {
     config: ClientConfig,
-    /// What it has been told of the keyspace `default`.
-    known: Arc<Known>,
+    /// What it has been told of keyspaces.
+    book: Arc<Book>,
     state: Mutex<State>,
 }
 
@@ -45,7 +45,7 @@ enum State {
 pub(super) struct Connection {
     pub(super) client: Client,
     pub(super) strong: StrongClient,
-    pub(super) known: Arc<Known>,
+    pub(super) book: Arc<Book>,
 }
 
 impl PyClient {
@@ -65,8 +65,8 @@ impl PyClient {
             State::Idle => {}
         }
         let client = Client::new(self.config.clone(), Env::system(), runtime::handle()?)?;
-        let (strong, known) = (StrongClient::of_client(&client), self.known.clone());
-        let connection = Connection { strong, client, known };
+        let (strong, book) = (StrongClient::of_client(&client), self.book.clone());
+        let connection = Connection { strong, client, book };
         *state = State::Open(ProcessBound::new(connection.clone()));
         Ok(connection)
     }
@@ -93,8 +93,8 @@ impl Started {
         done: impl FnOnce(Result<Outcome>) + Send + 'static,
     ) -> Result<Started> {
         let call = match call {
-            Call::Operations(operations) => {
-                return default::start(connection, operations, (read, timeout), Box::new(done));
+            Call::Operations(asked) => {
+                return default::start(connection, asked, (read, timeout), Box::new(done));
             }
             call => call,
         };
@@ -107,6 +107,10 @@ impl Started {
             }),
             Call::Members => runtime::handle()?.spawn(async move {
                 done(asking.members(timeout).await.map(Outcome::Members));
+            }),
+            Call::Holdings => runtime::handle()?.spawn(async move {
+                let parts = |held: Vec<Holding>| held.into_iter().map(Holding::into_parts).collect();
+                done(asking.holdings(timeout).await.map(parts).map(Outcome::Holdings));
             }),
             Call::Conflicts(query) => runtime::handle()?.spawn(async move {
                 done(asking.conflicts(query, timeout).await.map(Outcome::Conflicts));
@@ -124,7 +128,11 @@ impl Started {
                 done(asking.metrics(timeout).await.map(Outcome::Metrics));
             }),
             Call::Strong(call) => {
-                let done = Box::new(|reply: Result<_>| done(reply.map(Outcome::Strong)));
+                let note = default::note(&connection.book, &call);
+                let done = Box::new(|reply: Result<_>| {
+                    note(&reply);
+                    done(reply.map(Outcome::Strong));
+                });
                 return Ok(Started::Strong(strong.submit(strong::at_level(*call, read), timeout, done)));
             }
         };
@@ -183,7 +191,7 @@ impl PyClient {
         let hedge = hedge.map(Duration::try_from_secs_f64).transpose();
         let hedge = hedge.map_err(|error| Error::new(ErrorCode::BadSetting, format!("hedge: {error}")))?;
         let config = ClientConfig { targets, discover, hedge, retry: RetryArgument::into_retry(retry)?, name };
-        Ok(PyClient { config, known: Arc::default(), state: Mutex::new(State::Idle) })
+        Ok(PyClient { config, book: Arc::default(), state: Mutex::new(State::Idle) })
     }
 
     #[pyo3(signature = (request, timeout, read, /))]
@@ -207,18 +215,19 @@ impl PyClient {
 
     #[pyo3(signature = (wanted, /))]
     fn watch(&self, wanted: Wanted<'_>) -> PyResult<Changes> {
-        let Connection { client, strong, known } = self.connection()?;
+        let Connection { client, strong, book } = self.connection()?;
+        let (known, name) = (book.of(wanted.keyspace()), wanted.keyspace().to_string());
         wanted.open(
             known,
-            |request, buffer| client.watch(request, buffer),
+            |request, buffer| client.watch_in(&name, request, buffer),
             move |watch, buffer| strong.watch(watch, buffer),
         )
     }
 
-    /// What `default` is; None: nobody has told this client yet.
-    #[getter]
-    fn default_consistency(&self) -> Option<&'static str> {
-        self.known.get().map(Consistency::as_str)
+    /// What a keyspace is; None: nobody has told this client yet.
+    #[pyo3(signature = (keyspace, /))]
+    fn consistency(&self, keyspace: &str) -> Option<&'static str> {
+        self.book.of(keyspace).get().map(Consistency::as_str)
     }
 
     /// Locks of the client may be held by its threads, which never wait for the GIL; so it may be kept here.

@@ -1,12 +1,12 @@
-//! The keyspace `default` is eventual or strong, and a program need not know which: its calls are made as for an eventual one,
-//! and go to the group where that has it.
+//! A keyspace is eventual or strong, and a program need not know which: its calls are made as for an eventual one, and go to the
+//! group where that has it.
 //!
-//! A node of this process knows. A client asks in the eventual way first, which costs nothing where it is right, keeps what was
-//! asked, and asks again in the strong way when a node refuses by [`ErrorCode::DefaultIsStrong`]: that has changed nothing. From
-//! the first answer on the client knows, and keeps nothing.
+//! A node of this process knows, or asks the group. A client asks in the eventual way first, which costs nothing where it is
+//! right, keeps what was asked, and asks again in the strong way when a node refuses by [`ErrorCode::DefaultIsStrong`] or
+//! [`ErrorCode::KeyspaceIsStrong`]: that has changed nothing. From the first answer on the client knows, and keeps nothing.
 //!
 //! Not done: a client that was served in the eventual way by a node which did not know better gets the refusal of the next
-//! node once, as an error.
+//! node once, as an error. So does one that knew a keyspace which was dropped, when another sort of the same name was made.
 
 use std::{mem, sync::Arc, time::Duration};
 
@@ -16,10 +16,11 @@ use super::{
     answer::{mismatch, Outcome},
     client::{Connection, Started},
     convert::Level,
+    request::Asked,
     strong,
 };
 use crate::{
-    client::{as_eventual, as_strong, told, Known, StrongClient, StrongTicket, Told},
+    client::{as_eventual, as_strong, told, Book, Known, StrongClient, StrongTicket, Told},
     env::{Clock, SystemClock},
     error::{Error, ErrorCode, Result},
     replication::strong::{Call, Reply},
@@ -32,14 +33,15 @@ pub(super) type Done = Box<dyn FnOnce(Result<Outcome>) + Send>;
 /// What the group answered, as if in the eventual way.
 ///
 /// # Errors
-/// Those of the call; `NO_LEADER` when the group was found a moment ago and has no such keyspace.
-pub(super) fn settled(reply: Result<Reply>) -> Result<Outcome> {
+/// Those of the call; `NO_LEADER` when it has no such keyspace because that is eventual, as was found a moment ago.
+pub(super) fn settled(name: &str, reply: Result<Reply>) -> Result<Outcome> {
     let answers = match reply {
         Ok(Reply::Done(answer)) => as_eventual(answer).ok_or_else(mismatch)?,
         Ok(reply @ Reply::Read(_)) => strong::answers(reply)?,
         Ok(_) => return Err(mismatch()),
-        Err(error) if error.code() == ErrorCode::UnknownKeyspace => {
-            let text = "keyspace `default`: it was found to be eventual just now; nothing was done, call again";
+        Err(error) if is_eventual(name, &error) => {
+            let name = if name.is_empty() { DEFAULT_KEYSPACE } else { name };
+            let text = format!("keyspace `{name}`: it was found to be eventual just now; nothing was done, call again");
             return Err(Error::new(ErrorCode::NoLeader, text));
         }
         Err(error) => return Err(error),
@@ -47,30 +49,70 @@ pub(super) fn settled(reply: Result<Reply>) -> Result<Outcome> {
     Ok(Outcome::Answers(answers))
 }
 
-/// Starts a call about `default`.
+/// Whether the group says that a keyspace is eventual. Of an eventual `default` it knows nothing.
+fn is_eventual(name: &str, error: &Error) -> bool {
+    match error.code() {
+        ErrorCode::KeyspaceIsEventual => true,
+        ErrorCode::UnknownKeyspace => name.is_empty(),
+        _ => false,
+    }
+}
+
+/// Takes note of what the answer to any call of the group says of its keyspace, when there is one.
+pub(super) fn note(book: &Book, call: &Call) -> impl FnOnce(&Result<Reply>) + Send + 'static {
+    use crate::replication::strong::{Command, ReadCall, Submission};
+    let of = |name: &String, consistency| Some((book.of(name), consistency));
+    let (told, is_made) = match call {
+        Call::Submit(Submission { keyspace, command, .. }) => match command {
+            Command::CreateEventual { .. } => (of(keyspace, Some(Consistency::Eventual)), true),
+            Command::CreateKeyspace { .. } => (of(keyspace, Some(Consistency::Strong)), true),
+            Command::DropKeyspace { .. } => (of(keyspace, None), true),
+            _ if keyspace.is_empty() => (None, false),
+            _ => (of(keyspace, Some(Consistency::Strong)), false),
+        },
+        Call::Read(ReadCall { keyspace, .. }) | Call::AwaitLock { keyspace, .. } => {
+            (of(keyspace, Some(Consistency::Strong)), false)
+        }
+        Call::Lease(_) | Call::Keyspaces => (None, false),
+    };
+    move |reply| {
+        let Some((known, consistency)) = told else { return };
+        match reply.as_ref().map_err(Error::code) {
+            Ok(_) => known.tell(consistency),
+            Err(ErrorCode::KeyspaceIsEventual) => known.tell(Some(Consistency::Eventual)),
+            Err(ErrorCode::KeyspaceExists) if is_made => known.tell(None),
+            Err(_) => {}
+        }
+    }
+}
+
+/// Starts a call about a keyspace.
 ///
 /// # Errors
 /// `UNSUPPORTED`, when the keyspace is eventual and does not promise such reads.
 pub(super) fn start(
     connection: Connection,
-    operations: Vec<Operation>,
+    asked: Asked,
     (read, timeout): (Level, Option<Duration>),
     done: Done,
 ) -> Result<Started> {
-    let Connection { client, strong, known } = connection;
+    let Connection { client, strong, book } = connection;
+    let known = book.of(asked.name());
+    let Asked { keyspace, operations } = asked;
+    let name = keyspace.as_deref().unwrap_or_default();
     let is_eventual = known.get() == Some(Consistency::Eventual);
-    let Some(call) = (!is_eventual).then(|| as_strong(&operations, read.strong())).flatten() else {
+    let Some(call) = (!is_eventual).then(|| as_strong(name, &operations, read.strong())).flatten() else {
         let done = Box::new(move |answers: Result<Vec<_>>| {
             if told(&answers) == Told::Strong {
                 known.set(Consistency::Strong);
             }
             done(answers.map(Outcome::Answers));
         });
-        let call = client.submit(operations, read.eventual()?, timeout, done);
+        let call = client.submit_in(name, operations, read.eventual()?, timeout, done);
         return Ok(Started::Operations(client, call));
     };
     if known.get() == Some(Consistency::Strong) {
-        return Ok(Started::Strong(ask_group(&strong, call, timeout, (known, done))));
+        return Ok(Started::Strong(ask_group(&strong, call, timeout, (keyspace, known, done))));
     }
     let stage = Arc::new(Mutex::new(Stage::First));
     let refused = read.eventual().err();
@@ -79,25 +121,28 @@ pub(super) fn start(
         Some(_) => (vec![question()?], ReadLevel::Local),
         None => (operations, read.eventual()?),
     };
-    let trial = Trial { call, refused, strong, known, clock: SystemClock::new(), timeout, stage: stage.clone(), done };
-    let first = client.submit(operations, level, timeout, Box::new(|answers| trial.settle(answers)));
+    let (clock, kept) = (SystemClock::new(), stage.clone());
+    let trial = Trial { keyspace: keyspace.clone(), call, refused, strong, known, clock, timeout, stage: kept, done };
+    let first = client.submit_in(name, operations, level, timeout, Box::new(|answers| trial.settle(answers)));
     Ok(Started::Trial(client, first, Ticket(stage)))
 }
 
-/// Asks in the strong way; what comes of it says what `default` is.
+/// Asks in the strong way; what comes of it says what the keyspace is.
 fn ask_group(
     strong: &StrongClient,
     call: Call,
     timeout: Option<Duration>,
-    (known, done): (Arc<Known>, Done),
+    (keyspace, known, done): (Option<Arc<str>>, Arc<Known>, Done),
 ) -> StrongTicket {
     let done = Box::new(move |reply: Result<Reply>| {
-        match reply.as_ref().map_err(Error::code) {
+        let name = keyspace.as_deref().unwrap_or_default();
+        match &reply {
             Ok(_) => known.set(Consistency::Strong),
-            Err(ErrorCode::UnknownKeyspace) => known.set(Consistency::Eventual),
+            Err(error) if is_eventual(name, error) => known.set(Consistency::Eventual),
+            Err(error) if error.code() == ErrorCode::UnknownKeyspace => known.tell(None),
             Err(_) => {}
         }
-        done(settled(reply));
+        done(settled(name, reply));
     });
     strong.submit(call, timeout, done)
 }
@@ -109,6 +154,7 @@ pub(super) fn question() -> Result<Operation> {
 
 /// A call of a client that does not know yet.
 struct Trial {
+    keyspace: Option<Arc<str>>,
     /// In the strong way.
     call: Call,
     /// Why it is not to be done in the eventual way.
@@ -161,11 +207,11 @@ impl Trial {
     }
 
     fn ask_the_group(self) {
-        let Trial { call, strong, known, clock, timeout, stage, done, .. } = self;
+        let Trial { keyspace, call, strong, known, clock, timeout, stage, done, .. } = self;
         let left = timeout.map(|timeout| timeout.saturating_sub(clock.monotonic()));
         let mut stage = stage.lock();
         if !matches!(*stage, Stage::GivenUp) {
-            *stage = Stage::Second(ask_group(&strong, call, left, (known, done)));
+            *stage = Stage::Second(ask_group(&strong, call, left, (keyspace, known, done)));
         }
     }
 }

@@ -24,6 +24,7 @@ mod log;
 mod node;
 mod offline;
 mod request;
+mod requests;
 mod retry;
 mod runtime;
 mod slot;
@@ -43,6 +44,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<load::PyLoad>()?;
     module.add_class::<node::PyNode>()?;
     module.add_class::<request::Request>()?;
+    module.add_class::<requests::Requests>()?;
     module.add_class::<strong::Kept>()?;
     module.add_class::<strong::StrongRequests>()?;
     module.add_class::<strong::Write>()?;

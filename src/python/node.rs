@@ -18,7 +18,7 @@ use pyo3::prelude::*;
 
 use self::{
     group::Conditions,
-    memory::{look_up, put, write},
+    memory::{look_up, look_up_presence, put, write},
 };
 use super::{
     answer::{Conversion, Outcome},
@@ -38,7 +38,7 @@ use crate::{
     error::{Error, ErrorCode, Result},
     node::Node,
     replication::eventual::Eventual,
-    types::{Address, CommandKind, Consistency},
+    types::{Address, CommandKind, Consistency, DEFAULT_KEYSPACE},
 };
 
 /// See `_core.pyi`.
@@ -260,21 +260,29 @@ impl PyNode {
         request.look(|call| self.waits_for(call)).unwrap_or(false)
     }
 
-    /// What `default` is; None: it is to be strong, and the node has not found the group that decides.
-    #[getter]
-    fn _default_consistency(&self) -> Option<&'static str> {
-        let keyspace = self.keyspace.get().and_then(ProcessBound::get)?;
-        Consistency::from_name(keyspace.default_keyspace().as_str()).map(Consistency::as_str)
+    /// What a keyspace is; None: the node has not heard of it, or has not found the group that decides.
+    #[pyo3(signature = (keyspace, /))]
+    fn _consistency(&self, keyspace: &str) -> Option<&'static str> {
+        self.known(keyspace).map(Consistency::as_str)
     }
 
     #[pyo3(signature = (wanted, /))]
     fn _open_watch(&self, wanted: Wanted<'_>) -> PyResult<Changes> {
         let (keyspace, strong, runtime) = (self.keyspace()?.clone(), self.strong()?, self.node()?.runtime()?);
+        let name = wanted.keyspace().to_string();
         let known = Known::default();
-        known.set(if keyspace.serves_clients() { Consistency::Eventual } else { Consistency::Strong });
+        known.tell(match name == DEFAULT_KEYSPACE {
+            true if keyspace.serves_clients() => Some(Consistency::Eventual),
+            true => Some(Consistency::Strong),
+            false => self.known(&name),
+        });
+        let refresh = self.node()?.refresh_spaces()?;
         wanted.open(
             Arc::new(known),
-            |request, buffer| Watch::local(keyspace, request, buffer, &runtime),
+            |request, buffer| match name == DEFAULT_KEYSPACE {
+                true => Watch::local(keyspace, request, buffer, &runtime),
+                false => Watch::local_in(keyspace, name, refresh, (request, buffer), &runtime),
+            },
             move |watch, buffer| strong.watch(watch, buffer),
         )
     }
@@ -383,6 +391,6 @@ impl PyNode {
             return self.is_in_group(py, key);
         }
         crate::limits::check_key(&key)?;
-        Ok(keyspace.look(&key, |_| ()).is_some())
+        Ok(look_up_presence(keyspace, &key))
     }
 }

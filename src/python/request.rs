@@ -1,28 +1,36 @@
 //! A call, converted and checked, and how its answer becomes Python.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, sync::Arc};
 
-use pyo3::{prelude::*, types::PyDict};
+use pyo3::prelude::*;
 
-use super::{
-    answer::Conversion,
-    codec,
-    conflict::PyConflict,
-    convert::{self, KeyBytes, Level},
-    default, errors,
-};
+use super::{answer::Conversion, convert::KeyBytes, errors};
 use crate::{
-    error::Result,
     limits,
     replication::strong,
-    types::{Command, CommandKind, ConflictQuery, KeyRange, NodeId, Operation, PageRequest, Value},
+    types::{ConflictQuery, KeyRange, NodeId, Operation, PageRequest},
 };
+
+/// Operations in one keyspace, asked for as if it were eventual.
+pub(super) struct Asked {
+    /// `None`: `default`.
+    pub(super) keyspace: Option<Arc<str>>,
+    pub(super) operations: Vec<Operation>,
+}
+
+impl Asked {
+    /// As messages say it: empty for `default`.
+    pub(super) fn name(&self) -> &str {
+        self.keyspace.as_deref().unwrap_or_default()
+    }
+}
 
 /// What a node or client is asked to do.
 pub(super) enum Call {
-    Operations(Vec<Operation>),
+    Operations(Asked),
     Status { digests: bool },
     Members,
+    Holdings,
     Conflicts(ConflictQuery),
     RemoveMember { node: NodeId, force: bool },
     MoveLeader { to: Option<NodeId> },
@@ -35,9 +43,10 @@ impl Call {
     /// Whether it changes anything in an eventual keyspace.
     pub(super) fn is_write(&self) -> bool {
         match self {
-            Call::Operations(operations) => operations.iter().any(Operation::is_write),
+            Call::Operations(asked) => asked.operations.iter().any(Operation::is_write),
             Call::Status { .. }
             | Call::Members
+            | Call::Holdings
             | Call::Conflicts(_)
             | Call::RemoveMember { .. }
             | Call::MoveLeader { .. }
@@ -55,10 +64,6 @@ pub(super) struct Request(parking_lot::Mutex<Option<(Call, Conversion)>>);
 impl Request {
     pub(super) fn new(call: Call, conversion: Conversion) -> Request {
         Request(parking_lot::Mutex::new(Some((call, conversion))))
-    }
-
-    fn one(operation: Operation, conversion: Conversion) -> Request {
-        Request::new(Call::Operations(vec![operation]), conversion)
     }
 
     /// What becomes of the call, before it is run.
@@ -106,182 +111,23 @@ impl PageArguments<'_> {
     }
 }
 
-fn get(key: &KeyBytes<'_>, metadata_only: bool) -> Result<Operation> {
-    Ok(Operation::Get { key: key.to_key()?, metadata_only })
-}
-
-fn put<'py>(
-    key: &KeyBytes<'py>,
-    value: &Bound<'py, PyAny>,
-    ttl_ms: Option<u64>,
-    codec: Option<&Bound<'py, PyAny>>,
-) -> PyResult<Command> {
-    let key = key.to_key()?;
-    let (payload, flags) = codec::encode(codec, value)?;
-    let kind = CommandKind::Put { value: Value::new(&payload)?, flags, ttl_ms };
-    Ok(Command { key, kind })
-}
-
-fn value_bytes(command: &Command) -> usize {
-    match &command.kind {
-        CommandKind::Put { value, .. } => value.len(),
-        CommandKind::Delete | CommandKind::Touch { .. } => 0,
-    }
-}
-
-fn operation_bytes(operation: &Operation) -> usize {
-    match operation {
-        Operation::Get { key, .. } => key.len(),
-        Operation::Write(command) => command.key.len() + value_bytes(command),
-        Operation::Count(_) | Operation::Scan { .. } | Operation::Ping => 0,
-    }
-}
-
-fn delete(key: &KeyBytes<'_>) -> Result<Operation> {
-    Ok(Operation::Write(Command { key: key.to_key()?, kind: CommandKind::Delete }))
-}
-
-/// One operation for each key, within the limits of a batch.
-fn each_key(keys: &Bound<'_, PyAny>, operation: impl Fn(&KeyBytes<'_>) -> Result<Operation>) -> PyResult<Call> {
-    let (mut operations, mut bytes) = (Vec::new(), 0);
-    for key in keys.try_iter()? {
-        let key: KeyBytes<'_> = key?.extract()?;
-        operations.push(operation(&key)?);
-        bytes += key.len();
-        limits::check_batch(operations.len(), bytes)?;
-    }
-    Ok(Call::Operations(operations))
-}
-
 #[pymethods]
 impl Request {
     #[staticmethod]
-    fn get(key: KeyBytes<'_>, default: Py<PyAny>, codec: Option<Py<PyAny>>) -> PyResult<Request> {
-        Ok(Request::one(get(&key, false)?, Conversion::Value { default, codec }))
-    }
-
-    #[staticmethod]
-    fn entry(key: KeyBytes<'_>, codec: Option<Py<PyAny>>) -> PyResult<Request> {
-        Ok(Request::one(get(&key, false)?, Conversion::Entry { codec }))
-    }
-
-    #[staticmethod]
-    fn get_many(keys: &Bound<'_, PyAny>, codec: Option<Py<PyAny>>) -> PyResult<Request> {
-        Ok(Request::new(each_key(keys, |key| get(key, false))?, Conversion::Entries { codec }))
-    }
-
-    #[staticmethod]
-    fn exists(key: KeyBytes<'_>) -> PyResult<Request> {
-        Ok(Request::one(get(&key, true)?, Conversion::Exists))
-    }
-
-    #[staticmethod]
-    fn count(prefix: KeyBytes<'_>) -> Request {
-        Request::one(Operation::Count(KeyRange::prefix(&prefix)), Conversion::Count)
-    }
-
-    #[staticmethod]
-    fn page(page: PageArguments<'_>, codec: Option<Py<PyAny>>) -> Request {
-        Request::one(Operation::Scan { page: page.to_page(), keys_only: false }, Conversion::Page { codec })
-    }
-
-    #[staticmethod]
-    fn key_page(page: PageArguments<'_>) -> Request {
-        Request::one(Operation::Scan { page: page.to_page(), keys_only: true }, Conversion::KeyPage)
-    }
-
-    /// Refuses a read level that an eventual keyspace does not promise.
-    #[staticmethod]
-    fn check_read(read: Level) -> PyResult<()> {
-        Ok(read.eventual().map(drop)?)
-    }
-
-    #[staticmethod]
-    #[pyo3(signature = (key, value, ttl, codec, lease=None, if_absent=false, if_version=None))]
-    #[allow(clippy::too_many_arguments, reason = "one for each option of put")]
-    fn put<'py>(
-        key: KeyBytes<'py>,
-        value: &Bound<'py, PyAny>,
-        ttl: Option<&Bound<'py, PyAny>>,
-        codec: Option<&Bound<'py, PyAny>>,
-        lease: Option<&Bound<'py, PyAny>>,
-        if_absent: bool,
-        if_version: Option<&Bound<'py, PyAny>>,
-    ) -> PyResult<Request> {
-        convert::refuse_conditions(lease, if_absent, if_version)?;
-        let command = put(&key, value, convert::ttl_ms(ttl)?, codec)?;
-        Ok(Request::one(Operation::Write(command), Conversion::Version))
-    }
-
-    #[staticmethod]
-    fn put_many<'py>(
-        items: &Bound<'py, PyAny>,
-        ttl: Option<&Bound<'py, PyAny>>,
-        codec: Option<&Bound<'py, PyAny>>,
-    ) -> PyResult<Request> {
-        let ttl_ms = convert::ttl_ms(ttl)?;
-        let items = items.py().get_type::<PyDict>().call1((items,))?.cast_into::<PyDict>()?;
-        let (mut operations, mut bytes) = (Vec::with_capacity(items.len()), 0);
-        for (key, value) in items.iter() {
-            let key: KeyBytes<'_> = key.extract()?;
-            let command = put(&key, &value, ttl_ms, codec)?;
-            bytes += key.len() + value_bytes(&command);
-            operations.push(Operation::Write(command));
-            limits::check_batch(operations.len(), bytes)?;
-        }
-        Ok(Request::new(Call::Operations(operations), Conversion::Nothing))
-    }
-
-    #[staticmethod]
-    #[pyo3(signature = (key, if_version=None))]
-    fn delete(key: KeyBytes<'_>, if_version: Option<&Bound<'_, PyAny>>) -> PyResult<Request> {
-        convert::refuse_conditions(None, false, if_version)?;
-        Ok(Request::one(delete(&key)?, Conversion::Existed))
-    }
-
-    #[staticmethod]
-    fn delete_many(keys: &Bound<'_, PyAny>) -> PyResult<Request> {
-        Ok(Request::new(each_key(keys, delete)?, Conversion::ExistedCount))
-    }
-
-    #[staticmethod]
-    fn touch(key: KeyBytes<'_>, ttl: Option<&Bound<'_, PyAny>>) -> PyResult<Request> {
-        let kind = CommandKind::Touch { ttl_ms: convert::ttl_ms(ttl)? };
-        Ok(Request::one(Operation::Write(Command { key: key.to_key()?, kind }), Conversion::Existed))
-    }
-
-    /// Several requests for single keys as one; each is good for this run.
-    #[staticmethod]
-    fn batch(requests: Vec<Bound<'_, Request>>) -> PyResult<Request> {
-        let (mut operations, mut conversions) = (Vec::new(), Vec::new());
-        for request in &requests {
-            match request.get().take()? {
-                (Call::Operations(more), conversion) => {
-                    operations.extend(more);
-                    conversions.push(conversion);
-                }
-                _ => return Err(errors::invalid("batch: only for requests of single keys")),
-            }
-        }
-        let bytes = operations.iter().map(operation_bytes).sum();
-        limits::check_batch(operations.len(), bytes)?;
-        Ok(Request::new(Call::Operations(operations), Conversion::Batch(conversions)))
-    }
-
-    /// Asks whether `default` is eventual; the answer says nothing else.
-    #[staticmethod]
-    fn question() -> PyResult<Request> {
-        Ok(Request::one(default::question()?, Conversion::Nothing))
-    }
-
-    #[staticmethod]
     fn ping() -> Request {
-        Request::one(Operation::Ping, Conversion::Nothing)
+        let asked = Asked { keyspace: None, operations: vec![Operation::Ping] };
+        Request::new(Call::Operations(asked), Conversion::Nothing)
     }
 
     #[staticmethod]
     fn status(digests: bool) -> Request {
         Request::new(Call::Status { digests }, Conversion::Status)
+    }
+
+    /// What the contacted node holds of each eventual keyspace.
+    #[staticmethod]
+    fn holdings() -> Request {
+        Request::new(Call::Holdings, Conversion::Holdings)
     }
 
     #[staticmethod]
@@ -310,21 +156,12 @@ impl Request {
         Request::new(Call::Snapshot { path }, Conversion::Count)
     }
 
-    #[staticmethod]
-    fn conflicts(prefix: KeyBytes<'_>, since_ms: u64, codec: Option<Py<PyAny>>) -> Request {
-        let query = ConflictQuery { prefix: prefix.to_vec(), since_ms, limit: None };
-        Request::new(Call::Conflicts(query), Conversion::Conflicts { codec })
-    }
-
-    #[staticmethod]
-    fn restore(conflict: &Bound<'_, PyConflict>) -> PyResult<Request> {
-        let command = conflict.get().restore(conflict.py())?;
-        Ok(Request::one(Operation::Write(command), Conversion::Version))
-    }
-
     /// Whether a node asks other nodes for the answer, or reads and writes much.
     #[getter]
     fn waits(&self) -> bool {
-        matches!(&*self.0.lock(), Some((Call::Conflicts(_) | Call::MoveLeader { .. } | Call::Snapshot { .. }, _)))
+        let waits = |call: &Call| {
+            matches!(call, Call::Conflicts(_) | Call::Holdings | Call::MoveLeader { .. } | Call::Snapshot { .. })
+        };
+        self.look(waits).unwrap_or(false)
     }
 }

@@ -31,11 +31,12 @@ use crate::{
     error::Result,
     limits::SIGNAL_CHECK_INTERVAL,
     replication::strong as group,
-    types::{Consistency, Entry, WatchFilter, WatchRequest, WatchStart, DEFAULT_KEYSPACE},
+    types::{Consistency, Entry, WatchFilter, WatchRequest, WatchStart},
     wire::kv::decode_position,
 };
 
-/// What to watch: key, prefix, `since`, `initial`, how many events may wait, the strong keyspace, and whether its locks.
+/// What to watch: key, prefix, `since`, `initial`, how many events may wait, the keyspace, whether it is known to be strong, and
+/// whether its locks.
 #[derive(FromPyObject)]
 pub(super) struct Wanted<'py>(
     Option<KeyBytes<'py>>,
@@ -43,13 +44,18 @@ pub(super) struct Wanted<'py>(
     Option<Vec<u8>>,
     bool,
     usize,
-    Option<String>,
+    String,
+    bool,
     bool,
 );
 
 impl Wanted<'_> {
-    /// Begins the watch, in the keyspace that is wanted. `default` is watched as it is known to be; a watch that knows nothing
-    /// finds out.
+    /// Of which keyspace.
+    pub(super) fn keyspace(&self) -> &str {
+        &self.5
+    }
+
+    /// Begins the watch, in the keyspace that is wanted, as that is known to be; a watch that knows nothing finds out.
     ///
     /// # Errors
     /// `InvalidArgumentError` that names the argument; those of `eventual` and `strong`.
@@ -59,7 +65,7 @@ impl Wanted<'_> {
         eventual: impl FnOnce(WatchRequest, usize) -> Result<Watch>,
         strong: impl FnOnce(group::GroupWatch, usize) -> Result<Watch<group::WatchPage>> + Send + 'static,
     ) -> PyResult<Changes> {
-        let Wanted(key, prefix, since, initial, buffer, keyspace, locks) = self;
+        let Wanted(key, prefix, since, initial, buffer, keyspace, strong_only, locks) = self;
         let filter = match (key, prefix) {
             (Some(_), Some(_)) => return Err(errors::invalid("prefix: there is a key already; give one of the two")),
             (Some(key), None) => WatchFilter::Key(key.to_key()?),
@@ -69,23 +75,24 @@ impl Wanted<'_> {
         if since.is_some() && initial {
             return Err(errors::invalid("initial: there is a `since` already; give one of the two"));
         }
-        let is_strong =
-            || known.get() == Some(Consistency::Strong) || since.as_deref().is_some_and(StrongPosition::is_one);
-        if let Some(keyspace) = keyspace.or_else(|| is_strong().then(|| DEFAULT_KEYSPACE.to_string())) {
+        let is_strong = strong_only
+            || known.get() == Some(Consistency::Strong)
+            || since.as_deref().is_some_and(StrongPosition::is_one);
+        if is_strong {
             let source = Strong::open((keyspace, locks, filter), (since.as_deref(), initial), |w| strong(w, buffer))?;
             return Ok(Changes(ProcessBound::new(Box::new(source))));
         }
         let as_strong = {
-            let filter = filter.clone();
-            move || Strong::open((DEFAULT_KEYSPACE.to_string(), false, filter), (None, initial), |w| strong(w, buffer))
+            let (keyspace, filter) = (keyspace.clone(), filter.clone());
+            move || Strong::open((keyspace, false, filter), (None, initial), |w| strong(w, buffer))
         };
         let has_position = since.is_some();
         let start = match (since, initial) {
-            (Some(since), _) => WatchStart::After(decode_position(&filter, &since)?),
+            (Some(since), _) => WatchStart::After(decode_position(&keyspace, &filter, &since)?),
             (None, true) => WatchStart::Initial,
             (None, false) => WatchStart::Now,
         };
-        let source = Eventual::open(WatchRequest { filter, start }, |request| eventual(request, buffer))?;
+        let source = Eventual::open(keyspace, WatchRequest { filter, start }, |request| eventual(request, buffer))?;
         // From a position in an eventual keyspace no strong one goes on.
         let source: Box<dyn Source> = match known.get().is_none() && !has_position {
             true => Box::new(Either::new(source, (known, initial), as_strong)),

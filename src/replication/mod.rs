@@ -5,4 +5,4 @@ pub mod eventual;
 mod execute;
 pub mod strong;
 
-pub use execute::{execute, execute_seen};
+pub use execute::{execute, execute_in, execute_seen};

@@ -7,7 +7,7 @@ use super::{channel::Channel, status::from_status};
 use crate::{
     error::Result,
     limits::MESSAGE_BYTES_MAX,
-    types::{MemberStatus, NodeId, NodeStatus},
+    types::{Holding, MemberStatus, NodeId, NodeStatus},
     wire::v1::{self, admin_client::AdminClient},
 };
 
@@ -21,6 +21,15 @@ fn client(channel: Channel) -> AdminClient<Channel> {
 /// `CONNECTION_LOST`, `MALFORMED_MESSAGE`, or what the node answered.
 pub async fn node_status(channel: Channel, digests: bool) -> Result<NodeStatus> {
     let response = client(channel).status(v1::StatusRequest { digests }).await;
+    Ok(response.map_err(|status| from_status(&status))?.into_inner().try_into()?)
+}
+
+/// What the node at the other end holds of each eventual keyspace.
+///
+/// # Errors
+/// Those of [`node_status`].
+pub async fn node_holdings(channel: Channel) -> Result<Vec<Holding>> {
+    let response = client(channel).holdings(v1::HoldingsRequest {}).await;
     Ok(response.map_err(|status| from_status(&status))?.into_inner().try_into()?)
 }
 

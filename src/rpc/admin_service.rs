@@ -23,6 +23,11 @@ impl Admin for AdminService {
         Ok(Response::new(self.host.status(request.into_inner().digests).into()))
     }
 
+    async fn holdings(&self, _: Request<v1::HoldingsRequest>) -> Result<Response<v1::HoldingsResponse>, Status> {
+        self.phase.check_serving()?;
+        Ok(Response::new(self.host.keyspace().holdings().into()))
+    }
+
     async fn members(&self, _: Request<v1::MembersRequest>) -> Result<Response<v1::MembersResponse>, Status> {
         Ok(Response::new(self.host.members().into()))
     }

@@ -15,7 +15,7 @@ use crate::{
     limits::{
         CLIENT_CONNECT_TIMEOUT, CONFLICTS_BYTES_MAX, CONFLICTS_MAX, MESSAGE_BYTES_MAX, PAGE_BYTES_TARGET, PAGE_KEYS_MAX,
     },
-    types::{Address, Conflict, ConflictQuery, Conflicts, LostWrite, MemberState, MemberStatus},
+    types::{Address, Conflict, ConflictQuery, Conflicts, LostWrite, MemberState, MemberStatus, Space},
     wire::{
         kv::{conflicts_page, decode_conflicts_page, encode_conflicts},
         v1::{self, kv_client::KvClient},
@@ -23,7 +23,10 @@ use crate::{
 };
 
 /// The pages of an answer, each made when the one before it is on its way.
-pub(super) fn conflict_pages(conflicts: Vec<Arc<Conflict>>) -> impl Iterator<Item = v1::ConflictsPage> + Send {
+pub(super) fn conflict_pages(
+    space: Space,
+    conflicts: Vec<Arc<Conflict>>,
+) -> impl Iterator<Item = v1::ConflictsPage> + Send {
     let mut next = 0;
     std::iter::from_fn(move || {
         let rest = &conflicts[next..];
@@ -33,7 +36,7 @@ pub(super) fn conflict_pages(conflicts: Vec<Arc<Conflict>>) -> impl Iterator<Ite
             bytes += conflict.bytes();
             has_room
         };
-        let page = conflicts_page(rest.iter().take(PAGE_KEYS_MAX).take_while(fits).map(|conflict| &**conflict));
+        let page = conflicts_page(space, rest.iter().take(PAGE_KEYS_MAX).take_while(fits).map(|conflict| &**conflict));
         next += page.conflicts.len();
         (!page.conflicts.is_empty()).then_some(page)
     })

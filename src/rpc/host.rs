@@ -27,6 +27,9 @@ pub type Moving<'a> = Pin<Box<dyn Future<Output = Result<NodeId>> + Send + 'a>>;
 /// The end of sending a snapshot.
 pub type Sending<'a> = Pin<Box<dyn Future<Output = Result<()>> + Send + 'a>>;
 
+/// The end of asking the group which keyspaces there are.
+pub type Refreshing<'a> = Pin<Box<dyn Future<Output = Result<()>> + Send + 'a>>;
+
 /// The moment from which on a node cannot serve any more.
 pub type Unfit<'a> = Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
 
@@ -39,6 +42,9 @@ pub trait Host: Send + Sync + 'static {
     fn strong(&self) -> Option<Arc<dyn StrongBackend>> {
         None
     }
+
+    /// Asks the group which keyspaces there are, and lets the data know: all that were made before the call.
+    fn refresh_spaces(&self) -> Refreshing<'_>;
 
     /// Whom it can get writes from.
     fn reach(&self) -> &dyn Reach;

@@ -20,7 +20,7 @@ use crate::{
         eventual::{Eventual, Watcher},
         execute_seen,
     },
-    types::{Answer, ClientName, ClusterNode, ClusterView, MemberState, MemberStatus, Operation, Seen},
+    types::{Answer, ClientName, ClusterNode, ClusterView, MemberState, MemberStatus, Operation, Seen, Space},
     wire::{
         kv::{self, ScanPlan},
         v1::{self, kv_server::Kv},
@@ -40,25 +40,40 @@ pub(super) struct KvService {
 }
 
 impl KvService {
-    fn execute(&self, operation: Operation, with_seen: bool) -> Result<(Answer, Seen)> {
+    /// The eventual keyspace of a name. Of one that this node has not heard of the group is asked.
+    ///
+    /// # Errors
+    /// Those of [`Eventual::space_settled`], and of asking the group.
+    async fn space(&self, name: &str) -> Result<Space> {
         self.phase.check_serving()?;
-        execute_seen(&self.keyspace, operation, with_seen)
+        if let Some(space) = self.keyspace.space_named(name)? {
+            return Ok(space);
+        }
+        self.host.refresh_spaces().await?;
+        self.keyspace.space_settled(name)
+    }
+
+    async fn read(&self, keyspace: &str, operation: Operation, with_seen: bool) -> Result<(Answer, Seen)> {
+        let space = self.space(keyspace).await?;
+        self.phase.check_serving()?;
+        execute_seen(&self.keyspace, space, operation, with_seen)
     }
 
     /// Executes a write, and waits until it is on disk where the node keeps its data there.
-    async fn write(&self, operation: Operation) -> Result<(Answer, Seen)> {
+    async fn write(&self, keyspace: &str, operation: Operation) -> Result<(Answer, Seen)> {
         self.keyspace.room().await;
-        let answer = self.execute(operation, false)?;
+        let answer = self.read(keyspace, operation, false).await?;
         self.keyspace.durable(self.keyspace.written()).await?;
         Ok(answer)
     }
 
     /// Executes checked writes, in order, as [`KvService::write`] does. One that fails leaves those before it applied, and
     /// says so.
-    async fn write_all(&self, writes: Vec<Operation>) -> Result<Vec<(Answer, Seen)>> {
+    async fn write_all(&self, keyspace: &str, writes: Vec<Operation>) -> Result<Vec<(Answer, Seen)>> {
         self.keyspace.room().await;
+        let space = self.space(keyspace).await?;
         self.phase.check_serving()?;
-        let write = |operation| execute_seen(&self.keyspace, operation, false).map_err(Error::maybe_applied);
+        let write = |operation| execute_seen(&self.keyspace, space, operation, false).map_err(Error::maybe_applied);
         let answers = writes.into_iter().map(write).collect::<Result<Vec<_>>>()?;
         self.keyspace.durable(self.keyspace.written()).await?;
         Ok(answers)
@@ -73,38 +88,50 @@ impl Kv for KvService {
     type ConflictsStream = BoxStream<v1::ConflictsPage>;
 
     async fn get(&self, request: Request<v1::GetRequest>) -> Answered<v1::GetResponse> {
-        let (answer, seen) = self.execute(kv::decode_get(request.into_inner())?, false)?;
+        let request = request.into_inner();
+        let keyspace = request.keyspace.clone();
+        let (answer, seen) = self.read(&keyspace, kv::decode_get(request)?, false).await?;
         Ok(Response::new(kv::get_response(answer, &seen)?))
     }
 
     async fn put(&self, request: Request<v1::PutRequest>) -> Answered<v1::PutResponse> {
-        let (answer, seen) = self.write(kv::decode_put(request.into_inner())?).await?;
+        let request = request.into_inner();
+        let keyspace = request.keyspace.clone();
+        let (answer, seen) = self.write(&keyspace, kv::decode_put(request)?).await?;
         Ok(Response::new(kv::put_response(answer, &seen)?))
     }
 
     async fn delete(&self, request: Request<v1::DeleteRequest>) -> Answered<v1::DeleteResponse> {
-        let (answer, seen) = self.write(kv::decode_delete(request.into_inner())?).await?;
+        let request = request.into_inner();
+        let keyspace = request.keyspace.clone();
+        let (answer, seen) = self.write(&keyspace, kv::decode_delete(request)?).await?;
         Ok(Response::new(kv::delete_response(answer, &seen)?))
     }
 
     async fn touch(&self, request: Request<v1::TouchRequest>) -> Answered<v1::TouchResponse> {
-        let (answer, seen) = self.write(kv::decode_touch(request.into_inner())?).await?;
+        let request = request.into_inner();
+        let keyspace = request.keyspace.clone();
+        let (answer, seen) = self.write(&keyspace, kv::decode_touch(request)?).await?;
         Ok(Response::new(kv::touch_response(answer, &seen)?))
     }
 
     async fn count(&self, request: Request<v1::CountRequest>) -> Answered<v1::CountResponse> {
         let request = request.into_inner();
-        let with_seen = request.with_seen;
-        let (answer, seen) = self.execute(kv::decode_count(request)?, with_seen)?;
+        let (keyspace, with_seen) = (request.keyspace.clone(), request.with_seen);
+        let (answer, seen) = self.read(&keyspace, kv::decode_count(request)?, with_seen).await?;
         Ok(Response::new(kv::count_response(answer, seen)?))
     }
 
     async fn batch_get(&self, request: Request<v1::BatchGetRequest>) -> Answered<v1::BatchGetResponse> {
         let mut response = v1::BatchGetResponse::default();
         let mut bytes = 0;
+        let request = request.into_inner();
+        let keyspace = request.keyspace.clone();
+        let operations = kv::decode_batch_get(request)?;
+        let space = self.space(&keyspace).await?;
         self.phase.check_serving()?;
-        for operation in kv::decode_batch_get(request.into_inner())? {
-            let (answer, seen) = execute_seen(&self.keyspace, operation, false)?;
+        for operation in operations {
+            let (answer, seen) = execute_seen(&self.keyspace, space, operation, false)?;
             let v1::GetResponse { entry, mark } = kv::get_response(answer, &seen)?;
             bytes += entry.as_ref().map_or(0, |entry| entry.key.len() + entry.value.len());
             if bytes > BATCH_BYTES_MAX {
@@ -118,9 +145,11 @@ impl Kv for KvService {
     }
 
     async fn batch_put(&self, request: Request<v1::BatchPutRequest>) -> Answered<v1::BatchPutResponse> {
-        let operations = kv::decode_batch_put(request.into_inner())?;
+        let request = request.into_inner();
+        let keyspace = request.keyspace.clone();
+        let operations = kv::decode_batch_put(request)?;
         let mut response = v1::BatchPutResponse::default();
-        for (answer, seen) in self.write_all(operations).await? {
+        for (answer, seen) in self.write_all(&keyspace, operations).await? {
             let v1::PutResponse { version, mark } = kv::put_response(answer, &seen)?;
             response.versions.push(version);
             response.marks.extend(mark);
@@ -129,9 +158,11 @@ impl Kv for KvService {
     }
 
     async fn batch_delete(&self, request: Request<v1::BatchDeleteRequest>) -> Answered<v1::BatchDeleteResponse> {
-        let operations = kv::decode_batch_delete(request.into_inner())?;
+        let request = request.into_inner();
+        let keyspace = request.keyspace.clone();
+        let operations = kv::decode_batch_delete(request)?;
         let mut response = v1::BatchDeleteResponse::default();
-        for (answer, seen) in self.write_all(operations).await? {
+        for (answer, seen) in self.write_all(&keyspace, operations).await? {
             let v1::DeleteResponse { existed, mark, .. } = kv::delete_response(answer, &seen)?;
             response.existed += u32::from(existed);
             response.marks.extend(mark);
@@ -142,16 +173,21 @@ impl Kv for KvService {
     async fn scan(&self, request: Request<v1::ScanRequest>) -> Answered<Self::ScanStream> {
         self.phase.check_serving()?;
         let request = request.into_inner();
-        let with_seen = request.with_seen;
+        let (keyspace, with_seen) = (request.keyspace.clone(), request.with_seen);
         let plan = Some(kv::decode_scan(request)?);
-        let pages = tokio_stream::iter(ScanPages { keyspace: self.keyspace.clone(), plan, with_seen });
+        let space = self.space(&keyspace).await?;
+        let pages = tokio_stream::iter(ScanPages { keyspace: self.keyspace.clone(), space, plan, with_seen });
         Ok(Response::new(Box::pin(until(self.phase.clone().reached(Phase::Closing), pages))))
     }
 
     async fn watch(&self, request: Request<v1::WatchRequest>) -> Answered<Self::WatchStream> {
         self.phase.check_serving()?;
-        self.keyspace.check_clients()?;
-        let watcher = Watcher::new(self.keyspace.clone(), kv::decode_watch(request.into_inner())?)?;
+        let request = request.into_inner();
+        let keyspace = request.keyspace.clone();
+        let request = kv::decode_watch(request)?;
+        let space = self.space(&keyspace).await?;
+        self.keyspace.check_space(space)?;
+        let watcher = Watcher::new_in(self.keyspace.clone(), space, request)?;
         Ok(Response::new(Box::pin(WatchPages::new(watcher, self.phase.clone()))))
     }
 
@@ -168,7 +204,8 @@ impl Kv for KvService {
     async fn conflicts(&self, request: Request<v1::ConflictsRequest>) -> Answered<Self::ConflictsStream> {
         self.phase.check_serving()?;
         let query = kv::decode_conflicts(request.into_inner())?;
-        let pages = tokio_stream::iter(conflict_pages(self.keyspace.conflicts(&query)).map(Ok));
+        let space = self.space(&query.keyspace).await?;
+        let pages = tokio_stream::iter(conflict_pages(space, self.keyspace.conflicts(space, &query)).map(Ok));
         Ok(Response::new(Box::pin(until(self.phase.clone().reached(Phase::Closing), pages))))
     }
 
@@ -200,6 +237,7 @@ fn view(host: &dyn Host, serves: bool) -> ClusterView {
 /// The pages of a scan, each read when the one before it is on its way.
 struct ScanPages {
     keyspace: Arc<Eventual>,
+    space: Space,
     /// What is still to be read; `None`: nothing.
     plan: Option<ScanPlan>,
     with_seen: bool,
@@ -208,7 +246,7 @@ struct ScanPages {
 impl ScanPages {
     fn read(&mut self, plan: ScanPlan) -> Result<v1::ScanPage> {
         let operation = Operation::Scan { page: plan.page.clone(), keys_only: plan.keys_only };
-        let (answer, seen) = execute_seen(&self.keyspace, operation, self.with_seen)?;
+        let (answer, seen) = execute_seen(&self.keyspace, self.space, operation, self.with_seen)?;
         let page = kv::scan_page(answer, seen)?;
         self.plan = rest(plan, &page);
         Ok(page)

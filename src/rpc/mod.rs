@@ -36,12 +36,14 @@ mod status;
 mod strong;
 mod watch;
 
-pub use admin_client::{move_leader, node_members, node_status, open_snapshot, remove_member, SnapshotPieces};
+pub use admin_client::{
+    move_leader, node_holdings, node_members, node_status, open_snapshot, remove_member, SnapshotPieces,
+};
 pub use channel::{connect, Channel};
 pub use conflicts::{all_conflicts, gather_conflicts, node_conflicts};
 pub use courier::GroupCourier;
 pub use dialer::RpcDialer;
-pub use host::{Accepting, Host, Moving, Removing, Sending, Unfit};
+pub use host::{Accepting, Host, Moving, Refreshing, Removing, Sending, Unfit};
 pub use kv_client::{cluster_view, open_pipeline, open_watch, PipelineAnswers, UnaryClient, WatchAnswers};
 pub use loading::Loading;
 pub use server::Server;

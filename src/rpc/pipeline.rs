@@ -5,7 +5,7 @@
 //! writes of a node that keeps its data there. Reads overtake them.
 
 use std::{
-    collections::VecDeque,
+    collections::{BTreeSet, VecDeque},
     future::Future,
     pin::Pin,
     sync::Arc,
@@ -26,11 +26,11 @@ use super::{
 use crate::{
     error::{Error, ErrorCode, Result},
     faults::is_mutant,
-    limits::{check_batch, PIPELINE_ANSWER_BYTES_TARGET, PIPELINE_HELD_MAX},
+    limits::{check_batch, PIPELINE_ANSWER_BYTES_TARGET, PIPELINE_HELD_MAX, SPACE_WAITING_MAX},
     replication::{eventual::Eventual, execute, execute_seen},
-    types::{Answer, Operation, Seen, Timestamp, Written},
+    types::{Answer, Operation, Seen, Space, Timestamp, Written},
     wire::{
-        kv::{decode_operation, encode_failure, encode_result, wants_seen, AnswerKind},
+        kv::{decode_operation, encode_failure, encode_result, keyspace_of, wants_seen, AnswerKind},
         v1::{self, operation::Operation as Body, operation_result::Result as ResultBody},
     },
 };
@@ -46,6 +46,14 @@ struct Pipeline {
     verdict: Result<()>,
     /// The catch-up that is under way, and the id of its operation. The other operations go on meanwhile.
     catching_up: Option<(u64, CatchingUp)>,
+    /// Operations about keyspaces of which this node has not heard, in order. The others go on meanwhile.
+    aside: VecDeque<v1::Operation>,
+    /// Of those keyspaces. Follows from the operations.
+    unknown: BTreeSet<String>,
+    /// The question for those keyspaces that is under way, and for how many of the operations it is asked.
+    question: Option<(usize, Question)>,
+    /// Operations that a question was answered for, and whether it was.
+    settled: VecDeque<(v1::Operation, Result<()>)>,
     /// Answers that wait for the disk, in order.
     held: VecDeque<Held>,
     /// The log has to catch up before anything more is executed.
@@ -53,6 +61,9 @@ struct Pipeline {
     /// The client sends nothing more.
     is_ended: bool,
 }
+
+/// The end of asking the group which keyspaces there are.
+type Question = Pin<Box<dyn Future<Output = Result<()>> + Send>>;
 
 /// The answers to writes that are not on disk yet.
 struct Held {
@@ -67,9 +78,22 @@ pub(super) fn answers(
     inbound: Streaming<v1::PipelineRequest>,
 ) -> impl Stream<Item = Result<v1::PipelineResponse, Status>> + Send {
     let closing = phase.clone().reached(Phase::Closing);
-    let waiting = Vec::new().into_iter();
-    let (verdict, catching_up, held, room, is_ended) = (Ok(()), None, VecDeque::new(), None, false);
-    until(closing, Pipeline { host, phase, inbound, waiting, verdict, catching_up, held, room, is_ended })
+    let pipeline = Pipeline {
+        host,
+        phase,
+        inbound,
+        waiting: Vec::new().into_iter(),
+        verdict: Ok(()),
+        catching_up: None,
+        aside: VecDeque::new(),
+        unknown: BTreeSet::new(),
+        question: None,
+        settled: VecDeque::new(),
+        held: VecDeque::new(),
+        room: None,
+        is_ended: false,
+    };
+    until(closing, pipeline)
 }
 
 impl Pipeline {
@@ -80,9 +104,16 @@ impl Pipeline {
         let (mut results, mut held) = (Vec::with_capacity(self.waiting.len()), Vec::new());
         let mut bytes = 0;
         while bytes < PIPELINE_ANSWER_BYTES_TARGET {
-            let Some(operation) = self.waiting.next() else { break };
-            let is_held = is_held && is_write(&operation);
-            let Some(result) = self.result(operation) else { continue };
+            let (result, is_write) = if let Some((operation, answered)) = self.settled.pop_front() {
+                let is_write = is_write(&operation);
+                (Some(self.settle(operation, answered)), is_write)
+            } else {
+                let Some(operation) = self.waiting.next() else { break };
+                let is_write = is_write(&operation);
+                (self.result(operation), is_write)
+            };
+            let is_held = is_held && is_write;
+            let Some(result) = result else { continue };
             bytes += result.encoded_len();
             // A write that was refused had no effect, whatever becomes of the disk.
             let is_refused = matches!(result.result, Some(ResultBody::Failure(_)));
@@ -122,23 +153,74 @@ impl Pipeline {
 
     /// `None`: the answer comes later.
     fn result(&mut self, operation: v1::Operation) -> Option<v1::OperationResult> {
-        let (id, with_seen) = (operation.id, wants_seen(&operation));
+        let id = operation.id;
         if let Some(Body::CatchUp(request)) = operation.operation {
             return self.catch_up(id, request).err().map(|error| failure(id, &error));
         }
-        let checked = self.verdict.clone().and_then(|()| decode_operation(operation));
-        Some(match checked {
-            Ok(operation) => encode_result(id, AnswerKind::of(&operation), self.execute(operation, with_seen)),
-            Err(error) => failure(id, &error),
-        })
+        match self.verdict.clone().and_then(|()| self.space_of(&operation)) {
+            Ok(Some(space)) => Some(self.perform(space, operation)),
+            Ok(None) => {
+                self.unknown.insert(keyspace_of(&operation).to_string());
+                self.aside.push_back(operation);
+                None
+            }
+            Err(error) => Some(failure(id, &error)),
+        }
     }
 
-    fn execute(&self, operation: Operation, with_seen: bool) -> Result<(Answer, Seen)> {
+    /// `None`: the group is to be asked, or is being asked for an earlier operation in the same keyspace.
+    fn space_of(&self, operation: &v1::Operation) -> Result<Option<Space>> {
+        let name = keyspace_of(operation);
+        let found = self.host.keyspace().space_named(name)?;
+        if found == Some(Space::Default) {
+            return Ok(found);
+        }
+        let found = found.filter(|_| !self.unknown.contains(name));
+        if found.is_none() && self.aside.len() >= SPACE_WAITING_MAX {
+            return Err(Error::new(
+                ErrorCode::Overloaded,
+                "keyspace: too many calls wait to know what it is; call again",
+            ));
+        }
+        Ok(found)
+    }
+
+    /// The answer to an operation that was set aside.
+    fn settle(&self, operation: v1::Operation, answered: Result<()>) -> v1::OperationResult {
+        let found = answered.and_then(|()| self.host.keyspace().space_settled(keyspace_of(&operation)));
+        match found {
+            Ok(space) => self.perform(space, operation),
+            Err(error) => failure(operation.id, &error),
+        }
+    }
+
+    /// Asks the group for the keyspaces of what was set aside. One question is for all that came before it.
+    fn poll_question(&mut self, cx: &mut Context<'_>) {
+        if self.question.is_none() && !self.aside.is_empty() {
+            let host = self.host.clone();
+            self.question = Some((self.aside.len(), Box::pin(async move { host.refresh_spaces().await })));
+        }
+        let Some((count, question)) = &mut self.question else { return };
+        let (count, Poll::Ready(answered)) = (*count, question.as_mut().poll(cx)) else { return };
+        self.question = None;
+        self.settled.extend(self.aside.drain(..count).map(|operation| (operation, answered.clone())));
+        self.unknown = self.aside.iter().map(|operation| keyspace_of(operation).to_string()).collect();
+    }
+
+    fn perform(&self, space: Space, operation: v1::Operation) -> v1::OperationResult {
+        let (id, with_seen) = (operation.id, wants_seen(&operation));
+        match decode_operation(operation) {
+            Ok(operation) => encode_result(id, AnswerKind::of(&operation), self.execute(space, operation, with_seen)),
+            Err(error) => failure(id, &error),
+        }
+    }
+
+    fn execute(&self, space: Space, operation: Operation, with_seen: bool) -> Result<(Answer, Seen)> {
         self.phase.check_serving()?;
-        if is_mutant("ack_before_applying") && operation.is_write() {
+        if is_mutant("ack_before_applying") && space == Space::Default && operation.is_write() {
             return Ok((apply_later(self.host.keyspace().clone(), operation), Seen::Nothing));
         }
-        execute_seen(self.host.keyspace(), operation, with_seen)
+        execute_seen(self.host.keyspace(), space, operation, with_seen)
     }
 
     /// Begins to catch up; the clock counts at once, for what follows on the stream.
@@ -182,7 +264,8 @@ impl Stream for Pipeline {
             if self.held.len() >= PIPELINE_HELD_MAX {
                 return Poll::Pending;
             }
-            if self.waiting.len() > 0 {
+            self.poll_question(cx);
+            if self.waiting.len() > 0 || !self.settled.is_empty() {
                 ready!(self.poll_room(cx));
                 match self.answer() {
                     Some(response) => return Poll::Ready(Some(Ok(response))),
@@ -193,7 +276,7 @@ impl Stream for Pipeline {
                 return Poll::Ready(Some(Ok(response)));
             }
             if self.is_ended {
-                let is_waiting = self.catching_up.is_some() || !self.held.is_empty();
+                let is_waiting = self.catching_up.is_some() || !self.held.is_empty() || !self.aside.is_empty();
                 return if is_waiting { Poll::Pending } else { Poll::Ready(None) };
             }
             match ready!(Pin::new(&mut self.inbound).poll_next(cx)) {

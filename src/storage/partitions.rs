@@ -8,7 +8,7 @@ use super::{page::page, Records, RecordsStats};
 use crate::{
     limits::PARTITIONS,
     sync::{RwLock, RwLockReadGuard, RwLockWriteGuard},
-    types::{KeyRange, Page, PageRequest, PartitionId, Record, RecordRef},
+    types::{KeyRange, Page, PageRequest, PartitionId, Record, RecordRef, NAMED_FROM},
 };
 
 /// The partition of a key: the upper half of its XXH3 hash modulo the number of partitions. Part of the protocol, because sequences count
@@ -74,12 +74,18 @@ impl<S> Partitions<S> {
     pub fn count(&self, range: &KeyRange, now_ms: u64) -> u64 {
         let Some((lower, upper)) = range.bounds() else { return 0 };
         let bounds = (lower.as_ref().map(Vec::as_slice), upper.as_ref().map(Vec::as_slice));
+        // All of `default`, which is all there is, but for what other keyspaces have.
+        let is_default = matches!(bounds, (Bound::Included([]), Bound::Excluded(end)) if end == NAMED_FROM);
         let is_all = matches!(bounds, (Bound::Included([]), Bound::Unbounded));
         let visible = |id| {
             let records = &self.read(id).records;
             let stats = records.stats();
             if is_all && stats.expiring == 0 {
                 return stats.keys;
+            }
+            if is_default && stats.expiring == 0 {
+                let others = records.range((Bound::Included(&NAMED_FROM), Bound::Unbounded));
+                return stats.keys - others.filter(|(_, record)| record.value.is_some()).count() as u64;
             }
             records.range(bounds).filter(|(_, record)| record.is_visible(now_ms)).count() as u64
         };

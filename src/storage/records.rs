@@ -69,7 +69,7 @@ impl RecordsStats {
     }
 
     /// What one record amounts to.
-    fn of(key: &[u8], record: RecordRef<'_>) -> RecordsStats {
+    pub fn of(key: &[u8], record: RecordRef<'_>) -> RecordsStats {
         let has_value = record.value.is_some();
         RecordsStats {
             keys: u64::from(has_value),

@@ -2,13 +2,13 @@
 
 use bytes::Bytes;
 
-use super::{Address, Entry, Key, NodeId, Record, Timestamp};
+use super::{Address, Entry, Key, NodeId, Record, Space, Timestamp};
 use crate::error::Error;
 
 /// A write that its node had acknowledged, and that a write of another node replaced whose writer had not applied it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Conflict {
-    /// The key both wrote.
+    /// The key both wrote, as it is held.
     pub key: Key,
     /// The record that was replaced.
     pub lost: Record,
@@ -30,6 +30,8 @@ impl Conflict {
 /// Which conflicts are wanted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ConflictQuery {
+    /// Of which keyspace; empty: `default`.
+    pub keyspace: String,
     /// Only those of keys that begin with this.
     pub prefix: Vec<u8>,
     /// Only those noticed at this time or later: milliseconds since the Unix epoch.
@@ -39,9 +41,10 @@ pub struct ConflictQuery {
 }
 
 impl ConflictQuery {
-    /// Whether a conflict is wanted.
-    pub fn wants(&self, conflict: &Conflict) -> bool {
-        conflict.noticed_ms >= self.since_ms && conflict.key.starts_with(&self.prefix)
+    /// Whether a conflict is wanted, where this is the keyspace that is asked for.
+    pub fn wants(&self, space: Space, conflict: &Conflict) -> bool {
+        let key = space.key(&conflict.key);
+        conflict.noticed_ms >= self.since_ms && key.is_some_and(|key| key.starts_with(&self.prefix))
     }
 }
 
@@ -83,9 +86,10 @@ impl LostWrite {
     }
 }
 
-impl From<&Conflict> for LostWrite {
-    fn from(conflict: &Conflict) -> LostWrite {
-        let key = conflict.key.to_bytes();
+impl LostWrite {
+    /// What a client of a keyspace sees of a conflict in it.
+    pub fn new(space: Space, conflict: &Conflict) -> LostWrite {
+        let key = Bytes::copy_from_slice(space.key(&conflict.key).unwrap_or(&conflict.key));
         let entry = |record: &Record| record.value.is_some().then(|| Entry::new(key.clone(), record.view(), false));
         LostWrite {
             lost: entry(&conflict.lost),

@@ -26,20 +26,34 @@ impl Key {
     /// `KEY_EMPTY` or `KEY_TOO_LONG`.
     pub fn new(bytes: &[u8]) -> Result<Key> {
         limits::check_key(bytes)?;
+        Ok(Key::copy(bytes))
+    }
+
+    /// As [`Key::new`], of a key as nodes hold it and tell each other, which may be longer than a client's: see
+    /// [`Space`](super::Space).
+    ///
+    /// # Errors
+    /// `KEY_EMPTY` or `KEY_TOO_LONG`.
+    pub fn held(bytes: &[u8]) -> Result<Key> {
+        limits::check_held_key(bytes)?;
+        Ok(Key::copy(bytes))
+    }
+
+    fn copy(bytes: &[u8]) -> Key {
         if bytes.len() > INLINE_BYTES_MAX {
-            return Ok(Key(Repr::Boxed(bytes.into())));
+            return Key(Repr::Boxed(bytes.into()));
         }
         let mut inline = [0; INLINE_BYTES_MAX];
         inline[..bytes.len()].copy_from_slice(bytes);
-        Ok(Key(Repr::Inline { length: bytes.len() as u8, bytes: inline }))
+        Key(Repr::Inline { length: bytes.len() as u8, bytes: inline })
     }
 
-    /// A copy of bytes that have been a key before.
+    /// A copy of bytes that have been a key before, or are made of one.
     ///
     /// # Panics
     /// When they have not, because they are out of bounds.
     pub fn of_held(bytes: &[u8]) -> Key {
-        Key::new(bytes).expect("what has been a key is within the bounds")
+        Key::held(bytes).expect("what has been a key is within the bounds")
     }
 
     /// The bytes.
@@ -130,6 +144,9 @@ mod tests {
         assert!(Key::new(b"").is_err());
         assert!(Key::new(&vec![b'k'; limits::KEY_BYTES_MAX]).is_ok());
         assert!(Key::new(&vec![b'k'; limits::KEY_BYTES_MAX + 1]).is_err());
+        assert!(Key::held(b"").is_err());
+        assert!(Key::held(&vec![b'k'; limits::HELD_KEY_BYTES_MAX]).is_ok());
+        assert!(Key::held(&vec![b'k'; limits::HELD_KEY_BYTES_MAX + 1]).is_err());
     }
 
     #[test]

@@ -10,14 +10,17 @@
 //! | [`Command`], [`Written`] | what a client asks to change, and what came of it |
 //! | [`Mark`], [`SessionToken`] | a write that a session has seen, and all of them |
 //! | [`PeerMessage`] | what replicas tell each other |
+//! | [`Space`], [`Catalogue`] | where the keys of an eventual keyspace are held, and which keyspaces there are |
 //! | [`WatchEvent`], [`WatchPosition`] | what a watcher is told, and where it stands |
 
 mod address;
+mod catalogue;
 mod client_name;
 mod command;
 mod conflict;
 mod consistency;
 mod group;
+mod holding;
 mod id;
 mod key;
 mod message;
@@ -26,6 +29,7 @@ mod nodes;
 mod operation;
 mod range;
 mod record;
+mod space;
 mod status;
 mod timestamp;
 mod token;
@@ -34,11 +38,13 @@ mod vector;
 mod watch;
 
 pub use address::Address;
+pub use catalogue::{Catalogue, Edition, Listed};
 pub use client_name::ClientName;
 pub use command::{Command, CommandKind, Written};
 pub use conflict::{Conflict, ConflictCounts, ConflictQuery, Conflicts, LostWrite};
 pub use consistency::{Consistency, DefaultKeyspace, DEFAULT_KEYSPACE};
 pub use group::{GroupMember, GroupRole, GroupStatus};
+pub use holding::Holding;
 pub use id::{Dot, NodeId, PartitionId, Sequence};
 pub use key::Key;
 pub use message::{
@@ -50,6 +56,7 @@ pub use nodes::{ClusterNode, ClusterView};
 pub use operation::{Answer, Entry, EntryPage, Operation};
 pub use range::{KeyRange, OwnedBounds, Page, PageRequest};
 pub use record::{Record, RecordRef};
+pub use space::{Space, SpaceId, NAMED_FROM, SPACE_PREFIX_BYTES};
 pub use status::{
     Health, LogState, MemberState, MemberStatus, NodeStatus, PartitionDigest, PeerState, PeerStatus, ReplicationLag,
     StorageStatus,
@@ -58,4 +65,4 @@ pub use timestamp::Timestamp;
 pub use token::{LostWrites, Mark, ReadLevel, Seen, SeenPartitions, SessionToken};
 pub use value::Value;
 pub use vector::VersionVector;
-pub use watch::{WatchChange, WatchEvent, WatchFilter, WatchPage, WatchPosition, WatchRequest, WatchStart};
+pub use watch::{WantedKeys, WatchChange, WatchEvent, WatchFilter, WatchPage, WatchPosition, WatchRequest, WatchStart};

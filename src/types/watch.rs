@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
-use super::{Dot, Entry, Key, PartitionId, Timestamp, VersionVector};
+use super::{Dot, Entry, Key, PartitionId, Space, Timestamp, VersionVector};
 
 /// Which keys a watcher wants.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,6 +25,22 @@ impl WatchFilter {
             WatchFilter::Key(wanted) => wanted.as_slice() == key,
             WatchFilter::Prefix(prefix) => key.starts_with(prefix),
         }
+    }
+}
+
+/// The keys of one keyspace that a watcher wants.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WantedKeys {
+    /// Of which keyspace.
+    pub space: Space,
+    /// Which of its keys.
+    pub filter: WatchFilter,
+}
+
+impl WantedKeys {
+    /// Whether what is held there is wanted.
+    pub fn wants(&self, held: &[u8]) -> bool {
+        self.space.key(held).is_some_and(|key| self.filter.wants(key))
     }
 }
 

@@ -1,6 +1,7 @@
 //! What operators are told: [`NodeStatus`] and [`MemberStatus`] <-> the messages of `admin.proto`.
 
 mod group;
+mod holdings;
 
 use std::time::Duration;
 

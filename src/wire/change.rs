@@ -45,7 +45,7 @@ pub trait Blob: AsRef<[u8]> + Sized {
 
 impl Blob for Key {
     fn of(bytes: &[u8]) -> Result<Key> {
-        Key::new(bytes)
+        Key::held(bytes)
     }
 }
 

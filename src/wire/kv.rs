@@ -21,9 +21,9 @@ pub use answers::{
 pub use conflicts::{conflicts_page, decode_conflicts, decode_conflicts_page, encode_conflicts};
 pub use nodes::{decode_nodes, encode_nodes};
 pub use operations::{
-    decode_batch_delete, decode_batch_get, decode_batch_put, decode_count, decode_delete, decode_get, decode_operation,
-    decode_put, decode_range, decode_scan, decode_touch, encode_body, encode_operation, encode_range,
-    encode_session_body, wants_seen, ScanPlan, DEFAULT_KEYSPACE,
+    check_name, decode_batch_delete, decode_batch_get, decode_batch_put, decode_count, decode_delete, decode_get,
+    decode_operation, decode_put, decode_range, decode_scan, decode_touch, encode_body, encode_operation, encode_range,
+    encode_session_body, keyspace_of, wants_seen, ScanPlan,
 };
 pub use session::{
     decode_catch_up, decode_caught_up, decode_mark, decode_seen, encode_catch_up, encode_caught_up, encode_mark,

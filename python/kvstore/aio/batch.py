@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Dict, Final, Generic, List, NamedTuple, Optional, Tuple, TypeVar, cast
 
-from kvstore._core import Request, StrongRequests, Write
+from kvstore._core import StrongRequests, Write
 from kvstore._options import DEFAULT, key_bytes
 from kvstore.errors import ClosedError, ConflictError, InvalidArgumentError, UnsupportedError
 from kvstore.pending import Pending
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-    from kvstore._core import Entry
+    from kvstore._core import Entry, Request
     from kvstore._options import Key, Seconds
     from kvstore.aio.store import AsyncStore
 
@@ -50,7 +50,7 @@ class AsyncBatch(Generic[V]):
     def __init__(self, store: AsyncStore[V], *, atomic: bool) -> None:
         self._store = store
         self._is_atomic = atomic
-        self._requests = store._requests  # noqa: SLF001
+        self._requests = store._as_known()  # noqa: SLF001
         self._codec = store._codec  # noqa: SLF001
         self._operations: List[_Operation] = []
         self._required: List[Tuple[bytes, Optional[int]]] = []
@@ -98,7 +98,7 @@ class AsyncBatch(Generic[V]):
         self._required.append((key_bytes(key), 0 if absent else version))
 
     async def __aenter__(self) -> Self:
-        """The batch itself. Asks what `default` is, unless that is known."""
+        """The batch itself. Asks what the keyspace is, unless that is known."""
         self._requests = await self._store._learn()  # noqa: SLF001
         if self._is_atomic:
             await self._store._strong("batch(atomic=True)")  # noqa: SLF001
@@ -115,7 +115,7 @@ class AsyncBatch(Generic[V]):
             await self._transact(self._requests)
         elif self._operations:
             requests = [operation.request for operation in self._operations if operation.request is not None]
-            outcomes = await self._store._run(Request.batch(requests))  # noqa: SLF001
+            outcomes = await self._store._run(self._requests.batch(requests))  # noqa: SLF001
             for operation, outcome in zip(self._operations, cast("List[Tuple[bool, Any]]", outcomes)):
                 operation.pending._settle(outcome)  # noqa: SLF001
 

@@ -289,7 +289,7 @@ class AsyncElection(_Claim):
 
     def observe(self) -> AsyncWatch[bytes]:
         """Changes of leadership, the present one first: a put says who leads, a delete or expire that nobody does."""
-        wanted = Wanted(self._name, None, None, True, _OBSERVED_MAX, self._requests.keyspace, locks=True)  # noqa: FBT003
+        wanted = Wanted(self._name, None, None, True, _OBSERVED_MAX, self._requests.keyspace, strong=True, locks=True)  # noqa: FBT003
         watch: AsyncWatch[bytes] = AsyncWatch(self._store._open_watch(wanted), native(BYTES))  # noqa: SLF001
         watch._begin()  # noqa: SLF001
         return watch

@@ -10,6 +10,7 @@ from typing import (
     Any,
     Awaitable,
     Callable,
+    Dict,
     Final,
     List,
     Optional,
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
     from kvstore._options import Wanted
     from kvstore.aio.calls import Requests
     from kvstore.codecs import Codec
-    from kvstore.status import Consistency, NodeStatus
+    from kvstore.status import Consistency
 
 __all__ = ["AsyncStore", "AsyncView"]
 
@@ -264,36 +265,40 @@ class AsyncStore(AsyncCalls[V]):
 
         Args:
             name: 1 to 64 bytes.
-            consistency: "strong"; further eventual keyspaces are not there yet.
-            keep_conflicts: Of an eventual keyspace.
+            consistency: "eventual": each node takes reads and writes by itself, as in an eventual `default`; "strong":
+                a majority agrees on each write.
+            keep_conflicts: How many conflicts of an eventual keyspace each node remembers; 0: none.
             exist_ok: One that is there already will do.
 
         Raises:
             KeyExistsError: It exists; with `exist_ok` only if its consistency differs.
-            UnsupportedError: An eventual keyspace.
             DeniedError: `system`, which is reserved.
         """
-        _ = keep_conflicts
         _check_consistency(name, consistency)
+        if keep_conflicts < 0:
+            msg = f"keep_conflicts: {keep_conflicts}, must be at least 0"
+            raise InvalidArgumentError(msg)
         if name == "default":
             default = self.keyspace(name)
             found = "strong" if isinstance(await default._learn(), StrongRequests) else "eventual"  # noqa: SLF001
             if exist_ok and consistency == found:
                 return default
-            msg = f"keyspace: there is `default` already, and it is {found}"
-            raise KeyExistsError(msg, code="KEYSPACE_EXISTS")
-        if consistency == "eventual":
-            msg = f'keyspace: {name!r} cannot be eventual: only `default` is, so far; say consistency="strong"'
-            raise UnsupportedError(msg)
+            raise _exists(name, found)
         try:
-            await self._run(StrongRequests.create(name))
+            await self._run(StrongRequests.create(name, keep_conflicts if consistency == "eventual" else None))
         except KeyExistsError:
             if not exist_ok:
                 raise
+            for other, found, _ in await self._made():
+                if other == name and found != consistency:
+                    raise _exists(name, found) from None
         return self.keyspace(name)
 
     async def drop_keyspace(self, name: str) -> None:
         """With all its keys and locks.
+
+        In an eventual keyspace the keys go a little later; nobody sees them meanwhile. A node that has not heard of
+        the drop takes calls until it does, and what they write goes as well.
 
         Raises:
             InvalidArgumentError: There is none of that name (code UNKNOWN_KEYSPACE), or it is `default`.
@@ -307,30 +312,38 @@ class AsyncStore(AsyncCalls[V]):
 
     async def keyspaces(self) -> List[KeyspaceInfo]:
         """All of them, by name."""
-        found = await self._strong_infos()
-        if all(info.name != "default" for info in found):
-            found.append(await self._default_info())
+        made, held = await self._made(), await self._held()
+        found = [
+            KeyspaceInfo(name, "strong", keys, None, 0) if kind == "strong" else held.get(name, _nothing(name))
+            for name, kind, keys in made
+        ]
+        if all(name != "default" for name, _, _ in made):
+            found.append(held.get("default", _nothing("default")))
         return sorted(found)
 
     async def info(self) -> KeyspaceInfo:
         """The keyspace of this view."""
         requests = await self._learn()
-        if not isinstance(requests, StrongRequests):
-            return await self._default_info()
         name = requests.keyspace
-        for info in await self._strong_infos():
-            if info.name == name:
-                return info
+        if not isinstance(requests, StrongRequests):
+            # A node that has not heard of it yet hears of it so, or says that there is none.
+            await self._run(requests.question(), read="local")
+            held = await self._held()
+            return held.get(name, _nothing(name))
+        for other, _, keys in await self._made():
+            if other == name:
+                return KeyspaceInfo(name, "strong", keys, None, 0)
         msg = f"keyspace: there is no {name!r}"
         raise InvalidArgumentError(msg, code="UNKNOWN_KEYSPACE")
 
-    async def _default_info(self) -> KeyspaceInfo:
-        status = cast("NodeStatus", await self._run(Request.status(digests=False)))
-        return KeyspaceInfo("default", "eventual", status.keys, status.bytes, status.conflicts)
+    async def _made(self) -> List[Tuple[str, Consistency, int]]:
+        """The keyspaces that were made, and how many keys are in those that are strong."""
+        return cast("List[Tuple[str, Consistency, int]]", await self._run(StrongRequests.keyspaces()))
 
-    async def _strong_infos(self) -> List[KeyspaceInfo]:
-        found = cast("List[Tuple[str, int]]", await self._run(StrongRequests.keyspaces()))
-        return [KeyspaceInfo(name, "strong", keys, None, 0) for name, keys in found]
+    async def _held(self) -> Dict[str, KeyspaceInfo]:
+        """What the contacted node holds of eventual keyspaces."""
+        held = cast("List[Tuple[str, int, int, int]]", await self._run(Request.holdings()))
+        return {name: KeyspaceInfo(name, "eventual", keys, size, conflicts) for name, keys, size, conflicts in held}
 
     @overload
     def with_options(self, *, codec: Codec[T], read: Read = ..., timeout: Timeout = ...) -> AsyncStore[T]: ...
@@ -366,13 +379,13 @@ class AsyncStore(AsyncCalls[V]):
         return self._may_be_strong(call)
 
     def _may_be_strong(self, call: str) -> StrongRequests:
-        """As _strong(), but asks nobody: what it gives is refused where `default` turns out to be eventual."""
+        """As _strong(), but asks nobody: what it gives is refused where the keyspace turns out to be eventual."""
         if isinstance(self._requests, StrongRequests):
             return self._requests
-        if self._default_consistency == "eventual":
+        if self._consistency(self._requests.keyspace) == "eventual":
             msg = f"{call}: an eventual keyspace does not promise it; use a strong one, see create_keyspace()"
             raise UnsupportedError(msg)
-        return StrongRequests("default")
+        return StrongRequests(self._requests.keyspace)
 
     def _fenced(self, lock: str, token: int) -> AsyncView[V]:
         """A view whose writes happen only while the lock is held under the token."""
@@ -397,7 +410,7 @@ class AsyncView(AsyncStore[V]):
         self._requests = requests
 
     def __repr__(self) -> str:
-        if isinstance(self._requests, StrongRequests):
+        if isinstance(self._requests, StrongRequests) or self._requests.keyspace != "default":
             return f"<view of {self._requests.keyspace!r} of {self._origin!r}>"
         return f"<view of {self._origin!r}>"
 
@@ -405,9 +418,8 @@ class AsyncView(AsyncStore[V]):
         timeout = self._timeout if timeout is DEFAULT else timeout
         return await self._origin._run(request, timeout, self._read if read is DEFAULT else read)  # noqa: SLF001
 
-    @property
-    def _default_consistency(self) -> Optional[Consistency]:
-        return self._origin._default_consistency  # noqa: SLF001
+    def _consistency(self, keyspace: str, /) -> Optional[Consistency]:
+        return self._origin._consistency(keyspace)  # noqa: SLF001
 
     def _open_watch(self, wanted: Wanted, /) -> _core.Changes:
         return self._origin._open_watch(wanted)  # noqa: SLF001
@@ -420,6 +432,15 @@ def _check_lost(error: ConflictError) -> None:
     """Only a race that was lost is a reason to try again."""
     if error.maybe_applied or error.code not in {"VERSION_CONFLICT", "KEY_EXISTS"}:
         raise error
+
+
+def _exists(name: str, found: str) -> KeyExistsError:
+    return KeyExistsError(f"keyspace: there is {name!r} already, and it is {found}", code="KEYSPACE_EXISTS")
+
+
+def _nothing(name: str) -> KeyspaceInfo:
+    """Of an eventual keyspace of which the contacted node has not heard."""
+    return KeyspaceInfo(name, "eventual", 0, 0, 0)
 
 
 def _checked(attempts: int) -> int:

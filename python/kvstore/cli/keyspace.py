@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import copy
 import sys
+from typing import TYPE_CHECKING
 
 import click
 
 from .output import Column, print_record, print_records
 from .settings import Settings, verb
+
+if TYPE_CHECKING:
+    from kvstore.status import Consistency
 
 
 @click.group()
@@ -31,13 +35,27 @@ def list_keyspaces(settings: Settings) -> None:
 
 @verb()
 @click.argument("name")
-@click.option("--exist-ok", is_flag=True, help="One that is there already will do.")
-def create(settings: Settings, name: str, *, exist_ok: bool) -> None:
-    """Create the strong keyspace NAME; exit 4 when it is there."""
+@click.option(
+    "--consistency",
+    type=click.Choice(["eventual", "strong"]),
+    default="strong",
+    show_default=True,
+    help="eventual: each node takes writes by itself; strong: a majority agrees on each.",
+)
+@click.option(
+    "--keep-conflicts",
+    type=click.IntRange(0),
+    default=10_000,
+    show_default=True,
+    help="Of an eventual one: how many conflicts each node remembers.",
+)
+@click.option("--exist-ok", is_flag=True, help="One of the same consistency that is there already will do.")
+def create(settings: Settings, name: str, *, consistency: Consistency, keep_conflicts: int, exist_ok: bool) -> None:
+    """Create the keyspace NAME; exit 4 when it is there."""
     with settings.client() as client:
-        client.create_keyspace(name, consistency="strong", exist_ok=exist_ok)
+        client.create_keyspace(name, consistency=consistency, keep_conflicts=keep_conflicts, exist_ok=exist_ok)
     if not settings.quiet:
-        print_record(settings, {"name": name, "consistency": "strong"}, f"created {name}")
+        print_record(settings, {"name": name, "consistency": consistency}, f"created {name}")
 
 
 @verb()

@@ -22,8 +22,8 @@ _LOOK_SECONDS = 0.1
 
 
 def leases(client: kvstore.Client[Stored]) -> kvstore.Store[Stored]:
-    """Where to ask about leases: they belong to no keyspace, so any strong one will do, whether it is there or not."""
-    return client.keyspace("leases")
+    """Where to ask about leases: they belong to no keyspace, but to the group, and so does this name."""
+    return client.keyspace("system")
 
 
 @click.group()

@@ -118,7 +118,7 @@ def global_options(*, from_environment: bool) -> List[click.Parameter]:
             "--keyspace",
             metavar="NAME",
             envvar=variable("KEYSPACE"),
-            help="`default` is as the cluster was formed, all others are strong.  [default: default]",
+            help="Which one; see the command `keyspace`.  [default: default]",
         ),
         GlobalOption(
             "--read",

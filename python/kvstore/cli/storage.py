@@ -29,7 +29,8 @@ def snapshot() -> None:
 def save(settings: Settings, file: str, within: Optional[float]) -> None:
     """Save everything that the contacted node holds to FILE, while it goes on serving.
 
-    FILE is there whole or not at all; one that is there is replaced.
+    FILE is there whole or not at all; one that is there is replaced. It has the keys of all eventual keyspaces, but not
+    their names: to read one elsewhere, `export -k NAME` it.
     """
     with settings.client() as client:
         size = client.snapshot(file, timeout=within)

@@ -61,7 +61,7 @@ impl Desk {
         self.submitted += 1;
         let (number, outcomes) = (self.submitted, self.outcomes.clone());
         let done: Completion = Box::new(move |outcome| outcomes.lock().entry(number).or_default().push(outcome));
-        let slots = operations.iter().map(|operation| Slot::new(operation, read)).collect();
+        let slots = operations.iter().map(|operation| Slot::new("", operation, read)).collect();
         let timeout = timeout_ms.map(Duration::from_millis);
         match self.calls.submit(Duration::from_millis(now_ms), slots, timeout, done) {
             Ok(call) => (number, call),

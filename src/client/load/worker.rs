@@ -50,7 +50,7 @@ impl Caller {
         };
         let name = operation.name();
         let calling = async {
-            match kv::encode_body(&operation) {
+            match kv::encode_body("", &operation) {
                 v1::operation::Operation::Get(request) => unary.get(request).await.map(drop),
                 v1::operation::Operation::Put(request) => unary.put(request).await.map(drop),
                 _ => Err(Error::new(ErrorCode::Internal, format!("a load run does not {name}"))),

@@ -88,6 +88,7 @@ pub(super) fn needs_id(command: &Command) -> bool {
         | Command::Release { .. }
         | Command::Proclaim { .. }
         | Command::CreateKeyspace { .. }
+        | Command::CreateEventual { .. }
         | Command::DropKeyspace { .. }
         | Command::Compact { .. } => true,
     }

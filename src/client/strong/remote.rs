@@ -146,7 +146,7 @@ impl Remote {
     }
 
     async fn open_watch(&self, watch: GroupWatch, timeout: Duration) -> Result<Box<dyn StrongPages>> {
-        let address = self.inner.nodes.lock().current(&self.inner.shared);
+        let address = self.inner.nodes.lock().current(&self.inner.shared).clone();
         let opening = async { self.inner.open(&address).await?.watch(&watch).await };
         let opened = tokio::time::timeout(timeout, opening).await;
         let opened = opened.unwrap_or_else(|_| Err(Error::deadline("watch", timeout)));

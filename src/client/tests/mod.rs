@@ -25,7 +25,7 @@ use crate::{
         eventual::{Eventual, PeerStream, Reach, Reaching},
         strong::Group,
     },
-    rpc::{spawn_mute, Accepting, FakeGroup, Host, Moving, Removing, Sending, Server, Unfit},
+    rpc::{spawn_mute, Accepting, FakeGroup, Host, Moving, Refreshing, Removing, Sending, Server, Unfit},
     types::{Command, CommandKind, Dot, Key, MemberState, NodeId, PartitionId, Value},
 };
 
@@ -75,6 +75,10 @@ impl Host for Data {
 
     fn group(&self) -> Option<&Group> {
         None
+    }
+
+    fn refresh_spaces(&self) -> Refreshing<'_> {
+        Box::pin(std::future::ready(Ok(())))
     }
 
     fn reach(&self) -> &dyn Reach {

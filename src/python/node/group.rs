@@ -1,4 +1,4 @@
-//! The calls of a node whose keyspace `default` is not its own to serve: the group has it, or will say.
+//! The calls about keyspaces that are not the node's own to serve: the group has them, or will say.
 
 use std::time::Duration;
 
@@ -7,17 +7,21 @@ use pyo3::{prelude::*, types::PyAny};
 use super::PyNode;
 use crate::{
     client::{as_strong, StrongCompletion},
-    error::Result,
+    env::{Clock, SystemClock},
+    error::{Error, ErrorCode, Result},
     python::{
         answer::Outcome,
         client::Started,
         convert::{KeyBytes, Level},
         default,
-        durable::Limit,
+        durable::{self, Limit},
         errors,
-        request::Call,
+        request::{Asked, Call},
+        runtime::ProcessBound,
         strong::StrongRequests,
     },
+    replication::{eventual::Found, execute_in},
+    types::{Consistency, DEFAULT_KEYSPACE},
 };
 
 /// What a put or delete may ask for beyond an eventual keyspace.
@@ -26,6 +30,16 @@ pub(super) struct Conditions<'a, 'py> {
     pub(super) lease: Option<&'a Bound<'py, PyAny>>,
     pub(super) if_absent: bool,
     pub(super) if_version: Option<&'a Bound<'py, PyAny>>,
+}
+
+/// Who has a keyspace.
+pub(super) enum Whereabouts {
+    /// This node.
+    Here,
+    /// The group, or nobody can say yet.
+    Group,
+    /// The group knows whether there is one.
+    Unknown,
 }
 
 impl Conditions<'_, '_> {
@@ -39,9 +53,44 @@ impl Conditions<'_, '_> {
 }
 
 impl PyNode {
-    /// Whether a call is for the group although it was made in the eventual way.
+    /// What a keyspace is, as far as this node knows.
+    pub(super) fn known(&self, name: &str) -> Option<Consistency> {
+        let keyspace = self.keyspace.get().and_then(ProcessBound::get)?;
+        match (name, keyspace.spaces().find(name)) {
+            (DEFAULT_KEYSPACE, _) => Consistency::from_name(keyspace.default_keyspace().as_str()),
+            (_, Found::Eventual(_)) => Some(Consistency::Eventual),
+            (_, Found::Strong) => Some(Consistency::Strong),
+            (_, Found::Unknown) => None,
+        }
+    }
+
+    /// Who has the keyspace that is asked, as far as this node knows.
+    ///
+    /// # Errors
+    /// `NOT_RUNNING`, `INVALID_ARGUMENT` for what is no name.
+    pub(super) fn whereabouts(&self, asked: &Asked) -> Result<Whereabouts> {
+        let keyspace = self.keyspace()?;
+        let Some(name) = &asked.keyspace else {
+            let is_here = keyspace.serves_clients();
+            return Ok(if is_here { Whereabouts::Here } else { Whereabouts::Group });
+        };
+        if asked.operations.is_empty() {
+            return Ok(Whereabouts::Here);
+        }
+        match keyspace.space_named(name) {
+            Ok(Some(_)) => Ok(Whereabouts::Here),
+            Ok(None) => Ok(Whereabouts::Unknown),
+            Err(error) if error.code() == ErrorCode::KeyspaceIsStrong => Ok(Whereabouts::Group),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Whether a call is not answered from memory although it was made in the eventual way.
     pub(super) fn is_for_group(&self, call: &Call) -> Result<bool> {
-        Ok(matches!(call, Call::Operations(_)) && !self.keyspace()?.serves_clients())
+        match call {
+            Call::Operations(asked) => Ok(!matches!(self.whereabouts(asked)?, Whereabouts::Here)),
+            _ => Ok(false),
+        }
     }
 
     /// Whether a call is not answered from memory.
@@ -49,7 +98,7 @@ impl PyNode {
         let Ok(keyspace) = self.keyspace() else { return false };
         match call {
             Call::Strong(_) => true,
-            Call::Operations(_) if !keyspace.serves_clients() => true,
+            Call::Operations(_) if self.is_for_group(call).unwrap_or(false) => true,
             call => call.is_write() && keyspace.ledger().is_some_and(|ledger| ledger.is_synchronous()),
         }
     }
@@ -64,13 +113,50 @@ impl PyNode {
     where
         D: FnOnce(Result<Outcome>) + Send + 'static,
     {
-        let Call::Operations(operations) = call else { return Ok(Err(done)) };
-        let is_served_here = self.keyspace()?.serves_clients();
-        let Some(call) = (!is_served_here).then(|| as_strong(operations, read.strong())).flatten() else {
-            return Ok(Err(done));
-        };
-        let done: StrongCompletion = Box::new(|reply| done(default::settled(reply)));
-        Ok(Ok(Started::Strong(self.strong()?.submit(call, timeout, done))))
+        let Call::Operations(asked) = call else { return Ok(Err(done)) };
+        match self.whereabouts(asked)? {
+            Whereabouts::Here => Ok(Err(done)),
+            Whereabouts::Group => {
+                let name = asked.name().to_string();
+                let Some(call) = as_strong(&name, &asked.operations, read.strong()) else { return Ok(Err(done)) };
+                let done: StrongCompletion = Box::new(move |reply| done(default::settled(&name, reply)));
+                Ok(Ok(Started::Strong(self.strong()?.submit(call, timeout, done))))
+            }
+            Whereabouts::Unknown => Ok(Ok(self.begin_at_whoever(asked, (read, timeout), done)?)),
+        }
+    }
+
+    /// Starts a call about a keyspace of which this node has not heard: asks the group, and then does it here or there.
+    fn begin_at_whoever<D>(&self, asked: &Asked, (read, timeout): (Level, Option<Duration>), done: D) -> Result<Started>
+    where
+        D: FnOnce(Result<Outcome>) + Send + 'static,
+    {
+        let (keyspace, strong) = (self.keyspace()?.clone(), self.strong()?);
+        let (refresh, runtime) = (self.node()?.refresh_spaces()?, self.node()?.runtime()?);
+        let (name, operations) = (asked.name().to_string(), asked.operations.clone());
+        let (clock, within) = (SystemClock::new(), timeout.unwrap_or(Duration::MAX));
+        let task = runtime.spawn(async move {
+            let refreshed = tokio::time::timeout(within, refresh).await;
+            let refreshed = refreshed.unwrap_or_else(|_| Err(Error::deadline("looking for the keyspace", within)));
+            let space = refreshed.and_then(|()| keyspace.space_settled(&name));
+            match space.and_then(|space| read.eventual().map(|_| space)) {
+                Ok(space) => {
+                    let answers = operations.into_iter().map(|operation| execute_in(&keyspace, space, operation));
+                    let outcome = Outcome::Answers(answers.collect());
+                    let written = keyspace.written();
+                    done(durable::settled(&keyspace, written, timeout).await.map(|()| outcome));
+                }
+                Err(error) if error.code() == ErrorCode::KeyspaceIsStrong => {
+                    let Some(call) = as_strong(&name, &operations, read.strong()) else { return done(Err(error)) };
+                    let left = timeout.map(|timeout| timeout.saturating_sub(clock.monotonic()));
+                    let done: StrongCompletion = Box::new(move |reply| done(default::settled(&name, reply)));
+                    // Whoever gives the call up does not wait for it; it may be applied all the same.
+                    let _ticket = strong.submit(call, left, done);
+                }
+                Err(error) => done(Err(error)),
+            }
+        });
+        Ok(Started::Task(task.abort_handle()))
     }
 
     #[cold]

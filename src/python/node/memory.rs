@@ -9,7 +9,7 @@ use crate::{
         durable::{self, Limit},
     },
     replication::eventual::Eventual,
-    types::{Command, CommandKind, Record, RecordRef, Value, Written},
+    types::{Command, CommandKind, Record, RecordRef, Space, Value, Written},
 };
 
 /// Writes to the memory of this node, and waits for its disk.
@@ -21,7 +21,7 @@ pub(super) fn write(
     (kind, timeout): (CommandKind, Limit),
 ) -> PyResult<Written> {
     durable::make_room(py, keyspace, timeout)?;
-    let written = keyspace.write(Command { key: key.to_key()?, kind })?;
+    let written = keyspace.write(Command { key: Space::Default.held(key.to_key()?), kind })?;
     durable::wait(py, keyspace, timeout)?;
     Ok(written)
 }
@@ -52,11 +52,21 @@ pub(super) fn look_up<'py>(
         let payload = record.value.map(Value::as_slice).unwrap_or_default();
         codec::decode_plain(py, payload, record.flags).ok_or_else(|| record.to_record())
     };
-    match keyspace.look(key, look) {
+    let found = match Space::Default.held_behind(key) {
+        None => keyspace.look(key, look),
+        Some(held) => keyspace.look(&held, look),
+    };
+    match found {
         None => Ok(None),
         Some(Ok(value)) => Ok(Some(value)),
         Some(Err(record)) => decode(py, &record).map(Some),
     }
+}
+
+/// Whether the memory of this node has a key.
+pub(super) fn look_up_presence(keyspace: &Eventual, key: &[u8]) -> bool {
+    let held = Space::Default.held_behind(key);
+    keyspace.look(held.as_deref().unwrap_or(key), |_| ()).is_some()
 }
 
 /// A value decoded under the partition's lock, or the record when that cannot be done there.

@@ -51,7 +51,7 @@ pub(super) enum Kind {
     LeaseLeft,
     /// The fencing token of a lock, or None.
     Token,
-    /// Pairs of name and number of keys.
+    /// Tuples of name, consistency and number of keys.
     Keyspaces,
     /// The revision, and an entry or None for each key.
     Snapshot {
@@ -70,7 +70,7 @@ impl StrongConversion {
                 Ok(fields.into_pyobject(py)?.into_any())
             }
             (Kind::Keyspaces, Reply::Keyspaces(all)) => {
-                let all = all.into_iter().map(|facts| (facts.name, facts.keys));
+                let all = all.into_iter().map(|facts| (facts.name, facts.consistency.as_str(), facts.keys));
                 Ok(PyList::new(py, all.collect::<Vec<_>>())?.into_any())
             }
             (_, Reply::Read(_) | Reply::Lock(_) | Reply::Lease(_) | Reply::Keyspaces(_)) => Err(mismatch().into()),

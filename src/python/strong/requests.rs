@@ -316,9 +316,15 @@ impl StrongRequests {
     }
 
     #[staticmethod]
-    fn create(keyspace: String) -> PyResult<Request> {
+    #[pyo3(signature = (keyspace, keep_conflicts))]
+    fn create(keyspace: String, keep_conflicts: Option<u64>) -> PyResult<Request> {
         limits::check_keyspace_name(&keyspace)?;
-        let command = Command::CreateKeyspace { name: keyspace.clone() };
+        let name = keyspace.clone();
+        let command = match keep_conflicts {
+            None => Command::CreateKeyspace { name },
+            // The node that serves the call draws the number of the group.
+            Some(keep_conflicts) => Command::CreateEventual { name, group: 0, keep_conflicts },
+        };
         Ok(submit(keyspace, command, Kind::Nothing.into()))
     }
 
@@ -328,7 +334,7 @@ impl StrongRequests {
         Ok(submit(keyspace, Command::DropKeyspace { keyspace: KeyspaceId(0) }, Kind::Nothing.into()))
     }
 
-    /// All strong keyspaces, with how many keys are in each.
+    /// All keyspaces that were made, with what each is, and how many keys are in it if it is strong.
     #[staticmethod]
     fn keyspaces() -> Request {
         Request::new(Call::Strong(Box::new(strong::Call::Keyspaces)), Conversion::Strong(Kind::Keyspaces.into()))

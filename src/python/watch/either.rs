@@ -1,4 +1,4 @@
-//! A watch of the keyspace `default` by a client that does not know what it is: in the eventual way, until a node refuses that.
+//! A watch of a keyspace by a client that does not know what it is: in the eventual way, until a node refuses that.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 use super::{Eventual, Source, Strong, Told};
 use crate::{
     client::{Known, Wake},
-    error::{ErrorCode, Result},
+    error::{Error, ErrorCode, Result},
     types::Consistency,
 };
 
@@ -45,7 +45,9 @@ impl Either {
         if asked.as_ref().is_ok_and(has_told) {
             *reopen = None;
         }
-        if !asked.as_ref().is_err_and(|error| error.code() == ErrorCode::DefaultIsStrong) {
+        let is_strong =
+            |error: &Error| matches!(error.code(), ErrorCode::DefaultIsStrong | ErrorCode::KeyspaceIsStrong);
+        if !asked.as_ref().is_err_and(is_strong) {
             return asked;
         }
         let Some(reopen) = reopen.take() else { return asked };

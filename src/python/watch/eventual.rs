@@ -18,6 +18,7 @@ use crate::{
 /// What is known of a watch under way.
 pub(super) struct Eventual {
     watch: Watch,
+    keyspace: Arc<str>,
     filter: WatchFilter,
     state: Mutex<State>,
 }
@@ -35,6 +36,7 @@ struct State {
 
 /// From where the events of a page lead where: the positions are made when somebody asks for one.
 pub(super) struct Trail {
+    keyspace: Arc<str>,
     filter: WatchFilter,
     base: WatchPosition,
     dots: Vec<(PartitionId, Dot)>,
@@ -44,7 +46,7 @@ impl Trail {
     pub(super) fn position(&self, place: usize) -> Vec<u8> {
         let mut position = self.base.clone();
         self.dots.iter().take(place + 1).for_each(|&(partition, dot)| position.pass(partition, dot));
-        encode_position(&self.filter, &position)
+        encode_position(&self.keyspace, &self.filter, &position)
     }
 }
 
@@ -53,16 +55,22 @@ impl Eventual {
     ///
     /// # Errors
     /// Those of `open`.
-    pub(super) fn open(request: WatchRequest, open: impl FnOnce(WatchRequest) -> Result<Watch>) -> Result<Eventual> {
+    pub(super) fn open(
+        keyspace: String,
+        request: WatchRequest,
+        open: impl FnOnce(WatchRequest) -> Result<Watch>,
+    ) -> Result<Eventual> {
+        let keyspace: Arc<str> = keyspace.into();
         let position = match &request.start {
             WatchStart::Now | WatchStart::Initial => WatchPosition::new(),
             WatchStart::After(position) | WatchStart::InitialAfter(position) => position.clone(),
         };
         let filter = request.filter.clone();
-        let trail = Trail { filter: filter.clone(), base: WatchPosition::new(), dots: Vec::new() };
+        let trail =
+            Trail { keyspace: keyspace.clone(), filter: filter.clone(), base: WatchPosition::new(), dots: Vec::new() };
         let is_begun = !matches!(request.start, WatchStart::Now);
         let state = State { is_begun, position, events: VecDeque::new(), trail: Arc::new(trail), marks: Vec::new() };
-        Ok(Eventual { watch: open(request)?, filter, state: Mutex::new(state) })
+        Ok(Eventual { watch: open(request)?, keyspace, filter, state: Mutex::new(state) })
     }
 }
 
@@ -73,7 +81,7 @@ impl Source for Eventual {
 
     fn pop(&self) -> Result<Option<Told>> {
         let mut state = self.state.lock();
-        state.fill(&self.filter, &self.watch)?;
+        state.fill((&self.keyspace, &self.filter), &self.watch)?;
         let Some((event, place)) = state.events.pop_front() else { return Ok(None) };
         state.position.pass(event.partition, event.dot);
         if state.events.is_empty() {
@@ -84,12 +92,12 @@ impl Source for Eventual {
 
     fn is_begun(&self) -> Result<bool> {
         let mut state = self.state.lock();
-        state.fill(&self.filter, &self.watch)?;
+        state.fill((&self.keyspace, &self.filter), &self.watch)?;
         Ok(state.is_begun)
     }
 
     fn position(&self) -> Vec<u8> {
-        encode_position(&self.filter, &self.state.lock().position)
+        encode_position(&self.keyspace, &self.filter, &self.state.lock().position)
     }
 
     fn is_inside(&self) -> bool {
@@ -113,12 +121,13 @@ fn told(event: WatchEvent, place: Place) -> Told {
 
 impl State {
     /// Takes pages until one has events, or there is none.
-    fn fill(&mut self, filter: &WatchFilter, watch: &Watch) -> Result<()> {
+    fn fill(&mut self, (keyspace, filter): (&Arc<str>, &WatchFilter), watch: &Watch) -> Result<()> {
         while self.events.is_empty() {
             let Some(WatchPage { events, marks, is_initial_done: _ }) = watch.take()? else { return Ok(()) };
             self.is_begun = true;
             let dots = events.iter().map(|event| (event.partition, event.dot)).collect();
-            self.trail = Arc::new(Trail { filter: filter.clone(), base: self.position.clone(), dots });
+            let (keyspace, filter) = (keyspace.clone(), filter.clone());
+            self.trail = Arc::new(Trail { keyspace, filter, base: self.position.clone(), dots });
             self.events = events.into_iter().zip(0..).collect();
             self.marks = marks;
             if self.events.is_empty() {

@@ -1,4 +1,5 @@
-//! The data of one eventual keyspace on one node, and the only code that changes it.
+//! The data of the eventual keyspaces on one node, and the only code that changes it. Keys are those that are held
+//! ([`Space`](crate::types::Space)): here they are all alike.
 
 mod apply;
 mod budget;
@@ -9,6 +10,7 @@ mod observe;
 mod progress;
 mod restore;
 mod seen_by;
+mod spaces;
 mod upkeep;
 
 use std::{num::NonZeroU64, sync::Arc, time::Duration};
@@ -23,7 +25,8 @@ pub(super) use restore::{PartitionHead, StatePiece};
 pub use upkeep::Standing;
 
 use super::{
-    durable::Ledger, journal::Journal, listeners::Listeners, outbox::OutboxBounds, snapshot::Pins, Hlc, Outbox,
+    durable::Ledger, journal::Journal, listeners::Listeners, outbox::OutboxBounds, snapshot::Pins, spaces::Spaces, Hlc,
+    Outbox,
 };
 use crate::{
     env::Clock,
@@ -37,7 +40,7 @@ use crate::{
     },
 };
 
-/// One eventual keyspace on one node. Reads and writes are local, synchronous and thread-safe.
+/// The eventual keyspaces on one node. Reads and writes are local, synchronous and thread-safe.
 pub struct Eventual {
     me: NodeId,
     clock: Arc<dyn Clock>,
@@ -68,6 +71,8 @@ pub struct Eventual {
     budget: Option<Budget>,
     /// What `default` is to clients, a [`DefaultKeyspace`](crate::types::DefaultKeyspace).
     default_keyspace: AtomicU64,
+    /// The others.
+    spaces: Spaces,
 }
 
 impl Eventual {
@@ -96,6 +101,7 @@ impl Eventual {
             ledger: None,
             budget: None,
             default_keyspace: AtomicU64::new(0),
+            spaces: Spaces::default(),
         }
     }
 

@@ -1,11 +1,12 @@
 //! The eventual engine: every node takes reads and writes alone, and all converge.
 //!
-//! * [`Eventual`] is the data of one keyspace on one node. A write draws a [`Timestamp`](crate::types::Timestamp) and a
+//! * [`Eventual`] is the data of all eventual keyspaces on one node, in one map ([`Space`](crate::types::Space)). A write draws a [`Timestamp`](crate::types::Timestamp) and a
 //!   [`Dot`](crate::types::Dot), merges into the map and enters the outbox, all under one partition's lock; nothing waits.
 //! * [`Hlc`] is the hybrid logical clock.
 //! * [`Outbox`] keeps a partition's recent own writes for streaming to peers.
 //! * `SeenLog` knows what each writer had seen of the others, `Journal` keeps own writes that lost unseen.
 //! * [`Snapshot`] is the state of a partition at one moment, for peers that the outbox no longer serves.
+//! * [`Spaces`] says which keyspaces there are.
 //! * [`catch_up`] waits until this node has what a session has seen elsewhere.
 //! * [`Watcher`] tells of every change, from any position on, at whatever node.
 //! * `Replica` is the core of replication: `handle(now, event)` and out come actions. Start reading there.
@@ -34,6 +35,7 @@ mod session;
 mod shell;
 mod skew;
 mod snapshot;
+mod spaces;
 mod stability;
 mod watch;
 
@@ -50,4 +52,5 @@ pub use link::{Dialer, PeerStream};
 pub use listeners::{CoverBounds, Covered};
 pub use outbox::{Outbox, OutboxBounds, OutboxWrite};
 pub use snapshot::{PieceBounds, Snapshot};
+pub use spaces::{Found, Spaces};
 pub use watch::{WatchBounds, Watcher};

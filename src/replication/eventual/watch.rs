@@ -37,12 +37,13 @@ use crate::{
     error::Result,
     limits::{WATCH_MARK_INTERVAL, WATCH_READY_MAX},
     storage::log::Position,
-    types::{PartitionId, Sequence, WatchPage, WatchPosition, WatchRequest, WatchStart},
+    types::{PartitionId, Sequence, Space, WatchPage, WatchPosition, WatchRequest, WatchStart},
 };
 
 /// A watch on a keyspace of this process. Costs nothing while nobody asks for its next page.
 pub struct Watcher {
     keyspace: Arc<Eventual>,
+    space: Space,
     stage: Stage,
     bounds: WatchBounds,
     /// A page that was read and not handed out yet.
@@ -69,12 +70,22 @@ struct Held {
 }
 
 impl Watcher {
-    /// A watch that begins when its first page is asked for.
+    /// A watch of `default` that begins when its first page is asked for.
     ///
     /// # Errors
     /// `OVERLOADED` beyond [`crate::limits::WATCHES_PER_NODE_MAX`].
     pub fn new(keyspace: Arc<Eventual>, request: WatchRequest) -> Result<Watcher> {
         Watcher::with_bounds(keyspace, request, WatchBounds::default())
+    }
+
+    /// As [`Watcher::new`], of any eventual keyspace.
+    ///
+    /// # Errors
+    /// Those of [`Watcher::new`].
+    pub fn new_in(keyspace: Arc<Eventual>, space: Space, request: WatchRequest) -> Result<Watcher> {
+        let mut watcher = Watcher::new(keyspace, request)?;
+        watcher.space = space;
+        Ok(watcher)
     }
 
     /// As [`Watcher::new`], reading so much at once and waiting so long.
@@ -85,6 +96,7 @@ impl Watcher {
         keyspace.listeners().join()?;
         Ok(Watcher {
             keyspace,
+            space: Space::Default,
             stage: Stage::New(request),
             bounds,
             held: None,
@@ -99,10 +111,10 @@ impl Watcher {
     /// # Errors
     /// `COMPACTED` when a delete may have been missed; `UNREACHABLE` when this node does not catch up with the position;
     /// `MEMBER_REMOVED` when the cluster removed this node: it hears of nothing new, and would take what the others
-    /// have for lost; `DISK_FAILED` when what it tells of cannot be brought to disk; those of [`Eventual::check_clients`].
+    /// have for lost; `DISK_FAILED` when what it tells of cannot be brought to disk; those of [`Eventual::check_space`].
     pub async fn next(&mut self) -> Result<WatchPage> {
         self.keyspace.check_member()?;
-        self.keyspace.check_clients()?;
+        self.keyspace.check_space(self.space)?;
         if let Stage::New(request) = &self.stage {
             let request = request.clone();
             self.begin(request).await?;
@@ -122,7 +134,7 @@ impl Watcher {
                 let _covered = self.keyspace.wait_covers(position, self.bounds.cover).await?;
             }
         }
-        let reader = Reader::new(&self.keyspace, request, self.bounds);
+        let reader = Reader::new(&self.keyspace, self.space, request, self.bounds);
         // The first page lets whoever asked know that nothing is missed from now on.
         let first = reader.first_page();
         self.stage = Stage::Open(Box::new(reader));
@@ -153,7 +165,7 @@ impl Watcher {
         tokio::pin!(changed);
         changed.as_mut().enable();
         self.keyspace.check_member()?;
-        self.keyspace.check_clients()?;
+        self.keyspace.check_space(self.space)?;
         let now = Instant::now();
         let read = reader.read(&self.keyspace, now >= self.mark_due)?;
         match read {

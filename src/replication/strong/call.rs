@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{Answer, Command, Item, ItemPage, Lease, LeaseId, RequestId, Revision, Space};
-use crate::types::{Key, KeyRange, PageRequest};
+use crate::types::{Consistency, Key, KeyRange, PageRequest};
 
 /// One call, checked against the limits.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -149,6 +149,8 @@ pub enum ReadAnswer {
 pub struct KeyspaceFacts {
     /// Its name.
     pub name: String,
-    /// How many keys are in it.
+    /// What it promises.
+    pub consistency: Consistency,
+    /// How many keys are in it; 0 for an eventual one, of which the group does not know.
     pub keys: u64,
 }

@@ -45,7 +45,7 @@ use self::{
     silence::Silence,
     snapshots::{Place, Snapshots},
 };
-use super::{log_store::LogStore, Call, Reply};
+use super::{log_store::LogStore, Call, Freshness, Reply};
 use crate::{
     config::GroupBounds,
     env::Env,
@@ -56,7 +56,7 @@ use crate::{
     },
     storage::log::{Log, Position},
     sync::AtomicBool,
-    types::{Address, Consistency, NodeId},
+    types::{Address, Catalogue, Consistency, Edition, NodeId},
 };
 
 #[cfg(feature = "faults")]
@@ -213,6 +213,33 @@ impl Group {
             decided = self.0.decided() => decided,
             _ = stopping.wait_for(|stopping| *stopping) => Err(core::stopped()),
         }
+    }
+
+    /// Which keyspaces there are, as far as this member knows.
+    pub fn catalogue(&self) -> Catalogue {
+        self.0.replica.machine().catalogue()
+    }
+
+    /// As [`Group::catalogue`], with all that were made before the call.
+    ///
+    /// # Errors
+    /// `NO_LEADER`, `DEADLINE_EXCEEDED`, `NOT_RUNNING`.
+    pub async fn fresh_catalogue(&self, timeout: Duration) -> Result<Catalogue> {
+        self.0.ready_to_read(Freshness::Linearizable, timeout).await?;
+        Ok(self.catalogue())
+    }
+
+    /// As [`Group::catalogue`], once it is another edition.
+    ///
+    /// # Errors
+    /// `NOT_RUNNING` when the member is stopped before.
+    pub async fn catalogue_after(&self, edition: Edition) -> Result<Catalogue> {
+        let (mut editions, mut stopping) = (self.0.replica.edition(), self.0.stopping.subscribe());
+        tokio::select! {
+            changed = editions.wait_for(|found| *found != edition) => changed.map(drop).map_err(|_| core::stopped())?,
+            _ = stopping.wait_for(|stopping| *stopping) => return Err(core::stopped()),
+        }
+        Ok(self.catalogue())
     }
 
     /// Begins to watch a keyspace.

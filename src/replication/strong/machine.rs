@@ -182,6 +182,7 @@ fn execute(state: &mut State, time_ms: u64, command: &Command) -> Answer {
         Command::Release { lock, lease } => state.release(time_ms, lock, *lease),
         Command::Proclaim { lock, token, value } => state.proclaim(time_ms, lock, *token, value),
         Command::CreateKeyspace { name } => state.create_keyspace(name),
+        Command::CreateEventual { name, group, keep_conflicts } => state.create_eventual(name, *group, *keep_conflicts),
         Command::DropKeyspace { keyspace } => state.drop_keyspace(*keyspace),
         Command::Compact { revision } => state.compact(*revision),
     };

@@ -53,7 +53,9 @@ pub(super) fn decode_submitted(command: &Command, response: v1::SubmitResponse) 
         (Command::Proclaim { .. }, Body::Proclaimed(revision)) => Answer::Proclaimed { revision: Revision(revision) },
         (Command::Revoke { .. }, Body::Done(_)) => Answer::Revoked,
         (Command::Release { .. }, Body::Done(_)) => Answer::Released,
-        (Command::CreateKeyspace { .. }, Body::Done(_)) => Answer::Created(KeyspaceId::default()),
+        (Command::CreateKeyspace { .. } | Command::CreateEventual { .. }, Body::Done(_)) => {
+            Answer::Created(KeyspaceId::default())
+        }
         (Command::DropKeyspace { .. }, Body::Done(_)) => Answer::Dropped,
         (Command::Compact { .. }, Body::Done(_)) => Answer::Compacted,
         _ => return other_answer(),

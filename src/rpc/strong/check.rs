@@ -54,7 +54,7 @@ fn check_submission(submission: &Submission) -> Result<()> {
             check_sizes(transaction)
         }
         Command::Acquire { .. } | Command::Release { .. } | Command::Proclaim { .. } => check_keyspace_name(keyspace),
-        Command::CreateKeyspace { name } => {
+        Command::CreateKeyspace { name } | Command::CreateEventual { name, .. } => {
             if name != keyspace {
                 return Err(invalid("keyspace: is not the one that the command names".to_string()));
             }

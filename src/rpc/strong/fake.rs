@@ -167,7 +167,11 @@ impl FakeGroup {
                 None => Err(Refusal::UnknownLease { lease }.into()),
             },
             Call::Keyspaces => {
-                let facts = |(_, name, keys): (_, &str, _)| KeyspaceFacts { name: name.to_string(), keys };
+                let facts = |(_, name, consistency, keys): (_, &str, _, _)| KeyspaceFacts {
+                    name: name.to_string(),
+                    consistency,
+                    keys,
+                };
                 Ok(Reply::Keyspaces(state.machine.keyspaces().map(facts).collect()))
             }
             Call::AwaitLock { .. } => panic!("it was answered above"),

@@ -5,7 +5,7 @@ use crate::{
     error::Result,
     limits::{check_keyspace_name, KEYSPACES_MAX},
     replication::strong::{Call, KeyspaceFacts, Lease, LeaseId, Reply, Revision},
-    types::Key,
+    types::{Consistency, Key},
 };
 
 pub(super) fn encode_await_lock(keyspace: &str, lock: &Key, lease: LeaseId, wait_ms: u64) -> v1::AwaitLockRequest {
@@ -47,7 +47,11 @@ pub(super) fn decode_lease(response: v1::GetLeaseResponse) -> Reply {
 
 pub(super) fn encode_keyspaces(reply: Reply) -> Result<v1::KeyspacesResponse> {
     let Reply::Keyspaces(keyspaces) = reply else { return other_reply(&reply) };
-    let facts = |facts: KeyspaceFacts| v1::StrongKeyspace { name: facts.name, keys: facts.keys };
+    let facts = |facts: KeyspaceFacts| v1::StrongKeyspace {
+        name: facts.name,
+        keys: facts.keys,
+        eventual: facts.consistency == Consistency::Eventual,
+    };
     Ok(v1::KeyspacesResponse { keyspaces: keyspaces.into_iter().map(facts).collect() })
 }
 
@@ -60,7 +64,8 @@ pub(super) fn decode_keyspaces(response: v1::KeyspacesResponse) -> Result<Reply>
     }
     let facts = |keyspace: v1::StrongKeyspace| {
         check_keyspace_name(&keyspace.name)?;
-        Ok(KeyspaceFacts { name: keyspace.name, keys: keyspace.keys })
+        let consistency = if keyspace.eventual { Consistency::Eventual } else { Consistency::Strong };
+        Ok(KeyspaceFacts { name: keyspace.name, consistency, keys: keyspace.keys })
     };
     Ok(Reply::Keyspaces(response.keyspaces.into_iter().map(facts).collect::<Result<_>>()?))
 }

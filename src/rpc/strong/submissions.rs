@@ -32,7 +32,11 @@ pub(super) fn encode_submission(submission: &Submission) -> Result<v1::SubmitReq
         Command::Proclaim { lock, token, value } => {
             Body::Proclaim(v1::ProclaimCommand { lock: lock.name.to_bytes(), token: token.0, value: value.to_bytes() })
         }
-        Command::CreateKeyspace { .. } => Body::CreateKeyspace(v1::CreateKeyspaceCommand {}),
+        Command::CreateKeyspace { .. } => Body::CreateKeyspace(v1::CreateKeyspaceCommand::default()),
+        Command::CreateEventual { keep_conflicts, .. } => {
+            let eventual = Some(v1::EventualKeyspace { keep_conflicts: *keep_conflicts });
+            Body::CreateKeyspace(v1::CreateKeyspaceCommand { eventual })
+        }
         Command::DropKeyspace { .. } => Body::DropKeyspace(v1::DropKeyspaceCommand {}),
         Command::Compact { revision } => Body::Compact(v1::CompactCommand { revision: revision.0 }),
         Command::Expire { .. } => {
@@ -70,9 +74,15 @@ pub(super) fn decode_submission(request: v1::SubmitRequest) -> Result<Call> {
             token: Revision(command.token),
             value: value("proclaim", &command.value)?,
         },
-        Body::CreateKeyspace(v1::CreateKeyspaceCommand {}) => {
+        Body::CreateKeyspace(v1::CreateKeyspaceCommand { eventual: None }) => {
             Command::CreateKeyspace { name: request.keyspace.clone() }
         }
+        // The node that serves the call draws the number of the group.
+        Body::CreateKeyspace(v1::CreateKeyspaceCommand { eventual: Some(eventual) }) => Command::CreateEventual {
+            name: request.keyspace.clone(),
+            group: 0,
+            keep_conflicts: eventual.keep_conflicts,
+        },
         Body::DropKeyspace(v1::DropKeyspaceCommand {}) => Command::DropKeyspace { keyspace: KeyspaceId::default() },
         Body::Compact(command) => Command::Compact { revision: Revision(command.revision) },
     };

@@ -8,6 +8,7 @@ mod peers;
 mod pipeline;
 mod sessions;
 mod snapshots;
+mod spaces;
 mod strong;
 mod watch;
 
@@ -15,7 +16,7 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tonic::Status;
 
 use super::{strong::fake::FakeGroup, *};
@@ -28,8 +29,8 @@ use crate::{
         strong::Group,
     },
     types::{
-        Address, DefaultKeyspace, Dot, GroupRole, GroupStatus, Health, LogState, MemberState, MemberStatus, NodeId,
-        NodeStatus, PartitionId, PeerState, PeerStatus, ReplicationLag, StorageStatus,
+        Address, Catalogue, DefaultKeyspace, Dot, GroupRole, GroupStatus, Health, LogState, MemberState, MemberStatus,
+        NodeId, NodeStatus, PartitionId, PeerState, PeerStatus, ReplicationLag, StorageStatus,
     },
     wire::v1::kv_client::KvClient,
 };
@@ -46,7 +47,12 @@ struct FakeHost {
     removal: tokio::sync::Notify,
     /// `None`: there are no strong keyspaces.
     group: Option<Arc<FakeGroup>>,
+    /// What the next question for keyspaces is answered by.
+    question: Mutex<Option<Answered>>,
 }
+
+/// Waits for the word, and says which keyspaces there are.
+type Answered = (oneshot::Receiver<()>, OurResult<Catalogue>);
 
 /// Nobody can bring it anything.
 impl Reach for FakeHost {
@@ -70,6 +76,16 @@ impl Host for FakeHost {
 
     fn group(&self) -> Option<&Group> {
         None
+    }
+
+    fn refresh_spaces(&self) -> Refreshing<'_> {
+        let question = self.question.lock().take();
+        Box::pin(async move {
+            let Some((word, answer)) = question else { return Ok(()) };
+            word.await.map_err(|_| Error::new(ErrorCode::Internal, "the test has ended"))?;
+            self.keyspace.take_catalogue(answer?);
+            Ok(())
+        })
     }
 
     fn reach(&self) -> &dyn Reach {
@@ -213,7 +229,8 @@ impl Fixture {
         let (sender, accepted) = mpsc::unbounded_channel();
         let keyspace = Arc::new(Eventual::new(NodeId(7), clock));
         let (accepted_by, removal) = (Mutex::new(sender), Default::default());
-        let host = Arc::new(FakeHost { keyspace, accepted: accepted_by, refusal, removal, group });
+        let host =
+            Arc::new(FakeHost { keyspace, accepted: accepted_by, refusal, removal, group, question: Mutex::default() });
         let address = Address::new("127.0.0.1", listener.port()).unwrap();
         let server = Server::spawn(listener, host.clone()).await;
         Fixture { transport, server, address, host, accepted }

@@ -15,7 +15,7 @@ fn put(fixture: &Fixture, key: &str) {
 }
 
 fn from(start: WatchStart) -> v1::WatchRequest {
-    encode_watch(&WatchRequest { filter: WatchFilter::Prefix(b"a".to_vec()), start })
+    encode_watch("", &WatchRequest { filter: WatchFilter::Prefix(b"a".to_vec()), start })
 }
 
 async fn page(pages: &mut tonic::Streaming<v1::WatchPage>) -> crate::types::WatchPage {

@@ -4,7 +4,7 @@ use std::num::NonZeroU64;
 
 use super::{bad, put_number, put_sized, Decoded, Fault, Reader, Stored};
 use crate::{
-    limits::{KEY_BYTES_MAX, PARTITIONS, SEQUENCE_MAX, VALUE_BYTES_MAX},
+    limits::{HELD_KEY_BYTES_MAX, PARTITIONS, SEQUENCE_MAX, VALUE_BYTES_MAX},
     types::{Change, Dot, Key, NodeId, PartitionId, Record, Sequence, StateRecord, Timestamp, Value},
 };
 
@@ -126,9 +126,9 @@ impl Stored for Key {
 
     #[inline]
     fn take(reader: &mut Reader<'_>) -> Decoded<Key> {
-        let bytes = reader.take_sized("key", KEY_BYTES_MAX)?;
+        let bytes = reader.take_sized("key", HELD_KEY_BYTES_MAX)?;
         // Of its two bounds the upper one was checked.
-        Key::new(bytes).or(bad("key", Fault::Invalid(0)))
+        Key::held(bytes).or(bad("key", Fault::Invalid(0)))
     }
 }
 

@@ -4,7 +4,7 @@ use ::bytes::Bytes;
 use proptest::prelude::*;
 
 use super::*;
-use crate::limits::{KEY_BYTES_MAX, VALUE_BYTES_MAX};
+use crate::limits::{HELD_KEY_BYTES_MAX, VALUE_BYTES_MAX};
 
 /// What prost makes of the message in `peer.proto`.
 #[derive(Clone, PartialEq, prost::Message)]
@@ -35,7 +35,7 @@ impl From<&Change> for Generated {
 }
 
 fn change() -> impl Strategy<Value = Change> {
-    let key = prop_oneof![prop::collection::vec(any::<u8>(), 0..40), Just(vec![1; KEY_BYTES_MAX + 1])];
+    let key = prop_oneof![prop::collection::vec(any::<u8>(), 0..40), Just(vec![1; HELD_KEY_BYTES_MAX + 1])];
     let value = prop_oneof![prop::collection::vec(any::<u8>(), 0..300), Just(vec![2; VALUE_BYTES_MAX + 1])];
     let numbers = (prop_oneof![Just(0), any::<u32>()], prop_oneof![Just(0), any::<u64>()]);
     (key, prop::option::of(value), numbers, prop::option::of(any::<u64>())).prop_map(

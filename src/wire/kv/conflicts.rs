@@ -4,25 +4,26 @@ use std::num::NonZeroU64;
 
 use super::{
     bad, decode_entry, encode_entry,
-    operations::{check_bound, check_keyspace},
+    operations::{check_bound, check_name},
     v1,
 };
 use crate::{
     error::Result,
     limits::TIMESTAMP_MS_MAX,
-    types::{Conflict, ConflictQuery, Entry, LostWrite, NodeId, Timestamp},
+    types::{Conflict, ConflictQuery, Entry, LostWrite, NodeId, Space, Timestamp},
     wire::ConvertError,
 };
 
 /// A checked question.
 ///
 /// # Errors
-/// `UNKNOWN_KEYSPACE`, `KEY_TOO_LONG` for the prefix.
+/// `INVALID_ARGUMENT` for the name of the keyspace, `KEY_TOO_LONG` for the prefix.
 pub fn decode_conflicts(request: v1::ConflictsRequest) -> Result<ConflictQuery> {
-    check_keyspace(&request.keyspace)?;
+    check_name(&request.keyspace)?;
     check_bound("prefix", &request.prefix)?;
     let limit = NonZeroU64::new(request.limit);
     Ok(ConflictQuery {
+        keyspace: request.keyspace,
         prefix: request.prefix.into(),
         since_ms: request.since_ms.unwrap_or(0),
         limit: limit.map(|limit| usize::try_from(limit.get()).unwrap_or(usize::MAX)),
@@ -32,17 +33,17 @@ pub fn decode_conflicts(request: v1::ConflictsRequest) -> Result<ConflictQuery> 
 /// A question for a message.
 pub fn encode_conflicts(query: &ConflictQuery) -> v1::ConflictsRequest {
     v1::ConflictsRequest {
-        keyspace: String::new(),
+        keyspace: query.keyspace.clone(),
         prefix: query.prefix.clone().into(),
         since_ms: Some(query.since_ms),
         limit: query.limit.map_or(0, |limit| limit as u64),
     }
 }
 
-/// A page of conflicts.
-pub fn conflicts_page<'a>(conflicts: impl Iterator<Item = &'a Conflict>) -> v1::ConflictsPage {
+/// A page of conflicts of a keyspace.
+pub fn conflicts_page<'a>(space: Space, conflicts: impl Iterator<Item = &'a Conflict>) -> v1::ConflictsPage {
     let encode = |conflict: &Conflict| {
-        let write = LostWrite::from(conflict);
+        let write = LostWrite::new(space, conflict);
         v1::Conflict {
             key: write.key,
             lost: write.lost.map(encode_entry),

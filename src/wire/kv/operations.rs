@@ -11,9 +11,6 @@ use crate::{
     types::{Command, CommandKind, Key, KeyRange, Operation, PageRequest, Value},
 };
 
-/// The only keyspace there is; an empty name means it too.
-pub const DEFAULT_KEYSPACE: &str = "default";
-
 /// A scan as it was asked for by the unary call, whose limit spans its pages.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ScanPlan {
@@ -50,18 +47,16 @@ pub fn decode_operation(operation: v1::Operation) -> Result<Operation> {
 /// The operation of a unary get.
 ///
 /// # Errors
-/// `UNKNOWN_KEYSPACE`, `KEY_EMPTY`, `KEY_TOO_LONG`.
+/// `KEY_EMPTY`, `KEY_TOO_LONG`.
 pub fn decode_get(request: v1::GetRequest) -> Result<Operation> {
-    check_keyspace(&request.keyspace)?;
     Ok(Operation::Get { key: Key::new(&request.key)?, metadata_only: request.metadata_only })
 }
 
 /// The operation of a unary put.
 ///
 /// # Errors
-/// `UNKNOWN_KEYSPACE`, `KEY_EMPTY`, `KEY_TOO_LONG`, `VALUE_TOO_LARGE`, `BAD_TTL`.
+/// `KEY_EMPTY`, `KEY_TOO_LONG`, `VALUE_TOO_LARGE`, `BAD_TTL`.
 pub fn decode_put(request: v1::PutRequest) -> Result<Operation> {
-    check_keyspace(&request.keyspace)?;
     request.ttl_ms.map_or(Ok(()), limits::check_ttl_ms)?;
     let (key, value) = (Key::new(&request.key)?, Value::new(&request.value)?);
     Ok(write(key, CommandKind::Put { value, flags: request.flags, ttl_ms: request.ttl_ms }))
@@ -70,18 +65,16 @@ pub fn decode_put(request: v1::PutRequest) -> Result<Operation> {
 /// The operation of a unary delete.
 ///
 /// # Errors
-/// `UNKNOWN_KEYSPACE`, `KEY_EMPTY`, `KEY_TOO_LONG`.
+/// `KEY_EMPTY`, `KEY_TOO_LONG`.
 pub fn decode_delete(request: v1::DeleteRequest) -> Result<Operation> {
-    check_keyspace(&request.keyspace)?;
     Ok(write(Key::new(&request.key)?, CommandKind::Delete))
 }
 
 /// The operation of a unary touch.
 ///
 /// # Errors
-/// `UNKNOWN_KEYSPACE`, `KEY_EMPTY`, `KEY_TOO_LONG`, `BAD_TTL`.
+/// `KEY_EMPTY`, `KEY_TOO_LONG`, `BAD_TTL`.
 pub fn decode_touch(request: v1::TouchRequest) -> Result<Operation> {
-    check_keyspace(&request.keyspace)?;
     request.ttl_ms.map_or(Ok(()), limits::check_ttl_ms)?;
     Ok(write(Key::new(&request.key)?, CommandKind::Touch { ttl_ms: request.ttl_ms }))
 }
@@ -89,19 +82,17 @@ pub fn decode_touch(request: v1::TouchRequest) -> Result<Operation> {
 /// The operation of a unary count.
 ///
 /// # Errors
-/// `UNKNOWN_KEYSPACE`, `KEY_TOO_LONG` for a bound that no key reaches.
+/// `KEY_TOO_LONG` for a bound that no key reaches.
 pub fn decode_count(request: v1::CountRequest) -> Result<Operation> {
-    check_keyspace(&request.keyspace)?;
     Ok(Operation::Count(decode_range(request.range)?))
 }
 
 /// The first page of a scan, and what the rest of it needs.
 ///
 /// # Errors
-/// `UNKNOWN_KEYSPACE`, `KEY_TOO_LONG` for a bound that no key reaches, `INVALID_ARGUMENT` for a page size over
+/// `KEY_TOO_LONG` for a bound that no key reaches, `INVALID_ARGUMENT` for a page size over
 /// [`limits::PAGE_KEYS_MAX`].
 pub fn decode_scan(request: v1::ScanRequest) -> Result<ScanPlan> {
-    check_keyspace(&request.keyspace)?;
     let page_size = usize::try_from(request.page_size).unwrap_or(usize::MAX);
     if page_size > limits::PAGE_KEYS_MAX {
         let text = format!("page_size: {page_size} entries, the limit is {}", limits::PAGE_KEYS_MAX);
@@ -120,7 +111,6 @@ pub fn decode_scan(request: v1::ScanRequest) -> Result<ScanPlan> {
 /// # Errors
 /// `BATCH_TOO_LARGE`, and those of [`decode_get`]; the text names the place in the batch.
 pub fn decode_batch_get(request: v1::BatchGetRequest) -> Result<Vec<Operation>> {
-    check_keyspace(&request.keyspace)?;
     limits::check_batch(request.keys.len(), request.keys.iter().map(Bytes::len).sum())?;
     let get = |key: &Bytes| Ok(Operation::Get { key: Key::new(key)?, metadata_only: false });
     request.keys.iter().enumerate().map(|(place, key)| get(key).map_err(at("keys", place))).collect()
@@ -129,11 +119,15 @@ pub fn decode_batch_get(request: v1::BatchGetRequest) -> Result<Vec<Operation>> 
 /// The puts of a batch, in order.
 ///
 /// # Errors
-/// `BATCH_TOO_LARGE`, and those of [`decode_put`]; the text names the place in the batch.
+/// `BATCH_TOO_LARGE`, `INVALID_ARGUMENT` for an item of another keyspace, and those of [`decode_put`]; the text names the place in the batch.
 pub fn decode_batch_put(request: v1::BatchPutRequest) -> Result<Vec<Operation>> {
-    check_keyspace(&request.keyspace)?;
     let bytes = request.items.iter().map(|item| item.key.len() + item.value.len()).sum();
     limits::check_batch(request.items.len(), bytes)?;
+    let is_elsewhere = |item: &v1::PutRequest| !item.keyspace.is_empty() && item.keyspace != request.keyspace;
+    if request.items.iter().any(is_elsewhere) {
+        let text = "items.keyspace: must be empty, or that of the batch";
+        return Err(Error::new(ErrorCode::InvalidArgument, text));
+    }
     request.items.into_iter().enumerate().map(|(place, item)| decode_put(item).map_err(at("items", place))).collect()
 }
 
@@ -142,7 +136,6 @@ pub fn decode_batch_put(request: v1::BatchPutRequest) -> Result<Vec<Operation>> 
 /// # Errors
 /// `BATCH_TOO_LARGE`, and those of [`decode_delete`]; the text names the place in the batch.
 pub fn decode_batch_delete(request: v1::BatchDeleteRequest) -> Result<Vec<Operation>> {
-    check_keyspace(&request.keyspace)?;
     limits::check_batch(request.keys.len(), request.keys.iter().map(Bytes::len).sum())?;
     let delete = |key: &Bytes| Ok(write(Key::new(key)?, CommandKind::Delete));
     request.keys.iter().enumerate().map(|(place, key)| delete(key).map_err(at("keys", place))).collect()
@@ -168,13 +161,29 @@ pub(super) fn check_bound(field: &str, bound: &[u8]) -> Result<()> {
     Ok(())
 }
 
-pub(super) fn check_keyspace(keyspace: &str) -> Result<()> {
-    if keyspace.is_empty() || keyspace == DEFAULT_KEYSPACE {
-        return Ok(());
+/// Checks the name of a keyspace; an empty one means `default`.
+///
+/// # Errors
+/// `INVALID_ARGUMENT`.
+pub fn check_name(keyspace: &str) -> Result<()> {
+    match keyspace {
+        "" => Ok(()),
+        name => limits::check_keyspace_name(name),
     }
-    // A hostile name must not come back as a megabyte of error text.
-    let shown: String = keyspace.chars().take(64).collect();
-    Err(Error::new(ErrorCode::UnknownKeyspace, format!("keyspace: there is no {shown:?}, only {DEFAULT_KEYSPACE:?}")))
+}
+
+/// The keyspace that an operation of a pipeline is about; empty: `default`, or none.
+pub fn keyspace_of(operation: &v1::Operation) -> &str {
+    use v1::operation::Operation as Body;
+    match &operation.operation {
+        Some(Body::Get(request)) => &request.keyspace,
+        Some(Body::Put(request)) => &request.keyspace,
+        Some(Body::Delete(request)) => &request.keyspace,
+        Some(Body::Touch(request)) => &request.keyspace,
+        Some(Body::Count(request)) => &request.keyspace,
+        Some(Body::Scan(request)) => &request.keyspace,
+        Some(Body::Ping(_) | Body::CatchUp(_)) | None => "",
+    }
 }
 
 fn write(key: Key, kind: CommandKind) -> Operation {
@@ -186,9 +195,9 @@ fn at(field: &'static str, place: usize) -> impl Fn(Error) -> Error {
     move |error| Error::new(error.code(), format!("{field}[{place}].{}", error.message()))
 }
 
-/// The pipeline message of an operation.
-pub fn encode_operation(id: u64, operation: &Operation) -> v1::Operation {
-    v1::Operation { id, operation: Some(encode_body(operation)) }
+/// The pipeline message of an operation in a keyspace; an empty name means `default`.
+pub fn encode_operation(id: u64, keyspace: &str, operation: &Operation) -> v1::Operation {
+    v1::Operation { id, operation: Some(encode_body(keyspace, operation)) }
 }
 
 /// Whether the answer to a read of many keys is to say what it has seen.
@@ -202,9 +211,9 @@ pub fn wants_seen(operation: &v1::Operation) -> bool {
 }
 
 /// The part of a pipeline message that says what to do, for a session: the answer is to say what it has seen.
-pub fn encode_session_body(operation: &Operation) -> v1::operation::Operation {
+pub fn encode_session_body(keyspace: &str, operation: &Operation) -> v1::operation::Operation {
     use v1::operation::Operation as Body;
-    let mut body = encode_body(operation);
+    let mut body = encode_body(keyspace, operation);
     match &mut body {
         Body::Count(request) => request.with_seen = true,
         Body::Scan(request) => request.with_seen = true,
@@ -214,9 +223,9 @@ pub fn encode_session_body(operation: &Operation) -> v1::operation::Operation {
 }
 
 /// The part of a pipeline message that says what to do. A scan's `bytes_target` is the server's choice and not sent.
-pub fn encode_body(operation: &Operation) -> v1::operation::Operation {
+pub fn encode_body(keyspace: &str, operation: &Operation) -> v1::operation::Operation {
     use v1::operation::Operation as Body;
-    let keyspace = String::new;
+    let keyspace = || keyspace.to_string();
     match operation {
         Operation::Get { key, metadata_only } => {
             Body::Get(v1::GetRequest { keyspace: keyspace(), key: key.to_bytes(), metadata_only: *metadata_only })

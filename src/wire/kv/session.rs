@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{bad, operations::check_keyspace, v1};
+use super::{bad, operations::check_name, v1};
 use crate::{
     error::Result,
     limits::{PARTITIONS, SESSION_WAIT_MAX, VECTOR_ENTRIES_MAX},
@@ -78,7 +78,7 @@ pub fn encode_catch_up(wanted: &SeenPartitions) -> v1::CatchUpRequest {
 /// # Errors
 /// `UNKNOWN_KEYSPACE`, `MALFORMED_MESSAGE`.
 pub fn decode_catch_up(request: v1::CatchUpRequest) -> Result<CatchUp> {
-    check_keyspace(&request.keyspace)?;
+    check_name(&request.keyspace)?;
     let vectors = decode_vectors("wanted", request.wanted)?;
     let wanted = SeenPartitions { vectors, clock: to_timestamp("clock", request.clock)? };
     let wait = Duration::from_millis(request.wait_ms.into());

@@ -12,7 +12,7 @@ use crate::{
     limits,
     types::{
         Answer, Command, CommandKind, Conflict, ConflictQuery, Dot, Entry, EntryPage, Key, KeyRange, LostWrite, NodeId,
-        Operation, PageRequest, Record, Seen, Sequence, Timestamp, Written,
+        Operation, PageRequest, Record, Seen, Sequence, Space, Timestamp, Value, Written,
     },
 };
 
@@ -95,7 +95,7 @@ fn answer() -> impl Strategy<Value = (AnswerKind, Answer)> {
 proptest! {
     #[test]
     fn an_operation_comes_back_as_it_went_in(id: u64, operation in operation()) {
-        let bytes = encode_operation(id, &operation).encode_to_vec();
+        let bytes = encode_operation(id, "", &operation).encode_to_vec();
         let message = v1::Operation::decode(bytes.as_slice()).unwrap();
         prop_assert_eq!(message.id, id);
         prop_assert_eq!(decode_operation(message), Ok(operation));
@@ -124,7 +124,7 @@ proptest! {
         let bytes = bytes.as_slice();
         if let Ok(message) = v1::Operation::decode(bytes) {
             if let Ok(operation) = decode_operation(message) {
-                let again = decode_operation(encode_operation(0, &operation));
+                let again = decode_operation(encode_operation(0, "", &operation));
                 prop_assert_eq!(again, Ok(operation));
             }
         }
@@ -168,10 +168,10 @@ proptest! {
         prefix in prop::collection::vec(any::<u8>(), 0..20), since_ms: u64, limit in prop::option::of(1usize..),
     ) {
         let conflict = Conflict { key, lost, won, noticed_ms, node: NodeId(node) };
-        let wire = conflicts_page(std::iter::once(&conflict)).encode_to_vec();
+        let wire = conflicts_page(Space::Default, std::iter::once(&conflict)).encode_to_vec();
         let decoded = decode_conflicts_page(v1::ConflictsPage::decode(&wire[..]).unwrap());
-        prop_assert_eq!(decoded, Ok(vec![LostWrite::from(&conflict)]));
-        let query = ConflictQuery { prefix, since_ms, limit };
+        prop_assert_eq!(decoded, Ok(vec![LostWrite::new(Space::Default, &conflict)]));
+        let query = ConflictQuery { keyspace: "jobs".into(), prefix, since_ms, limit };
         prop_assert_eq!(decode_conflicts(encode_conflicts(&query)), Ok(query));
     }
 }
@@ -196,12 +196,36 @@ fn a_bad_conflict_is_refused_by_field() {
 }
 
 #[test]
-fn only_the_default_keyspace_is_known() {
-    assert_eq!(code(decode_get(get("", b"k"))), None);
-    assert_eq!(code(decode_get(get("default", b"k"))), None);
-    let error = decode_get(get(&"x".repeat(100_000), b"k")).unwrap_err();
-    assert_eq!(error.code(), ErrorCode::UnknownKeyspace);
+fn a_name_of_a_keyspace_is_within_its_bounds() {
+    assert_eq!(code(check_name("")), None);
+    assert_eq!(code(check_name("default")), None);
+    let error = check_name(&"x".repeat(100_000)).unwrap_err();
+    assert_eq!(error.code(), ErrorCode::InvalidArgument);
     assert!(error.message().len() < 200, "{} bytes of text", error.message().len());
+}
+
+#[test]
+fn every_operation_says_which_keyspace_it_is_about() {
+    let key = || Key::new(b"k").unwrap();
+    let page = PageRequest { range: KeyRange::default(), reverse: false, keys_max: 1, bytes_target: 1 };
+    let write = |kind| Operation::Write(Command { key: key(), kind });
+    let put = CommandKind::Put { value: Value::new(b"v").unwrap(), flags: 0, ttl_ms: None };
+    let operations = [
+        Operation::Get { key: key(), metadata_only: false },
+        write(put),
+        write(CommandKind::Delete),
+        write(CommandKind::Touch { ttl_ms: None }),
+        Operation::Count(KeyRange::default()),
+        Operation::Scan { page, keys_only: true },
+    ];
+    for operation in operations {
+        assert_eq!(keyspace_of(&encode_operation(1, "jobs", &operation)), "jobs", "{operation:?}");
+    }
+    assert_eq!(keyspace_of(&encode_operation(1, "jobs", &Operation::Ping)), "", "it concerns none");
+    let item = v1::PutRequest { keyspace: "other".into(), key: key().to_bytes(), ..v1::PutRequest::default() };
+    let batch = |keyspace: &str| v1::BatchPutRequest { keyspace: keyspace.into(), items: vec![item.clone()] };
+    assert_eq!(code(decode_batch_put(batch("jobs"))), Some(ErrorCode::InvalidArgument));
+    assert_eq!(code(decode_batch_put(batch("other"))), None);
 }
 
 #[test]

@@ -1,15 +1,15 @@
 //! Watches: requests, pages, and positions as the bytes that programs keep.
 
 use prost::Message;
-use xxhash_rust::xxh3::xxh3_64;
+use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
-use super::{answers::decode_entry, bad, encode_entry, operations::check_keyspace, v1};
+use super::{answers::decode_entry, bad, encode_entry, v1};
 use crate::{
     error::{Error, ErrorCode, Result},
     limits::{self, WATCH_PAGE_EVENTS_MAX, WATCH_POSITION_BYTES_MAX, WATCH_POSITION_ENTRIES_MAX},
     types::{
         Dot, Entry, Key, PartitionId, Timestamp, VersionVector, WatchChange, WatchEvent, WatchFilter, WatchPage,
-        WatchPosition, WatchRequest, WatchStart,
+        WatchPosition, WatchRequest, WatchStart, DEFAULT_KEYSPACE,
     },
     wire::{
         convert::{check_count, required, to_node, to_partition, to_sequence},
@@ -20,9 +20,10 @@ use crate::{
 /// The first byte of a position: how the rest is to be read.
 const POSITION_FORMAT: u8 = 1;
 
-/// A position as bytes that say nothing to anyone else. Only a watch with the same filter takes them back.
-pub fn encode_position(filter: &WatchFilter, position: &WatchPosition) -> Vec<u8> {
-    let message = v1::WatchPosition { marks: from_position(position), filter_hash: filter_hash(filter) };
+/// A position as bytes that say nothing to anyone else. Only a watch of the same keyspace with the same filter takes
+/// them back.
+pub fn encode_position(keyspace: &str, filter: &WatchFilter, position: &WatchPosition) -> Vec<u8> {
+    let message = v1::WatchPosition { marks: from_position(position), filter_hash: filter_hash(keyspace, filter) };
     let mut bytes = vec![POSITION_FORMAT];
     bytes.extend(message.encode_to_vec());
     bytes
@@ -32,31 +33,35 @@ pub fn encode_position(filter: &WatchFilter, position: &WatchPosition) -> Vec<u8
 ///
 /// # Errors
 /// `INVALID_ARGUMENT` when they are none, or of a watch with another filter.
-pub fn decode_position(filter: &WatchFilter, bytes: &[u8]) -> Result<WatchPosition> {
+pub fn decode_position(keyspace: &str, filter: &WatchFilter, bytes: &[u8]) -> Result<WatchPosition> {
     let invalid = |why: &str| Error::new(ErrorCode::InvalidArgument, format!("since: {why}"));
     let (&format, rest) = bytes.split_first().ok_or_else(|| invalid("is empty"))?;
     if format != POSITION_FORMAT || bytes.len() > WATCH_POSITION_BYTES_MAX {
         return Err(invalid("is no position of a watch"));
     }
     let message = v1::WatchPosition::decode(rest).map_err(|_| invalid("is no position of a watch"))?;
-    if message.filter_hash != filter_hash(filter) {
-        return Err(invalid("is the position of a watch of another key or prefix"));
+    if message.filter_hash != filter_hash(keyspace, filter) {
+        return Err(invalid("is the position of a watch of another keyspace, key or prefix"));
     }
     to_position(message.marks).map_err(|error| invalid(&error.to_string()))
 }
 
-/// Tells filters apart.
-fn filter_hash(filter: &WatchFilter) -> u64 {
+/// Tells filters apart, and keyspaces; an empty name means `default`.
+fn filter_hash(keyspace: &str, filter: &WatchFilter) -> u64 {
     let (kind, bytes): (u8, &[u8]) = match filter {
         WatchFilter::All => (0, &[]),
         WatchFilter::Key(key) => (1, key),
         WatchFilter::Prefix(prefix) => (2, prefix),
     };
-    xxh3_64(&[&[kind], bytes].concat())
+    let hash = xxh3_64(&[&[kind], bytes].concat());
+    match keyspace {
+        "" | DEFAULT_KEYSPACE => hash,
+        name => xxh3_64_with_seed(name.as_bytes(), hash),
+    }
 }
 
-/// The message that asks for a watch.
-pub fn encode_watch(request: &WatchRequest) -> v1::WatchRequest {
+/// The message that asks for a watch of a keyspace; an empty name means `default`.
+pub fn encode_watch(keyspace: &str, request: &WatchRequest) -> v1::WatchRequest {
     use v1::watch_request::Filter;
     let filter = match &request.filter {
         WatchFilter::All => None,
@@ -70,16 +75,15 @@ pub fn encode_watch(request: &WatchRequest) -> v1::WatchRequest {
         WatchStart::InitialAfter(position) => (Some(position), true),
     };
     let since = since.map(|position| v1::WatchPosition { marks: from_position(position), filter_hash: 0 });
-    v1::WatchRequest { keyspace: String::new(), filter, since, initial }
+    v1::WatchRequest { keyspace: keyspace.to_string(), filter, since, initial }
 }
 
 /// What a message asks to watch.
 ///
 /// # Errors
-/// `UNKNOWN_KEYSPACE`, `KEY_EMPTY`, `KEY_TOO_LONG`, `MALFORMED_MESSAGE`.
+/// `KEY_EMPTY`, `KEY_TOO_LONG`, `MALFORMED_MESSAGE`.
 pub fn decode_watch(request: v1::WatchRequest) -> Result<WatchRequest> {
     use v1::watch_request::Filter;
-    check_keyspace(&request.keyspace)?;
     let filter = match request.filter {
         None => WatchFilter::All,
         Some(Filter::Key(key)) => WatchFilter::Key(Key::new(&key)?),
@@ -255,7 +259,7 @@ mod tests {
         #[test]
         fn a_request_survives_the_wire(filter in filters(), start in starts()) {
             let request = WatchRequest { filter, start };
-            prop_assert_eq!(decode_watch(encode_watch(&request)), Ok(request));
+            prop_assert_eq!(decode_watch(encode_watch("jobs", &request)), Ok(request));
         }
 
         #[test]
@@ -269,14 +273,17 @@ mod tests {
 
         #[test]
         fn a_position_comes_back_for_its_own_filter_only(filter in filters(), other in filters(), position in positions()) {
-            let bytes = encode_position(&filter, &position);
-            prop_assert_eq!(decode_position(&filter, &bytes), Ok(position));
-            prop_assert_eq!(decode_position(&other, &bytes).is_ok(), filter == other);
+            let bytes = encode_position("", &filter, &position);
+            prop_assert_eq!(decode_position("", &filter, &bytes), Ok(position));
+            prop_assert_eq!(decode_position("default", &other, &bytes).is_ok(), filter == other);
+            prop_assert!(decode_position("jobs", &filter, &bytes).is_err());
+            let bytes = encode_position("jobs", &filter, &WatchPosition::new());
+            prop_assert_eq!(["jobs", "tasks", ""].map(|name| decode_position(name, &filter, &bytes).is_ok()), [true, false, false]);
         }
 
         #[test]
         fn bytes_that_are_no_position_are_refused(bytes in prop::collection::vec(any::<u8>(), 0..64)) {
-            let code = decode_position(&WatchFilter::All, &bytes).map_err(|error| error.code());
+            let code = decode_position("jobs", &WatchFilter::All, &bytes).map_err(|error| error.code());
             prop_assert!(code.is_ok() || code == Err(ErrorCode::InvalidArgument));
         }
     }

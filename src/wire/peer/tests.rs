@@ -7,7 +7,7 @@ use prost::Message;
 
 use super::*;
 use crate::{
-    limits::{KEY_BYTES_MAX, TIMESTAMP_MS_MAX, VALUE_BYTES_MAX},
+    limits::{HELD_KEY_BYTES_MAX, TIMESTAMP_MS_MAX, VALUE_BYTES_MAX},
     types::{Key, NodeId, Timestamp, Value},
     wire::v1::peer_message::Body,
 };
@@ -243,7 +243,7 @@ fn each_bad_field_of_changes_is_named() {
         ("changes.seen", v1::PartitionChanges { seen: vec![v1::SeenStep::default()], ..good_stretch() }),
         ("changes.seen", v1::PartitionChanges { seen: vec![BAD_STEP], ..good_stretch() }),
         ("changes.key", changed(change::Change { key: b""[..].into(), ..good_change() })),
-        ("changes.key", changed(change::Change { key: vec![0; KEY_BYTES_MAX + 1][..].into(), ..good_change() })),
+        ("changes.key", changed(change::Change { key: vec![0; HELD_KEY_BYTES_MAX + 1][..].into(), ..good_change() })),
         (
             "changes.value",
             changed(change::Change { value: Some(vec![0; VALUE_BYTES_MAX + 1][..].into()), ..good_change() }),

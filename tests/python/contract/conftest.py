@@ -16,6 +16,8 @@ from .blocking import Blocking
 ENGINES = ("eventual", "strong")
 # In this process and over a socket, for threads and for tasks.
 WAYS = ("node", "client", "async-node", "async-client")
+# By which an eventual keyspace with a name is looked at too: it promises what `default` does, so not by all of them.
+NAMED_WAYS = ("node", "async-client")
 
 _names = itertools.count()
 
@@ -37,13 +39,13 @@ def host() -> Iterator[kvstore.Node]:
 
 @contextlib.contextmanager
 def empty_keyspace(host: kvstore.Node, engine: str) -> Iterator[str]:
-    """There is one eventual keyspace; strong ones are made for each test."""
+    """The eventual one is `default`; others, and strong ones, are made for each test."""
     if engine == "eventual":
         host.delete_prefix("")
         yield "default"
         return
     name = f"test-{next(_names)}"
-    host.create_keyspace(name, consistency="strong")
+    host.create_keyspace(name, consistency="eventual" if engine == "named" else "strong")
     yield name
     host.drop_keyspace(name)
 
@@ -76,7 +78,12 @@ def _loop() -> Iterator[asyncio.AbstractEventLoop]:
 
 
 def _places(*ways: str) -> Any:
-    return pytest.fixture(params=[(engine, way) for engine in ENGINES for way in ways], ids="-".join)
+    places = [(engine, way) for engine in ENGINES for way in ways]
+    return pytest.fixture(params=[*places, *(("named", way) for way in ways if way in NAMED_WAYS)], ids="-".join)
+
+
+def _engine_of(engine: str) -> str:
+    return "eventual" if engine == "named" else engine
 
 
 @_places(*WAYS)
@@ -84,7 +91,7 @@ def place(request: pytest.FixtureRequest, host: kvstore.Node) -> Iterator[Place]
     """Every engine by every way."""
     engine, way = request.param
     with empty_keyspace(host, engine) as keyspace:
-        yield Place(engine, way, keyspace)
+        yield Place(_engine_of(engine), way, keyspace)
 
 
 @pytest.fixture
@@ -115,9 +122,9 @@ def blocking(request: pytest.FixtureRequest, host: kvstore.Node) -> Iterator[Any
         yield store
 
 
-@pytest.fixture(params=WAYS)
+@pytest.fixture(params=[(engine, way) for engine in ("eventual", "named") for way in WAYS], ids="-".join)
 def eventual(request: pytest.FixtureRequest, host: kvstore.Node) -> Iterator[Any]:
-    """The eventual keyspace by every way."""
-    place = Place("eventual", request.param, "default")
-    with empty_keyspace(host, "eventual"), opened(host, place) as store:
+    """Eventual keyspaces by every way."""
+    engine, way = request.param
+    with empty_keyspace(host, engine) as keyspace, opened(host, Place("eventual", way, keyspace)) as store:
         yield store

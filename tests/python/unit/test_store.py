@@ -1,4 +1,4 @@
-"""What is of the eventual keyspace alone; what it shares with strong ones is in tests/python/contract."""
+"""What is of eventual keyspaces alone; what it shares with strong ones is in tests/python/contract."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 import kvstore
 
 
-def test_there_is_one_eventual_keyspace(store: Any) -> None:
+def test_there_is_an_eventual_keyspace_from_the_start(store: Any) -> None:
     store["k"] = 1
     assert store.info() == kvstore.KeyspaceInfo("default", "eventual", 1, store.status().bytes, 0)
     assert store.info() in store.keyspaces()
@@ -27,10 +27,17 @@ def test_there_is_one_eventual_keyspace(store: Any) -> None:
         store.create_keyspace("k", consistency="weak")
 
 
-def test_no_other_keyspace_can_be_eventual(store: Any) -> None:
-    for call in (lambda: store.create_keyspace("k"), lambda: store.create_keyspace("k", consistency="eventual")):
-        with pytest.raises(kvstore.UnsupportedError, match="consistency="):
-            call()
+def test_a_keyspace_is_eventual_unless_something_else_is_said(store: Any) -> None:
+    made = store.create_keyspace("k")
+    made["here"] = 1
+    assert "'k'" in repr(made)
+    assert [(info.name, info.consistency, info.keys) for info in store.keyspaces()] == [
+        ("default", "eventual", 0),
+        ("k", "eventual", 1),
+    ]
+    assert store.get("here") is None
+    assert made.info() == store.keyspaces()[1]
+    store.drop_keyspace("k")
     assert [info.name for info in store.keyspaces()] == ["default"]
 
 

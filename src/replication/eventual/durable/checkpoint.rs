@@ -24,7 +24,7 @@ use crate::{
         log::Position,
         snapshot::{Block, RecordBlocks, SnapshotWriter},
     },
-    types::{ConflictQuery, Membership, NodeId, PartitionId, StateRecord, Timestamp, VersionVector},
+    types::{Membership, NodeId, PartitionId, StateRecord, Timestamp, VersionVector},
 };
 
 /// Tells the blocks apart; part of the format. A number is never used again for another kind.
@@ -116,7 +116,7 @@ pub(super) async fn write_blocks(keyspace: &Arc<Eventual>, writer: &mut Snapshot
     for partition in keyspace.partition_ids() {
         write_partition(keyspace, writer, partition, &mut buffer).await?;
     }
-    let mut conflicts = keyspace.conflicts(&ConflictQuery::default());
+    let mut conflicts = keyspace.all_conflicts();
     conflicts.reverse();
     for conflict in conflicts {
         buffer.clear();

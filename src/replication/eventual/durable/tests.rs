@@ -18,8 +18,8 @@ use crate::{
     limits::RECOVERY_WRITES_HELD_MAX,
     replication::eventual::{replica::SessionId, Eventual, PieceBounds, Snapshot},
     types::{
-        Command, CommandKind, ConflictQuery, Key, NodeId, PartitionDigest, PeerMessage, Sequence, StateEnd,
-        StateRecord, Value, VersionVector,
+        Command, CommandKind, Key, NodeId, PartitionDigest, PeerMessage, Sequence, StateEnd, StateRecord, Value,
+        VersionVector,
     },
 };
 
@@ -114,7 +114,7 @@ fn known_without(keyspace: &Eventual, given_up: &[NodeId]) -> Known {
         tombstones: keyspace.stats().tombstones,
         dropped: keyspace.partition_ids().map(|id| keyspace.dropped(id)).collect(),
         seen: keyspace.partition_ids().zip(&vectors).map(|(id, vector)| steps(id, vector)).collect(),
-        conflicts: keyspace.conflicts(&ConflictQuery::default()),
+        conflicts: keyspace.all_conflicts(),
         vectors,
     }
 }

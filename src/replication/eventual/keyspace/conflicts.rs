@@ -11,7 +11,7 @@ use crate::{
     storage::{Merged, Partition},
     types::{
         Conflict, ConflictCounts, ConflictQuery, Key, NodeId, PartitionId, Record, RecordRef, SeenStep, Sequence,
-        VersionVector,
+        Space, VersionVector,
     },
 };
 
@@ -25,9 +25,19 @@ pub(super) struct Merging {
 }
 
 impl Eventual {
-    /// The conflicts that this node noticed, the newest first.
-    pub fn conflicts(&self, query: &ConflictQuery) -> Vec<Arc<Conflict>> {
-        self.journal.list(query)
+    /// The conflicts of a keyspace that this node noticed, the newest first.
+    pub fn conflicts(&self, space: Space, query: &ConflictQuery) -> Vec<Arc<Conflict>> {
+        self.journal.list(space, query)
+    }
+
+    /// Those of all keyspaces, the newest first.
+    pub fn all_conflicts(&self) -> Vec<Arc<Conflict>> {
+        self.journal.all()
+    }
+
+    /// How many of a keyspace are remembered.
+    pub fn conflicts_of(&self, space: Space) -> u64 {
+        self.journal.count(space)
     }
 
     /// How many conflicts there were.
@@ -105,7 +115,9 @@ impl Eventual {
     /// Called under the lock of their partition, so that whoever reads the journal after a partition finds all of it.
     pub(super) fn record_conflicts(&self, conflicts: Vec<Conflict>) {
         if !conflicts.is_empty() {
-            self.journal.record(conflicts);
+            // The journal is the last in the order of locks.
+            let catalogue = self.spaces.catalogue();
+            self.journal.record(conflicts, |space| catalogue.keep_conflicts(space));
         }
     }
 }

@@ -110,7 +110,7 @@ impl Eventual {
 
     /// Takes over conflicts that were noticed before.
     pub(in crate::replication::eventual) fn restore_conflicts(&self, conflicts: Vec<Conflict>) {
-        self.journal.record(conflicts);
+        self.journal.record(conflicts, |_| None);
     }
 
     /// Stamps up to here were drawn or told.

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::simulation::{Node, Simulation};
-use crate::types::{ConflictQuery, Dot, Key, NodeId, PartitionId, Record, RecordRef, Sequence};
+use crate::types::{Dot, Key, NodeId, PartitionId, Record, RecordRef, Sequence};
 
 /// How sure the oracle was, by write: what a test proves depends on it.
 #[derive(Debug, Default)]
@@ -107,7 +107,7 @@ fn was_reissued(simulation: &Simulation, partition: PartitionId, key: &Key) -> b
 /// second was made without having seen the first.
 fn recorded(simulation: &Simulation, node: &Node) -> BTreeMap<(PartitionId, u64), u64> {
     let mut times = BTreeMap::new();
-    for conflict in node.keyspace.conflicts(&ConflictQuery::default()) {
+    for conflict in node.keyspace.all_conflicts() {
         let me = node.keyspace.me();
         assert_eq!((conflict.node, conflict.lost.dot.node), (me, me), "a conflict in the wrong journal");
         let partition = crate::storage::partition_of(&conflict.key);

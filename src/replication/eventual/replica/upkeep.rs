@@ -19,9 +19,11 @@ impl Replica {
         for partition in self.keyspace.partition_ids() {
             self.release(partition);
             self.keyspace.trim_outbox(partition);
-            if Some(partition.index() % sweepers.len()) == place {
+            let is_owner = Some(partition.index() % sweepers.len()) == place;
+            if is_owner {
                 self.keyspace.sweep(partition, self.bounds.sweep_grace);
             }
+            self.keyspace.sweep_dropped(partition, is_owner);
             // A repair may bring back what was dropped since it was asked for.
             let covered = self.stability.covered(partition).filter(|_| !self.pulls.is_repairing(partition));
             if let Some(covered) = covered {

@@ -2,6 +2,8 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
+use bytes::Bytes;
+
 use super::scan::{Progress as ScanProgress, Scan};
 use crate::{
     error::{Error, ErrorCode, Result},
@@ -17,8 +19,8 @@ use crate::{
     },
     storage::{partition_of, Partition},
     types::{
-        Entry, PartitionId, Sequence, VersionVector, WatchChange, WatchEvent, WatchFilter, WatchPage, WatchPosition,
-        WatchRequest, WatchStart,
+        Entry, PartitionId, Sequence, Space, VersionVector, WantedKeys, WatchChange, WatchEvent, WatchFilter,
+        WatchPage, WatchPosition, WatchRequest, WatchStart,
     },
 };
 
@@ -71,7 +73,7 @@ pub(super) enum Read {
 
 /// Reads all partitions that its filter needs.
 pub(super) struct Reader {
-    filter: WatchFilter,
+    wanted: WantedKeys,
     bounds: WatchBounds,
     cursors: Vec<Cursor>,
     /// At most one partition is scanned at a time, which bounds the memory.
@@ -96,10 +98,10 @@ struct Cursor {
 
 impl Reader {
     /// A reader at the beginning of a request. It has joined the feeds: see [`Reader::leave`].
-    pub(super) fn new(keyspace: &Eventual, request: WatchRequest, bounds: WatchBounds) -> Reader {
+    pub(super) fn new(keyspace: &Eventual, space: Space, request: WatchRequest, bounds: WatchBounds) -> Reader {
         let WatchRequest { filter, start } = request;
         let partitions: Vec<PartitionId> = match &filter {
-            WatchFilter::Key(key) => vec![partition_of(key)],
+            WatchFilter::Key(key) => vec![partition_of(&space.held(key.clone()))],
             WatchFilter::All | WatchFilter::Prefix(_) => keyspace.partition_ids().collect(),
         };
         let cursor = |partition| {
@@ -115,7 +117,7 @@ impl Reader {
         };
         Reader {
             cursors: partitions.into_iter().map(cursor).collect(),
-            filter,
+            wanted: WantedKeys { space, filter },
             bounds,
             scan: None,
             is_initial: matches!(start, WatchStart::Initial | WatchStart::InitialAfter(_)),
@@ -150,7 +152,7 @@ impl Reader {
     /// # Errors
     /// `COMPACTED`.
     pub(super) fn read(&mut self, keyspace: &Arc<Eventual>, marks: bool) -> Result<Read> {
-        let mut draft = Draft::new(self.is_initial, self.is_fresh);
+        let mut draft = Draft::new(self.wanted.space, self.is_initial, self.is_fresh);
         let mut has_more = self.scan(keyspace, &mut draft)?;
         if self.is_initial && self.scan.is_none() && self.cursors.iter().all(|cursor| cursor.next.is_some()) {
             (self.is_initial, self.is_fresh, draft.page.is_initial_done) = (false, false, true);
@@ -172,7 +174,7 @@ impl Reader {
         }
         let Some(scan) = &mut self.scan else { return Ok(false) };
         let partition = scan.partition();
-        let progress = scan.step(keyspace, &self.filter, &self.bounds, draft);
+        let progress = scan.step(keyspace, &self.wanted, &self.bounds, draft);
         let Some(cursor) = self.cursors.iter_mut().find(|cursor| cursor.partition == partition) else {
             return Ok(false);
         };
@@ -215,7 +217,7 @@ impl Reader {
             let cursor = &mut self.cursors[index];
             let Some(next) = cursor.next else { continue };
             let followed = keyspace.read_partition(cursor.partition, |partition| {
-                let followed = draft.follow(cursor, partition, next, &self.filter, &self.bounds);
+                let followed = draft.follow(cursor, partition, next, &self.wanted, &self.bounds);
                 let is_at_end = followed == Some(partition.sidecar.feed.next());
                 // While fetched state is merged, nothing enters the feed, and the scan that follows tells of it.
                 if marks && is_at_end && !partition.sidecar.is_merging {
@@ -252,6 +254,7 @@ impl Cursor {
 
 /// A page that is being written.
 pub(super) struct Draft {
+    space: Space,
     page: WatchPage,
     needs: BTreeMap<PartitionId, Sequence>,
     bytes: usize,
@@ -262,9 +265,9 @@ pub(super) struct Draft {
 }
 
 impl Draft {
-    fn new(is_initial: bool, is_fresh: bool) -> Draft {
+    fn new(space: Space, is_initial: bool, is_fresh: bool) -> Draft {
         let (page, needs, passed) = (WatchPage::default(), BTreeMap::new(), VersionVector::new());
-        Draft { page, needs, bytes: 0, passed, is_initial, is_fresh }
+        Draft { space, page, needs, bytes: 0, passed, is_initial, is_fresh }
     }
 
     /// Whether the page is to be closed.
@@ -283,13 +286,15 @@ impl Draft {
     /// Tells of a change, unless the key has changed again, which is told of later.
     pub(super) fn offer(&mut self, id: PartitionId, partition: &Partition<Progress>, changed: &Changed) {
         self.passed.raise(changed.dot.node, changed.dot.sequence);
-        let key = &changed.key;
-        let change = match (partition.records.get(key), changed.end) {
+        let held = &changed.key;
+        let key = Bytes::copy_from_slice(self.space.key(held).unwrap_or(held));
+        let bytes = key.len();
+        let change = match (partition.records.get(held), changed.end) {
             (Some(record), _) if record.dot != changed.dot => return,
-            (Some(record), None) => WatchChange::Put(Entry::new(key.to_bytes(), record, false)),
+            (Some(record), None) => WatchChange::Put(Entry::new(key, record, false)),
             // Also when the tombstone has been dropped meanwhile.
-            (_, Some(end)) if end.is_expiry => WatchChange::Expire { key: key.to_bytes(), version: end.version },
-            (_, Some(end)) => WatchChange::Delete { key: key.to_bytes(), version: end.version },
+            (_, Some(end)) if end.is_expiry => WatchChange::Expire { key, version: end.version },
+            (_, Some(end)) => WatchChange::Delete { key, version: end.version },
             (None, None) => return,
         };
         let is_put = matches!(change, WatchChange::Put(_));
@@ -299,7 +304,7 @@ impl Draft {
         if let WatchChange::Put(entry) = &change {
             self.bytes += entry.value.len();
         }
-        self.bytes += key.len();
+        self.bytes += bytes;
         let is_initial = self.is_initial && is_put;
         self.page.events.push(WatchEvent { partition: id, dot: changed.dot, is_initial, change });
     }
@@ -310,14 +315,14 @@ impl Draft {
         cursor: &Cursor,
         partition: &Partition<Progress>,
         next: u64,
-        filter: &WatchFilter,
+        wanted: &WantedKeys,
         bounds: &WatchBounds,
     ) -> Option<u64> {
         let mut visited = 0;
         for changed in partition.sidecar.feed.from(next)?.take(bounds.visits_max) {
             visited += 1;
             // What came back from a node that was given up for gone has been told already.
-            if filter.wants(&changed.key) && !cursor.position.covers(changed.dot) {
+            if wanted.wants(&changed.key) && !cursor.position.covers(changed.dot) {
                 self.offer(cursor.partition, partition, changed);
             } else {
                 self.passed.raise(changed.dot.node, changed.dot.sequence);

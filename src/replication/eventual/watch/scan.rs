@@ -5,7 +5,7 @@ use std::{sync::Arc, vec};
 use super::reader::{Draft, WatchBounds};
 use crate::{
     replication::eventual::{feed::Changed, Eventual, Snapshot},
-    types::{PartitionId, VersionVector, WatchFilter},
+    types::{PartitionId, VersionVector, WantedKeys},
 };
 
 /// A scan of one partition: first it collects the keys, without values, then it delivers them.
@@ -45,15 +45,15 @@ impl Scan {
     pub(super) fn step(
         &mut self,
         keyspace: &Eventual,
-        filter: &WatchFilter,
+        wanted: &WantedKeys,
         bounds: &WatchBounds,
         draft: &mut Draft,
     ) -> Progress {
         match &mut self.stage {
             Stage::Collecting { snapshot, found } => {
                 let piece = snapshot.next_piece(bounds.piece).into_iter();
-                let wanted = piece.filter(|state| filter.wants(&state.key));
-                found.extend(wanted.map(|state| Changed::new(state.key, state.record.view())));
+                let piece = piece.filter(|state| wanted.wants(&state.key));
+                found.extend(piece.map(|state| Changed::new(state.key, state.record.view())));
                 if snapshot.is_read() {
                     let mut found = std::mem::take(found);
                     found.sort_unstable_by_key(|changed| changed.dot);

@@ -95,7 +95,7 @@ struct Observer {
 impl Observer {
     fn begin(keyspaces: &[Arc<Eventual>], at: usize, filter: WatchFilter, start: WatchStart) -> Observer {
         let request = WatchRequest { filter: filter.clone(), start };
-        let reader = Reader::new(&keyspaces[at], request, bounds());
+        let reader = Reader::new(&keyspaces[at], Space::Default, request, bounds());
         let mut position = WatchPosition::new();
         reader.first_page().advance(&mut position);
         Observer { filter, position, shown: BTreeMap::new(), order: Vec::new(), reader: Some((at, reader)) }
@@ -151,7 +151,7 @@ impl Observer {
         }
         assert!(covers(&keyspaces[to]), "a node is never behind what it has shown");
         let request = WatchRequest { filter: self.filter.clone(), start: WatchStart::After(self.position.clone()) };
-        self.reader = Some((to, Reader::new(&keyspaces[to], request, bounds())));
+        self.reader = Some((to, Reader::new(&keyspaces[to], Space::Default, request, bounds())));
     }
 }
 
@@ -250,7 +250,7 @@ proptest! {
         let mut expected = contents(&keyspaces[1], &filter);
         expected.retain(|_, (_, value)| value.is_some());
         let request = WatchRequest { filter: filter.clone(), start: WatchStart::Initial };
-        let mut reader = Reader::new(&keyspaces[1], request, bounds());
+        let mut reader = Reader::new(&keyspaces[1], Space::Default, request, bounds());
         let mut observer = Observer::begin(&keyspaces, 1, filter, WatchStart::Initial);
         loop {
             match reader.read(&keyspaces[1], true).unwrap() {

@@ -15,6 +15,7 @@ use crate::replication::strong::{
     types::{GroupTypes, LogEntry, LogId, Members, SnapshotMeta},
     Answer, Bounds, LogPosition, Machine, Revision,
 };
+use crate::types::Edition;
 
 type Stored<T> = std::result::Result<T, StorageError<u64>>;
 
@@ -35,6 +36,8 @@ struct Inner {
     /// Guards the machine: written by the log alone, read by everybody.
     held: RwLock<Held>,
     progress: watch::Sender<Progress>,
+    /// Changes when a keyspace is made or dropped, and not with each entry.
+    edition: watch::Sender<Edition>,
     snapshots: Snapshots,
     member: u64,
 }
@@ -71,7 +74,8 @@ impl Replica {
         };
         witness::restored(member, held.machine.applied(), held.machine.log_hash());
         let progress = watch::Sender::new(held.progress());
-        Replica(Arc::new(Inner { held: RwLock::new(held), progress, snapshots, member }))
+        let edition = watch::Sender::new(held.machine.edition());
+        Replica(Arc::new(Inner { held: RwLock::new(held), progress, edition, snapshots, member }))
     }
 
     /// The machine, for as long as the answer is held. What takes longer than a look takes a copy of it
@@ -83,6 +87,17 @@ impl Replica {
     /// How far it is, and when that changes.
     pub(super) fn progress(&self) -> watch::Receiver<Progress> {
         self.0.progress.subscribe()
+    }
+
+    /// Which keyspaces there are, and when that changes.
+    pub(super) fn edition(&self) -> watch::Receiver<Edition> {
+        self.0.edition.subscribe()
+    }
+
+    /// Tells whoever waits how far it is.
+    fn tell(&self, progress: Progress, edition: Edition) {
+        self.0.progress.send_replace(progress);
+        self.0.edition.send_if_modified(|told| std::mem::replace(told, edition) != edition);
     }
 
     /// Why the last snapshot could not be written; empty: it was.
@@ -150,9 +165,9 @@ impl RaftStateMachine<GroupTypes> for Replica {
                 EntryPayload::Blank => held.pass(self.0.member, at),
             });
             held.applied = Some(entry.log_id);
-            let progress = held.progress();
+            let (progress, edition) = (held.progress(), held.machine.edition());
             drop(held);
-            self.0.progress.send_replace(progress);
+            self.tell(progress, edition);
         }
         Ok(answers)
     }
@@ -178,9 +193,9 @@ impl RaftStateMachine<GroupTypes> for Replica {
             members: meta.last_membership.clone(),
         };
         witness::restored(self.0.member, held.machine.applied(), held.machine.log_hash());
-        let progress = held.progress();
+        let (progress, edition) = (held.progress(), held.machine.edition());
         drop(held);
-        self.0.progress.send_replace(progress);
+        self.tell(progress, edition);
         Ok(())
     }
 

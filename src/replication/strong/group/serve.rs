@@ -15,7 +15,7 @@ use crate::{
         Answer, Call, Command, Freshness, Item, KeyspaceFacts, KeyspaceId, Lease, LeaseId, Machine, Read, ReadAnswer,
         ReadCall, ReadKind, ReadReply, Refusal, Reply, Request, Revision, Space, Submission, Until,
     },
-    types::Key,
+    types::{Consistency, Key},
 };
 
 impl Core {
@@ -43,7 +43,11 @@ impl Core {
             Call::Keyspaces => {
                 self.ready_to_read(Freshness::Linearizable, timeout).await?;
                 let machine = self.replica.machine();
-                let facts = |(_, name, keys): (KeyspaceId, &str, u64)| KeyspaceFacts { name: name.to_string(), keys };
+                let facts = |(_, name, consistency, keys): (KeyspaceId, &str, Consistency, u64)| KeyspaceFacts {
+                    name: name.to_string(),
+                    consistency,
+                    keys,
+                };
                 let mut keyspaces: Vec<KeyspaceFacts> = machine.keyspaces().map(facts).collect();
                 keyspaces.sort_by(|one, other| one.name.cmp(&other.name));
                 Ok(Reply::Keyspaces(keyspaces))
@@ -62,7 +66,12 @@ impl Core {
                     Ok(pending) => proposed.push((place, pending)),
                     Err(error) => answers[place] = Some(Err(error)),
                 },
-                Err(Call::Read(read)) if read.freshness == Freshness::Linearizable => reads.push((place, read)),
+                Err(Call::Read(read)) if read.freshness == Freshness::Linearizable => {
+                    match self.check_may_be_strong(&read.keyspace) {
+                        Ok(()) => reads.push((place, read)),
+                        Err(error) => answers[place] = Some(Err(error)),
+                    }
+                }
                 Err(call) => others.push(async move { (place, self.call(call, timeout).await) }),
             }
         }
@@ -76,17 +85,18 @@ impl Core {
         answers.into_iter().map(|answer| answer.expect("each call has gone one of the ways")).collect()
     }
 
-    /// The request that a call is, if that takes no waiting: a transaction in a keyspace that this member knows.
+    /// The request that a call is, if that takes no waiting: a transaction in a strong keyspace that this member knows.
     fn request_of(&self, call: Call) -> Result<Request, Call> {
         let Call::Submit(Submission { id, keyspace, command: Command::Transact(mut transaction) }) = call else {
             return Err(call);
         };
-        match self.replica.machine().keyspace_named(&keyspace) {
-            Some(known) => {
+        let known = strong_keyspace(&self.replica.machine(), &keyspace);
+        match known {
+            Ok(known) => {
                 transaction.keyspace = known;
                 Ok(Request { id, command: Command::Transact(transaction) })
             }
-            None => Err(Call::Submit(Submission { id, keyspace, command: Command::Transact(transaction) })),
+            Err(_) => Err(Call::Submit(Submission { id, keyspace, command: Command::Transact(transaction) })),
         }
     }
 
@@ -106,11 +116,14 @@ impl Core {
         let deadline = self.now() + timeout;
         match &mut command {
             Command::CreateKeyspace { name } => *name = keyspace,
+            Command::CreateEventual { name, group, .. } => {
+                (*name, *group) = (keyspace, self.env.rng.next_u64()?);
+            }
             Command::Transact(transaction) => transaction.keyspace = self.resolve(&keyspace, timeout).await?,
             Command::Acquire { lock, .. } | Command::Release { lock, .. } | Command::Proclaim { lock, .. } => {
                 lock.keyspace = self.resolve(&keyspace, timeout).await?;
             }
-            Command::DropKeyspace { keyspace: id } => *id = self.resolve(&keyspace, timeout).await?,
+            Command::DropKeyspace { keyspace: id } => *id = self.resolve_any(&keyspace, timeout).await?,
             Command::Register
             | Command::Grant { .. }
             | Command::KeepAlive { .. }
@@ -124,8 +137,14 @@ impl Core {
         self.propose(Request { id, command }, left).await.and_then(done)
     }
 
-    /// The keyspace of a name. One that this member has not heard of may have been made a moment ago.
+    /// The strong keyspace of a name.
     async fn resolve(&self, name: &str, timeout: Duration) -> Result<KeyspaceId> {
+        let found = self.resolve_any(name, timeout).await?;
+        strong_keyspace(&self.replica.machine(), name).map(|_| found)
+    }
+
+    /// The keyspace of a name. One that this member has not heard of may have been made a moment ago.
+    async fn resolve_any(&self, name: &str, timeout: Duration) -> Result<KeyspaceId> {
         let known = self.replica.machine().keyspace_named(name);
         if let Some(known) = known {
             return Ok(known);
@@ -135,6 +154,8 @@ impl Core {
     }
 
     async fn read(&self, call: ReadCall, timeout: Duration) -> Result<ReadReply> {
+        // That it is eventual is known also where no leader is.
+        self.check_may_be_strong(&call.keyspace)?;
         self.ready_to_read(call.freshness, timeout).await?;
         if call.freshness != Freshness::Linearizable {
             self.resolve(&call.keyspace, timeout).await?;
@@ -146,7 +167,7 @@ impl Core {
 
     /// What a machine says that is fresh enough.
     fn read_in(&self, machine: &Machine, call: ReadCall) -> Result<ReadReply> {
-        let keyspace = machine.keyspace_named(&call.keyspace).ok_or_else(|| unknown_keyspace(&call.keyspace))?;
+        let keyspace = strong_keyspace(machine, &call.keyspace)?;
         let revision = call.at.unwrap_or(machine.revision());
         let mut reply = ReadReply { revision, elapsed_ms: self.elapsed_ms(machine), answers: Vec::new() };
         let mut bytes = 0;
@@ -161,6 +182,17 @@ impl Core {
         Ok(reply)
     }
 
+    /// Refuses what is asked of a keyspace that is known to be eventual.
+    ///
+    /// # Errors
+    /// `KEYSPACE_IS_EVENTUAL`.
+    pub(super) fn check_may_be_strong(&self, name: &str) -> Result<()> {
+        match self.replica.machine().consistency_of(name) {
+            Some(Consistency::Eventual) => Err(eventual_keyspace(name)),
+            Some(Consistency::Strong) | None => Ok(()),
+        }
+    }
+
     /// Waits until a lease has a lock: its fencing token, or `None` when the time is over.
     async fn await_lock(
         &self,
@@ -168,6 +200,7 @@ impl Core {
         wait: Duration,
         timeout: Duration,
     ) -> Result<Option<Revision>> {
+        self.check_may_be_strong(keyspace)?;
         // So that a lease that was granted a moment ago is known here.
         self.ready_to_read(Freshness::Linearizable, timeout).await?;
         let keyspace = self.resolve(keyspace, timeout).await?;
@@ -234,6 +267,23 @@ fn weight(answer: &ReadAnswer) -> usize {
     }
 }
 
-pub(super) fn unknown_keyspace(name: &str) -> Error {
+/// The strong keyspace of a name, as far as the machine knows.
+///
+/// # Errors
+/// `UNKNOWN_KEYSPACE`, `KEYSPACE_IS_EVENTUAL`.
+pub(super) fn strong_keyspace(machine: &Machine, name: &str) -> Result<KeyspaceId> {
+    match (machine.keyspace_named(name), machine.consistency_of(name)) {
+        (Some(keyspace), Some(Consistency::Strong)) => Ok(keyspace),
+        (Some(_), _) => Err(eventual_keyspace(name)),
+        (None, _) => Err(unknown_keyspace(name)),
+    }
+}
+
+fn eventual_keyspace(name: &str) -> Error {
+    let text = format!("keyspace {name:?}: it is eventual, and does not promise this; use a strong one");
+    Error::new(ErrorCode::KeyspaceIsEventual, text)
+}
+
+fn unknown_keyspace(name: &str) -> Error {
     Error::new(ErrorCode::UnknownKeyspace, format!("keyspace {name:?}: there is none"))
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::{
     core::{stopped, Core},
-    serve::unknown_keyspace,
+    serve::strong_keyspace,
 };
 use crate::{
     error::Result,
@@ -62,10 +62,11 @@ pub struct GroupWatcher {
 impl GroupWatcher {
     /// Begins a watch that is as fresh as a linearizable read.
     pub(super) async fn new(core: Arc<Core>, watch: GroupWatch, timeout: std::time::Duration) -> Result<GroupWatcher> {
+        core.check_may_be_strong(&watch.keyspace)?;
         core.ready_to_read(Freshness::Linearizable, timeout).await?;
         let (machine, keyspace) = {
             let machine = core.replica.machine();
-            let keyspace = machine.keyspace_named(&watch.keyspace).ok_or_else(|| unknown_keyspace(&watch.keyspace))?;
+            let keyspace = strong_keyspace(&machine, &watch.keyspace)?;
             (Machine::resume(machine.capture()), keyspace)
         };
         let now = machine.revision();

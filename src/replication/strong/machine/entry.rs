@@ -86,6 +86,16 @@ pub enum Command {
         /// Its name, which no other has.
         name: String,
     },
+    /// Makes a keyspace that every node keeps by itself: the group knows its name and gives it an id.
+    CreateEventual {
+        /// Its name, which no other has.
+        name: String,
+        /// Drawn at random. The first that a group is given is a part of the ids of all its eventual keyspaces, so that no other
+        /// group gives the same.
+        group: u64,
+        /// How many conflicts of it a node remembers.
+        keep_conflicts: u64,
+    },
     /// Ends a keyspace with all that is in it.
     DropKeyspace {
         /// Which.
@@ -238,7 +248,7 @@ impl Request {
             }
             Command::Expire { leases, .. } => OPERATION_BYTES * leases.len(),
             Command::Release { lock, .. } => lock.name.len(),
-            Command::CreateKeyspace { name } => name.len(),
+            Command::CreateKeyspace { name } | Command::CreateEventual { name, .. } => name.len(),
             Command::Register
             | Command::Grant { .. }
             | Command::KeepAlive { .. }

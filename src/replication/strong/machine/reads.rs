@@ -13,7 +13,7 @@ use crate::{
     error::{Error, ErrorCode},
     faults,
     limits::CHANGES_VISITS_MAX,
-    types::{Key, KeyRange, PageRequest},
+    types::{Catalogue, Consistency, Edition, Key, KeyRange, Listed, PageRequest, SpaceId},
 };
 
 /// Why a read has no answer.
@@ -238,9 +238,35 @@ impl Machine {
         Ok(told)
     }
 
-    /// Keyspaces with their names and how many keys are in them.
-    pub fn keyspaces(&self) -> impl Iterator<Item = (KeyspaceId, &str, u64)> {
-        self.state.keyspaces.iter().map(|(id, keyspace)| (*id, keyspace.name.as_str(), keyspace.live_keys))
+    /// Keyspaces with their names, what they are, and how many keys are in them: of an eventual one that is not known here.
+    pub fn keyspaces(&self) -> impl Iterator<Item = (KeyspaceId, &str, Consistency, u64)> {
+        let keyspaces = self.state.keyspaces.iter();
+        keyspaces.map(|(id, found)| (*id, found.name.as_str(), consistency(found), found.live_keys))
+    }
+
+    /// What a keyspace is, if there is one of that name.
+    pub fn consistency_of(&self, name: &str) -> Option<Consistency> {
+        self.keyspace_named(name).and_then(|id| self.state.keyspaces.get(&id)).map(consistency)
+    }
+
+    /// Which keyspaces there are, without what is in them.
+    pub fn catalogue(&self) -> Catalogue {
+        let mut catalogue = Catalogue { edition: self.edition(), group: self.state.spaces, ..Catalogue::default() };
+        for (id, keyspace) in &self.state.keyspaces {
+            let space = |group| SpaceId { group, keyspace: u32::try_from(id.0).unwrap_or(u32::MAX) };
+            let listed = match (keyspace.keep_conflicts, self.state.spaces.map(space)) {
+                (Some(keep_conflicts), Some(space)) => Listed::Eventual { space, keep_conflicts },
+                _ => Listed::Strong,
+            };
+            catalogue.list(&keyspace.name, listed);
+        }
+        catalogue
+    }
+
+    /// Of the [`Machine::catalogue`]. Costs nothing.
+    pub fn edition(&self) -> Edition {
+        let made = self.state.last_ids.keyspace;
+        Edition { made, dropped: made.saturating_sub(self.state.keyspaces.len() as u64) }
     }
 
     /// The keyspace of that name.
@@ -292,6 +318,13 @@ fn page(visible: impl Iterator<Item = (Key, Arc<Item>)>, request: &PageRequest) 
 }
 
 /// What a transaction changed of that which was asked for.
+fn consistency(keyspace: &Keyspace) -> Consistency {
+    match keyspace.keep_conflicts {
+        Some(_) => Consistency::Eventual,
+        None => Consistency::Strong,
+    }
+}
+
 fn changes_of(keyspace: &Keyspace, query: &ChangesQuery, revision: Revision, past: &Past) -> Vec<Change> {
     let is_asked_for = |place: &&Place| {
         place.keyspace == query.keyspace && place.space == query.space && query.range.contains(&place.key)

@@ -132,8 +132,9 @@ impl Restore {
         let (keyspace, client) = (self.keyspace.0, self.client.0);
         match piece {
             Piece::Head(_) => (0, 0, 0, 0, 0, None, 0),
+            Piece::Spaces { .. } => (0, 1, 0, 0, 0, None, 0),
             Piece::Lease { lease, .. } => (1, lease.0, 0, 0, 0, None, 0),
-            Piece::Keyspace { keyspace, .. } => (2, keyspace.0, 0, 0, 0, None, 0),
+            Piece::Keyspace { keyspace, .. } | Piece::Eventual { keyspace, .. } => (2, keyspace.0, 0, 0, 0, None, 0),
             Piece::Version { space, key, version } => {
                 (2, keyspace, 1, 0, *space as u8, Some(key.clone()), version.revision.0)
             }
@@ -154,13 +155,13 @@ impl Restore {
                 let state = LeaseState { ttl_ms, deadline_ms, generation, ..LeaseState::default() };
                 self.state.restore_lease(lease, state);
             }
-            Piece::Keyspace { keyspace, name } => {
-                self.check_id("keyspace", keyspace.0, self.state.last_ids.keyspace)?;
-                if name.is_empty() || self.state.names.contains_key(&name) {
-                    return bad("keyspace.name", Fault::Text);
+            Piece::Spaces { group } => self.state.spaces = Some(group),
+            Piece::Keyspace { keyspace, name } => return self.load_keyspace(keyspace, name, None),
+            Piece::Eventual { keyspace, name, keep_conflicts } => {
+                if self.state.spaces.is_none() || keyspace.0 > u64::from(u32::MAX) {
+                    return bad("keyspace", Fault::Invalid(keyspace.0));
                 }
-                self.keyspace = keyspace;
-                self.state.restore_keyspace(keyspace, name);
+                return self.load_keyspace(keyspace, name, Some(keep_conflicts));
             }
             Piece::Version { space, key, version } => return self.load_version(space, key, version),
             Piece::Waiter { name, ticket, lease, value } => {
@@ -209,6 +210,16 @@ impl Restore {
         Ok(())
     }
 
+    fn load_keyspace(&mut self, keyspace: KeyspaceId, name: String, keep_conflicts: Option<u64>) -> Decoded<()> {
+        self.check_id("keyspace", keyspace.0, self.state.last_ids.keyspace)?;
+        if name.is_empty() || self.state.names.contains_key(&name) {
+            return bad("keyspace.name", Fault::Text);
+        }
+        self.keyspace = keyspace;
+        self.state.restore_keyspace(keyspace, name, keep_conflicts);
+        Ok(())
+    }
+
     fn load_version(&mut self, space: Space, key: Key, version: Version) -> Decoded<()> {
         self.check_id("version", version.revision.0, self.state.revision.0)?;
         self.check_keyspace()?;
@@ -227,9 +238,9 @@ impl Restore {
 
     /// What is in a keyspace comes after it.
     fn check_keyspace(&self) -> Decoded<()> {
-        match self.state.keyspaces.contains_key(&self.keyspace) {
-            true => Ok(()),
-            false => bad("keyspace", Fault::Order),
+        match self.state.keyspaces.get(&self.keyspace) {
+            Some(keyspace) if keyspace.keep_conflicts.is_none() => Ok(()),
+            Some(_) | None => bad("keyspace", Fault::Order),
         }
     }
 

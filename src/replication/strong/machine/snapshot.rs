@@ -69,15 +69,57 @@ pub(super) struct Head {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Piece {
     Head(Head),
-    Lease { lease: LeaseId, ttl_ms: u64, deadline_ms: u64, generation: u64 },
-    Keyspace { keyspace: KeyspaceId, name: String },
-    Version { space: Space, key: Key, version: Version },
-    Waiter { name: Key, ticket: u64, lease: LeaseId, value: Value },
-    Client { client: ClientId, floor: u64, active: u64 },
-    Answer { number: u64, answer: Answer },
-    Past { revision: Revision, time_ms: u64, elapsed_ms: u64, bytes: u64 },
+    Lease {
+        lease: LeaseId,
+        ttl_ms: u64,
+        deadline_ms: u64,
+        generation: u64,
+    },
+    Keyspace {
+        keyspace: KeyspaceId,
+        name: String,
+    },
+    Version {
+        space: Space,
+        key: Key,
+        version: Version,
+    },
+    Waiter {
+        name: Key,
+        ticket: u64,
+        lease: LeaseId,
+        value: Value,
+    },
+    Client {
+        client: ClientId,
+        floor: u64,
+        active: u64,
+    },
+    Answer {
+        number: u64,
+        answer: Answer,
+    },
+    Past {
+        revision: Revision,
+        time_ms: u64,
+        elapsed_ms: u64,
+        bytes: u64,
+    },
     Place(Place),
-    End { pieces: u64, hash: u64 },
+    End {
+        pieces: u64,
+        hash: u64,
+    },
+    /// Behind the head, of a group that has made an eventual keyspace.
+    Spaces {
+        group: u64,
+    },
+    /// A keyspace of which nothing else is here.
+    Eventual {
+        keyspace: KeyspaceId,
+        name: String,
+        keep_conflicts: u64,
+    },
 }
 
 impl Piece {
@@ -93,6 +135,8 @@ impl Piece {
             Piece::Past { .. } => 8,
             Piece::Place(_) => 9,
             Piece::End { .. } => 10,
+            Piece::Spaces { .. } => 11,
+            Piece::Eventual { .. } => 12,
         }
     }
 }
@@ -147,6 +191,7 @@ impl Snapshot {
         });
         let keyspaces = state.keyspaces.iter().flat_map(|(id, keyspace)| keyspace_pieces(*id, keyspace));
         std::iter::once(Piece::Head(head(state)))
+            .chain(state.spaces.map(|group| Piece::Spaces { group }))
             .chain(leases)
             .chain(keyspaces)
             .chain(client_pieces(state))
@@ -182,10 +227,12 @@ fn keyspace_pieces(id: KeyspaceId, keyspace: &Keyspace) -> impl Iterator<Item = 
             value: waiter.value.clone(),
         })
     });
-    std::iter::once(Piece::Keyspace { keyspace: id, name: keyspace.name.clone() })
-        .chain(versions(Space::Data))
-        .chain(versions(Space::Locks))
-        .chain(waiters)
+    let name = keyspace.name.clone();
+    let first = match keyspace.keep_conflicts {
+        None => Piece::Keyspace { keyspace: id, name },
+        Some(keep_conflicts) => Piece::Eventual { keyspace: id, name, keep_conflicts },
+    };
+    std::iter::once(first).chain(versions(Space::Data)).chain(versions(Space::Locks)).chain(waiters)
 }
 
 fn client_pieces(state: &State) -> impl Iterator<Item = Piece> + Send + '_ {

@@ -32,6 +32,8 @@ pub(super) struct State {
     /// The last ids that were given.
     pub(super) last_ids: LastIds,
     pub(super) keyspaces: OrdMap<KeyspaceId, Keyspace>,
+    /// What the ids of its eventual keyspaces have in common; `None`: it has never made one.
+    pub(super) spaces: Option<u64>,
     /// Follows from the keyspaces.
     pub(super) names: OrdMap<String, KeyspaceId>,
     pub(super) leases: OrdMap<LeaseId, Arc<LeaseState>>,
@@ -55,6 +57,8 @@ pub(super) struct LastIds {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Keyspace {
     pub(super) name: String,
+    /// How many conflicts of it a node remembers, if it is eventual: then nothing else of it is here.
+    pub(super) keep_conflicts: Option<u64>,
     pub(super) data: OrdMap<Key, Chain>,
     pub(super) locks: OrdMap<Key, Chain>,
     /// Who waits for which lock. None is empty.

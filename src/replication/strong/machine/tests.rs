@@ -1,6 +1,7 @@
 //! Laws first: whatever the log says, the machine does what a naive twin does, on every replica, by way of the log or of a
 //! snapshot. Then an example for each law, and the known mistakes, each of which a test has to catch.
 
+mod eventual;
 mod history;
 mod leases;
 mod locks;
@@ -15,7 +16,7 @@ mod transactions;
 use std::sync::Arc;
 
 use super::*;
-use crate::types::{Key, KeyRange, PageRequest, Value};
+use crate::types::{Consistency, Key, KeyRange, PageRequest, Value};
 
 pub(super) const KEYSPACE: KeyspaceId = KeyspaceId(1);
 

@@ -72,7 +72,7 @@ fn a_bad_field_of_a_change_is_named() {
         (id(1, 0), MalformedMessage, "id.number"),
         (submit("", drop_keyspace.clone()), InvalidArgument, "keyspace"),
         (submit(&long, drop_keyspace), InvalidArgument, "keyspace"),
-        (submit("", Asked::CreateKeyspace(v1::CreateKeyspaceCommand {})), InvalidArgument, "keyspace"),
+        (submit("", Asked::CreateKeyspace(v1::CreateKeyspaceCommand::default())), InvalidArgument, "keyspace"),
         (submit("jobs", grant(1)), InvalidArgument, "keyspace"),
         (submit("", grant(0)), BadTtl, "ttl"),
         (submit("", grant(TTL_MS_MAX + 1)), BadTtl, "ttl"),

@@ -19,7 +19,7 @@ use super::{
 use crate::{
     limits::{GROUP_LOCK_WAIT_MAX, PAGE_BYTES_TARGET, PAGE_KEYS_MAX, TTL_MS_MAX},
     replication::strong::*,
-    types::{KeyRange, PageRequest},
+    types::{Consistency, KeyRange, PageRequest},
 };
 
 fn key() -> impl Strategy<Value = Key> {
@@ -100,6 +100,11 @@ fn command() -> impl Strategy<Value = Command> {
             value
         }),
         name().prop_map(|name| Command::CreateKeyspace { name }),
+        (name(), any::<u64>()).prop_map(|(name, keep_conflicts)| Command::CreateEventual {
+            name,
+            group: 0,
+            keep_conflicts
+        }),
         Just(Command::DropKeyspace { keyspace: KeyspaceId::default() }),
         any::<u64>().prop_map(|revision| Command::Compact { revision: Revision(revision) }),
     ]
@@ -109,7 +114,7 @@ fn submission() -> impl Strategy<Value = Submission> {
     let id = (1..=u64::MAX, 1..=u64::MAX).prop_map(|(client, number)| RequestId { client: ClientId(client), number });
     (prop::option::of(id), name(), command()).prop_map(|(id, name, command)| {
         let keyspace = match &command {
-            Command::CreateKeyspace { name } => name.clone(),
+            Command::CreateKeyspace { name } | Command::CreateEventual { name, .. } => name.clone(),
             Command::Transact(_)
             | Command::Acquire { .. }
             | Command::Release { .. }
@@ -144,7 +149,9 @@ fn answer_to(command: &Command) -> BoxedStrategy<Answer> {
         }
         Command::Revoke { .. } => Just(Answer::Revoked).boxed(),
         Command::Release { .. } => Just(Answer::Released).boxed(),
-        Command::CreateKeyspace { .. } => Just(Answer::Created(KeyspaceId::default())).boxed(),
+        Command::CreateKeyspace { .. } | Command::CreateEventual { .. } => {
+            Just(Answer::Created(KeyspaceId::default())).boxed()
+        }
         Command::DropKeyspace { .. } => Just(Answer::Dropped).boxed(),
         Command::Compact { .. } => Just(Answer::Compacted).boxed(),
         Command::Expire { .. } => panic!("no client asks for it"),
@@ -260,7 +267,7 @@ proptest! {
     #[test]
     fn questions_and_their_answers_come_back_as_they_went_in(
         keyspace in name(), lock in key(), lease in lease(), wait_ms in 0..=GROUP_LOCK_WAIT_MAX.as_millis() as u64,
-        token: Option<u64>, times: [u64; 3], names in prop::collection::vec((name(), any::<u64>()), 0..5),
+        token: Option<u64>, times: [u64; 3], names in prop::collection::vec((name(), any::<u64>(), any::<bool>()), 0..5),
     ) {
         let request = carried(encode_await_lock(&keyspace, &lock, lease, wait_ms));
         prop_assert_eq!(decode_await_lock(request), Ok(Call::AwaitLock { keyspace, lock, lease, wait_ms }));
@@ -269,7 +276,11 @@ proptest! {
         let [ttl_ms, remaining_ms, places] = times;
         let reply = Reply::Lease(Lease { ttl_ms, remaining_ms, generation: 0, places });
         prop_assert_eq!(decode_lease(carried(encode_lease(reply.clone()).unwrap())), reply);
-        let reply = Reply::Keyspaces(names.into_iter().map(|(name, keys)| KeyspaceFacts { name, keys }).collect());
+        let facts = |(name, keys, is_strong)| {
+            let consistency = if is_strong { Consistency::Strong } else { Consistency::Eventual };
+            KeyspaceFacts { name, consistency, keys }
+        };
+        let reply = Reply::Keyspaces(names.into_iter().map(facts).collect());
         prop_assert_eq!(decode_keyspaces(carried(encode_keyspaces(reply.clone()).unwrap())), Ok(reply));
     }
 

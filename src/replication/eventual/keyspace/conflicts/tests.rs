@@ -56,7 +56,7 @@ fn text(record: &Record) -> String {
 
 /// What a node lost, and to what, the oldest first; `-` is a delete.
 fn lost(node: &Eventual) -> Vec<(String, String)> {
-    let found = node.conflicts(&ConflictQuery::default());
+    let found = node.all_conflicts();
     found.iter().rev().map(|conflict| (text(&conflict.lost), text(&conflict.won))).collect()
 }
 
@@ -73,7 +73,7 @@ fn of_two_that_wrote_apart_the_earlier_loses_and_only_its_node_records_it() {
     push(&a, &b);
     assert_eq!(lost(&a), [pair("a", "b")]);
     assert_eq!(lost(&b), []);
-    let conflict = &a.conflicts(&ConflictQuery::default())[0];
+    let conflict = &a.all_conflicts()[0];
     assert_eq!((conflict.node, conflict.noticed_ms, &conflict.key[..]), (NodeId(1), 1000, KEY));
 }
 

@@ -6,7 +6,7 @@ use super::*;
 fn own_writes_are_needed_at_a_peer_before_they_are_shown() {
     let keyspace = &keyspaces()[0];
     let request = WatchRequest { filter: WatchFilter::All, start: WatchStart::Now };
-    let mut reader = Reader::new(keyspace, request, bounds());
+    let mut reader = Reader::new(keyspace, Space::Default, request, bounds());
     let partition = partition_of(&key(1));
     keyspace.outbox(partition, |outbox| outbox.reached().set_safe(Sequence::ZERO));
     write(keyspace, 1, Some(1));
@@ -26,7 +26,7 @@ fn nothing_is_noted_while_nobody_watches() {
     let next = |keyspace: &Eventual| keyspace.read_partition(partition, |partition| partition.sidecar.feed.next());
     assert_eq!(next(keyspace), 0);
     let request = WatchRequest { filter: WatchFilter::All, start: WatchStart::Now };
-    let reader = Reader::new(keyspace, request, bounds());
+    let reader = Reader::new(keyspace, Space::Default, request, bounds());
     write(keyspace, 1, Some(1));
     assert_eq!(next(keyspace), 1);
     reader.leave(keyspace);

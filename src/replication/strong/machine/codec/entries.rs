@@ -80,6 +80,12 @@ impl Stored for Command {
                 buf.push(10);
                 put_sized(buf, name.as_bytes());
             }
+            Command::CreateEventual { name, group, keep_conflicts } => {
+                buf.push(13);
+                put_sized(buf, name.as_bytes());
+                buf.extend_from_slice(&group.to_le_bytes());
+                put_number(buf, *keep_conflicts);
+            }
             Command::DropKeyspace { keyspace } => put_tagged(buf, 11, keyspace),
             Command::Compact { revision } => put_tagged(buf, 12, revision),
         }
@@ -110,6 +116,11 @@ impl Stored for Command {
             10 => Command::CreateKeyspace { name: take_name(reader)? },
             11 => Command::DropKeyspace { keyspace: KeyspaceId::take(reader)? },
             12 => Command::Compact { revision: Revision::take(reader)? },
+            13 => Command::CreateEventual {
+                name: take_name(reader)?,
+                group: reader.take_u64("create.group")?,
+                keep_conflicts: reader.take_number("create.keep_conflicts")?,
+            },
             other => return invalid("command", other),
         })
     }

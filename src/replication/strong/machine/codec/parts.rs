@@ -226,6 +226,12 @@ impl Stored for Piece {
                 put_number(buf, *pieces);
                 buf.extend_from_slice(&hash.to_le_bytes());
             }
+            Piece::Spaces { group } => buf.extend_from_slice(&group.to_le_bytes()),
+            Piece::Eventual { keyspace, name, keep_conflicts } => {
+                keyspace.put(buf);
+                put_sized(buf, name.as_bytes());
+                put_number(buf, *keep_conflicts);
+            }
         }
     }
 
@@ -262,6 +268,12 @@ impl Stored for Piece {
             },
             9 => Piece::Place(Place::take(reader)?),
             10 => Piece::End { pieces: reader.take_number("end.pieces")?, hash: reader.take_u64("end.hash")? },
+            11 => Piece::Spaces { group: reader.take_u64("spaces.group")? },
+            12 => Piece::Eventual {
+                keyspace: KeyspaceId::take(reader)?,
+                name: take_name(reader)?,
+                keep_conflicts: reader.take_number("keyspace.keep_conflicts")?,
+            },
             other => return invalid("piece", other),
         })
     }

@@ -1,9 +1,12 @@
 //! The naive twin: a whole copy of everything for each revision, plain loops, nothing kept beside.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use super::super::*;
-use crate::types::{Key, Value};
+use crate::types::{Consistency, Key, Value};
 
 type Copy = BTreeMap<Place, Item>;
 
@@ -28,6 +31,7 @@ pub(super) struct Model {
     pub(super) leases: BTreeMap<LeaseId, (u64, u64, u64)>,
     waiting: Vec<(Place, LeaseId, Value)>,
     pub(super) keyspaces: BTreeMap<KeyspaceId, String>,
+    eventual: BTreeSet<KeyspaceId>,
     ids: (u64, u64, u64),
     answered: BTreeMap<ClientId, (u64, BTreeMap<u64, Answer>)>,
 }
@@ -43,6 +47,12 @@ impl Model {
 
     pub(super) fn now(&self) -> &Copy {
         self.copies.last().unwrap()
+    }
+
+    pub(super) fn facts(&self, keyspace: KeyspaceId) -> Option<(&str, Consistency)> {
+        let is_eventual = self.eventual.contains(&keyspace);
+        let consistency = if is_eventual { Consistency::Eventual } else { Consistency::Strong };
+        self.keyspaces.get(&keyspace).map(|name| (name.as_str(), consistency))
     }
 
     pub(super) fn elapsed_ms(&self) -> u64 {
@@ -134,12 +144,15 @@ impl Model {
             Command::Acquire { lock, lease, value, wait } => self.acquire(&place_of(lock), *lease, value, *wait),
             Command::Release { lock, lease } => self.release(&place_of(lock), *lease),
             Command::Proclaim { lock, token, value } => self.proclaim(&place_of(lock), *token, value),
-            Command::CreateKeyspace { name } => {
+            Command::CreateKeyspace { name } | Command::CreateEventual { name, .. } => {
                 if let Some((keyspace, _)) = self.keyspaces.iter().find(|(_, found)| *found == name) {
                     return Err(Refusal::KeyspaceExists { keyspace: *keyspace });
                 }
                 self.ids.2 += 1;
                 self.keyspaces.insert(KeyspaceId(self.ids.2), name.clone());
+                if matches!(command, Command::CreateEventual { .. }) {
+                    self.eventual.insert(KeyspaceId(self.ids.2));
+                }
                 Ok(Answer::Created(KeyspaceId(self.ids.2)))
             }
             Command::DropKeyspace { keyspace } => {
@@ -156,7 +169,8 @@ impl Model {
     }
 
     fn check(&self, keyspace: KeyspaceId) -> Result<(), Refusal> {
-        self.keyspaces.get(&keyspace).map(|_| ()).ok_or(Refusal::UnknownKeyspace { keyspace })
+        let found = self.keyspaces.get(&keyspace).filter(|_| !self.eventual.contains(&keyspace));
+        found.map(|_| ()).ok_or(Refusal::UnknownKeyspace { keyspace })
     }
 
     fn token(&self, place: &Place) -> Revision {

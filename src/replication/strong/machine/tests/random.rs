@@ -84,7 +84,7 @@ fn what() -> impl Strategy<Value = What> {
             .prop_map(|(keyspace, name, lease, wait)| What::Acquire { keyspace, name, lease, wait }),
         2 => (keyspace(), 0u8..2, lease()).prop_map(|(keyspace, name, lease)| What::Release { keyspace, name, lease }),
         1 => (keyspace(), 0u8..2, 0u8..3).prop_map(|(keyspace, name, off)| What::Proclaim { keyspace, name, off }),
-        1 => (0u8..3).prop_map(|name| What::Create { name }),
+        1 => (0u8..4).prop_map(|name| What::Create { name }),
         1 => prop_oneof![9 => Just(99), 1 => 1u64..5].prop_map(|keyspace| What::Drop { keyspace }),
         1 => (0u64..6).prop_map(|back| What::Compact { back }),
     ]
@@ -194,7 +194,7 @@ impl Run {
                 let token = Revision(token(&lock).0.saturating_sub(u64::from(*off / 2)));
                 Command::Proclaim { lock, token, value: value("proclaimed") }
             }
-            What::Create { name } => Command::CreateKeyspace { name: format!("keyspace {name}") },
+            What::Create { name } => super::eventual::create_some(*name),
             What::Drop { keyspace } => Command::DropKeyspace { keyspace: KeyspaceId(*keyspace) },
             What::Compact { back } => {
                 Command::Compact { revision: Revision((self.model.revision().0 + 1).saturating_sub(*back)) }
@@ -264,8 +264,8 @@ impl Run {
 
     fn check_reads(&self, machine: &Machine) {
         assert_eq!((machine.revision(), machine.elapsed_ms()), (self.model.revision(), self.model.elapsed_ms()));
-        for (keyspace, name, keys) in machine.keyspaces() {
-            assert_eq!(self.model.keyspaces.get(&keyspace).map(String::as_str), Some(name));
+        for (keyspace, name, consistency, keys) in machine.keyspaces() {
+            assert_eq!(self.model.facts(keyspace), Some((name, consistency)));
             let now = self.model.all_at(keyspace, Space::Data, machine.revision());
             assert_eq!(keys, now.len() as u64);
             for space in [Space::Data, Space::Locks] {

@@ -19,6 +19,7 @@ fn everything() -> Log {
     }
     log.written(vec![put("a", "1", Lifetime::Ttl(500)), put("b", "2", Lifetime::Lease(leases[0]))]);
     log.run(Command::CreateKeyspace { name: "second".into() });
+    log.run(Command::CreateEventual { name: "third".into(), group: 0xabcd, keep_conflicts: 7 });
     log.pass(10);
     log.written(vec![put("a", "3", Lifetime::Forever), delete("n")]);
     log.run(Command::Compact { revision: Revision(1) });

@@ -71,6 +71,11 @@ fn command() -> impl Strategy<Value = Command> {
             value
         }),
         "[a-z]{0,64}".prop_map(|name| Command::CreateKeyspace { name }),
+        ("[a-z]{0,64}", any::<u64>(), any::<u64>()).prop_map(|(name, group, keep_conflicts)| Command::CreateEventual {
+            name,
+            group,
+            keep_conflicts
+        }),
         any::<u64>().prop_map(|keyspace| Command::DropKeyspace { keyspace: KeyspaceId(keyspace) }),
         any::<u64>().prop_map(|revision| Command::Compact { revision: Revision(revision) }),
     ]
