@@ -52,13 +52,17 @@ impl Endpoints {
         self.current = (self.current + 1) % self.targets.len();
     }
 
+    /// Whether each target has failed since one answered, or since this was so the last time.
+    pub(super) fn is_round_over(&self) -> bool {
+        self.failures > 0 && self.failures.is_multiple_of(self.targets.len() as u32)
+    }
+
     /// How long to wait before the next attempt; `draw` is any number.
     pub(super) fn pause(&self, retry: &Retry, draw: u64) -> Duration {
-        let targets = self.targets.len() as u32;
-        if self.failures == 0 || !self.failures.is_multiple_of(targets) {
+        if !self.is_round_over() {
             return Duration::ZERO;
         }
-        retry.pause(self.failures / targets, draw)
+        retry.pause(self.failures / self.targets.len() as u32, draw)
     }
 
     /// Why no target could be reached, for people.

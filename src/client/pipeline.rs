@@ -14,9 +14,9 @@ use tokio_stream::Stream;
 
 use super::{endpoints::Endpoints, session::QUESTION_ID, shared::Shared};
 use crate::{
-    error::{Error, ErrorCode, Result},
+    error::{Error, ErrorCode, ErrorKind, Result},
     limits::CLIENT_CONNECT_TIMEOUT,
-    rpc::{connect, open_pipeline, Channel, PipelineAnswers},
+    rpc::{open_pipeline, Channel, PipelineAnswers},
     types::{Address, LostWrites},
     wire::{
         kv::{decode_caught_up, decode_failure, decode_result},
@@ -60,6 +60,8 @@ async fn keep_deadlines(shared: &Shared) {
 
 async fn keep_connected(shared: &Arc<Shared>) {
     let mut endpoints = Endpoints::new(&shared.targets);
+    // That a node of this round does not let this client in.
+    let mut denied = None;
     loop {
         while !shared.is_wanted() {
             shared.wanted.notified().await;
@@ -67,6 +69,7 @@ async fn keep_connected(shared: &Arc<Shared>) {
         let target = endpoints.current().clone();
         match open(shared, &target).await {
             Ok((channel, answers)) => {
+                denied = None;
                 let (why, has_answered) = run(shared, channel, answers, &target).await;
                 tracing::debug!(%target, why, "the connection ended");
                 if has_answered {
@@ -79,7 +82,12 @@ async fn keep_connected(shared: &Arc<Shared>) {
             Err(error) => {
                 tracing::debug!(%target, %error, "a node could not be reached");
                 endpoints.failed(error.message().to_string());
-                shared.connecting_failed(endpoints.problems());
+                denied = denied.or(is_of_client(&error).then_some(error.code()));
+                match denied.take_if(|_| endpoints.is_round_over()) {
+                    // Time does not help, unlike with nodes that are down.
+                    Some(code) => shared.denied(Error::new(code, endpoints.problems())),
+                    None => shared.connecting_failed(endpoints.problems()),
+                }
             }
         }
         // Without entropy the pause has no jitter, which is a pity and no error.
@@ -90,12 +98,17 @@ async fn keep_connected(shared: &Arc<Shared>) {
     }
 }
 
+/// Whether the client has to be made otherwise: what it presents is refused, or must not be presented.
+fn is_of_client(error: &Error) -> bool {
+    error.kind() == ErrorKind::Denied || error.code() == ErrorCode::BadSetting
+}
+
 /// Connects to a node and opens the stream. The node has to take the stream before it gets an operation: until then
 /// another node may be tried without a doubt about what happened.
 async fn open(shared: &Arc<Shared>, target: &Address) -> Result<(Channel, PipelineAnswers)> {
     let connection = shared.number_connection();
     let opening = async {
-        let channel = connect(&*shared.env.transport, target).await?;
+        let channel = shared.access.connect(target).await?;
         let batches = Batches { shared: shared.clone(), connection };
         let answers = open_pipeline(channel.clone(), shared.name.as_ref(), batches).await?;
         Ok((channel, answers))

@@ -21,13 +21,15 @@ use super::{
 use crate::{
     env::Env,
     error::{Error, ErrorCode, Result},
-    rpc::Channel,
+    rpc::{Access, Channel},
     types::{Address, Answer, ClientName, LostWrites, Seen},
 };
 
 /// Shared by the clones of a client and its task.
 pub(super) struct Shared {
     pub(super) env: Env,
+    /// How nodes are reached.
+    pub(super) access: Access,
     pub(super) targets: Vec<Address>,
     pub(super) retry: Retry,
     pub(super) name: Option<ClientName>,
@@ -38,11 +40,21 @@ pub(super) struct Shared {
     pub(super) deadlines: Notify,
     /// The connection, for calls that do not go over the stream.
     channel: watch::Sender<Option<Channel>>,
-    /// Counts targets that could not be reached, for those calls.
-    dials_in_vain: watch::Sender<u64>,
+    /// What came of connecting, for those calls.
+    dials: watch::Sender<Dials>,
     /// Calls that wait for `channel`.
     channel_waiters: AtomicUsize,
     closed: watch::Sender<bool>,
+}
+
+/// What came of connecting, apart from connections.
+#[derive(Clone, Default)]
+struct Dials {
+    /// How many targets could not be reached.
+    in_vain: u64,
+    /// How often no target let the client in, and why the last time.
+    denied: u64,
+    denial: Option<Error>,
 }
 
 struct Inner {
@@ -63,9 +75,13 @@ impl Inner {
 }
 
 impl Shared {
-    pub(super) fn new(env: Env, ClientConfig { targets, retry, name }: ClientConfig) -> Shared {
+    /// # Errors
+    /// `BAD_SETTING` for the files of `tls`.
+    pub(super) fn new(env: Env, config: ClientConfig) -> Result<Shared> {
+        let ClientConfig { targets, retry, name, tls, token, is_careless } = config;
         let calls = Calls::new(retry.clone(), targets.len());
-        Shared {
+        Ok(Shared {
+            access: Access::of_client(&env, tls.as_ref(), token, is_careless)?,
             env,
             targets,
             retry,
@@ -74,10 +90,10 @@ impl Shared {
             wanted: Notify::new(),
             deadlines: Notify::new(),
             channel: watch::Sender::new(None),
-            dials_in_vain: watch::Sender::new(0),
+            dials: watch::Sender::new(Dials::default()),
             channel_waiters: AtomicUsize::new(0),
             closed: watch::Sender::new(false),
-        }
+        })
     }
 
     fn now(&self) -> Duration {
@@ -200,7 +216,17 @@ impl Shared {
 
     pub(super) fn connecting_failed(&self, problem: String) {
         let finished = self.inner.lock().calls.connecting_failed(problem);
-        self.dials_in_vain.send_modify(|count| *count += 1);
+        self.dials.send_modify(|dials| dials.in_vain += 1);
+        complete(finished);
+    }
+
+    /// No target lets this client in.
+    pub(super) fn denied(&self, error: Error) {
+        let finished = self.inner.lock().calls.denied(&error);
+        self.dials.send_modify(|dials| {
+            dials.denied += 1;
+            dials.denial = Some(error);
+        });
         complete(finished);
     }
 
@@ -248,8 +274,8 @@ impl Shared {
     pub(super) fn channels(self: &Arc<Shared>) -> Channels {
         self.channel_waiters.fetch_add(1, Ordering::SeqCst);
         self.wanted.notify_one();
-        let (receiver, dials) = (self.channel.subscribe(), self.dials_in_vain.subscribe());
-        let known = *self.dials_in_vain.borrow();
+        let (receiver, dials) = (self.channel.subscribe(), self.dials.subscribe());
+        let known = self.dials.borrow().clone();
         Channels { shared: self.clone(), receiver, dials, known, tries: Tries::default() }
     }
 }
@@ -258,9 +284,9 @@ impl Shared {
 pub(super) struct Channels {
     shared: Arc<Shared>,
     receiver: watch::Receiver<Option<Channel>>,
-    dials: watch::Receiver<u64>,
-    /// How many dials in vain are counted in `tries`.
-    known: u64,
+    dials: watch::Receiver<Dials>,
+    /// What is counted in `tries`.
+    known: Dials,
     tries: Tries,
 }
 
@@ -268,15 +294,18 @@ impl Channels {
     /// A connection that was not given before.
     ///
     /// # Errors
-    /// `UNREACHABLE` when the call was tried as often as it may be.
+    /// `UNREACHABLE` when the call was tried as often as it may be; why no node lets the client in.
     pub(super) async fn next(&mut self) -> Result<Channel> {
         loop {
             if let Some(channel) = self.receiver.borrow_and_update().clone() {
                 return Ok(channel);
             }
-            let dials = *self.dials.borrow_and_update();
-            while self.known < dials {
-                self.known += 1;
+            let dials = self.dials.borrow_and_update().clone();
+            if let Some(denial) = dials.denial.filter(|_| dials.denied > self.known.denied) {
+                return Err(denial);
+            }
+            while self.known.in_vain < dials.in_vain {
+                self.known.in_vain += 1;
                 self.tries.dialled_in_vain();
             }
             if self.is_exhausted() {

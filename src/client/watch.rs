@@ -16,7 +16,7 @@ use crate::{
     error::{Error, ErrorCode, ErrorKind, Result},
     limits::{CLIENT_CONNECT_TIMEOUT, WATCH_BUFFER_EVENTS_MAX},
     replication::eventual::{Eventual, Watcher},
-    rpc::{connect, open_watch, WatchAnswers},
+    rpc::{open_watch, WatchAnswers},
     types::{Address, WatchFilter, WatchPage, WatchPosition, WatchRequest, WatchStart},
     wire::kv::{decode_watch_page, encode_watch},
 };
@@ -234,7 +234,7 @@ fn is_final(error: &Error) -> bool {
 
 async fn open(shared: &Shared, target: &Address, course: &Course) -> Result<WatchAnswers> {
     let opening = async {
-        let channel = connect(&*shared.env.transport, target).await?;
+        let channel = shared.access.connect(target).await?;
         open_watch(channel, encode_watch(&course.request())).await
     };
     let silent = |_| {

@@ -22,8 +22,8 @@ use crate::{
         strong::{Group, GroupConfig},
     },
     rpc::{
-        gather_conflicts, Accepting, GroupCourier, Host, Loading, Moving, Removing, RpcDialer, Sending, Server,
-        StrongBackend, Unfit,
+        gather_conflicts, Accepting, Access, Gate, GroupCourier, Host, Loading, Moving, Removing, RpcDialer, Sending,
+        Server, StrongBackend, Unfit,
     },
     storage::log::Position,
     types::{Address, ConflictQuery, Conflicts, Consistency, Health, LostWrite, MemberStatus, NodeId, NodeStatus},
@@ -43,6 +43,8 @@ struct Inside {
     port: u16,
     cluster: String,
     env: Env,
+    /// How it reaches its peers.
+    access: Access,
     /// Where it runs.
     runtime: tokio::runtime::Handle,
     /// By the monotonic clock.
@@ -62,18 +64,21 @@ impl Running {
     /// memory is `id`, or somebody new.
     ///
     /// # Errors
-    /// `ADDRESS_IN_USE`, `BIND_FAILED`, and those of the directory ([`open`](crate::replication::eventual::open)).
+    /// `BAD_SETTING` for the files of `tls`, `ADDRESS_IN_USE`, `BIND_FAILED`, and those of the directory ([`open`](crate::replication::eventual::open)).
     pub async fn open(config: &NodeConfig, env: &Env, id: Option<NodeId>) -> Result<Running> {
+        // Before the port is open: what is wrong with a file must not be told to those who connect.
+        let (gate, access) = (Gate::read(config, &*env.disk)?, Access::of_node(env, config)?);
         let listener = match env.transport.listen(&config.host, config.port).await {
             Ok(listener) => listener,
-            Err(error) => return Err(bind_error(config, env, &error).await),
+            Err(error) => return Err(bind_error(config, &access, &error).await),
         };
         let port = listener.port();
         let address = match &config.advertise {
             Some(address) => address.clone(),
             None => Address::new(&config.host, port)?,
         };
-        let (listener, Data { keyspace, membership, durable, group }) = read(config, env, id, listener).await?;
+        let (listener, Data { keyspace, membership, durable, group }) =
+            read(config, env, id, (listener, &gate)).await?;
         let id = keyspace.me();
         // Before replication, so that nothing is written before everything else is there.
         let group = Group::spawn(
@@ -84,7 +89,7 @@ impl Running {
                 bounds: config.group,
                 forms: default::forms(config, &keyspace),
             },
-            Arc::new(GroupCourier::new(env.transport.clone(), config.cluster.clone())),
+            Arc::new(GroupCourier::new(access.clone(), config.cluster.clone())),
             env.clone(),
         );
         let group = group.await?;
@@ -97,11 +102,14 @@ impl Running {
                 membership,
             },
             keyspace.clone(),
-            Arc::new(RpcDialer::new(env.transport.clone())),
+            Arc::new(RpcDialer::new(access.clone())),
             env.clone(),
         );
         let (cluster, started) = (config.cluster.clone(), env.clock.monotonic());
         tracing::info!(node = %id, %address, %cluster, "node started");
+        if config.is_exposed() {
+            tracing::warn!(node = %id, host = %config.host, "others can reach this node, and tls or token is missing");
+        }
         let (env, runtime) = (env.clone(), tokio::runtime::Handle::current());
         let dir = durable.as_ref().and_then(Durable::snapshots_dir);
         let snapshots = Snapshots::new(env.clone(), cluster.clone(), dir);
@@ -110,6 +118,7 @@ impl Running {
             port,
             cluster,
             env,
+            access,
             runtime,
             started,
             keyspace,
@@ -121,7 +130,7 @@ impl Running {
         });
         tokio::spawn(default::learn(inside.keyspace.clone(), inside.group.clone(), inside.wanted));
         tokio::spawn(retire_when_removed(inside.clone()));
-        let server = Server::spawn(listener, inside.clone()).await;
+        let server = Server::spawn(listener, inside.clone(), gate).await;
         Ok(Running { inside, server: Mutex::new(Some(server)) })
     }
 
@@ -194,7 +203,7 @@ impl Running {
     /// Its own conflicts and those of every member that it does not take for dead, the newest first.
     pub async fn conflicts(&self, query: ConflictQuery) -> Conflicts {
         let own = self.inside.keyspace.conflicts(&query).iter().map(|conflict| LostWrite::from(&**conflict)).collect();
-        gather_conflicts(own, self.members(), self.inside.env.transport.clone(), query).await
+        gather_conflicts(own, self.members(), self.inside.access.clone(), query).await
     }
 
     /// Writes everything that the node holds to a file of this machine; its bytes.
@@ -267,12 +276,12 @@ async fn read(
     config: &NodeConfig,
     env: &Env,
     id: Option<NodeId>,
-    listener: Box<dyn Listener>,
+    (listener, gate): (Box<dyn Listener>, &Gate),
 ) -> Result<(Box<dyn Listener>, Data)> {
     if config.data_dir.is_none() {
         return Ok((listener, Data::open(config, env, id).await?));
     }
-    let loading = Loading::spawn(listener).await;
+    let loading = Loading::spawn(listener, gate).await;
     let data = Data::open(config, env, id).await?;
     Ok((loading.end().await?, data))
 }

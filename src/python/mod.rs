@@ -26,6 +26,7 @@ mod offline;
 mod request;
 mod retry;
 mod runtime;
+mod security;
 mod slot;
 mod strong;
 mod watch;
@@ -43,6 +44,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<load::PyLoad>()?;
     module.add_class::<node::PyNode>()?;
     module.add_class::<request::Request>()?;
+    module.add_class::<security::TokenDesk>()?;
     module.add_class::<strong::Kept>()?;
     module.add_class::<strong::StrongRequests>()?;
     module.add_class::<strong::Write>()?;

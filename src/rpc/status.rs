@@ -42,6 +42,7 @@ fn grpc_code(code: ErrorCode) -> Code {
     match code {
         ErrorCode::WrongCluster => Code::FailedPrecondition,
         ErrorCode::Overloaded => Code::ResourceExhausted,
+        ErrorCode::TokenRefused | ErrorCode::CertificateRefused => Code::Unauthenticated,
         code => match code.kind() {
             ErrorKind::InvalidArgument => Code::InvalidArgument,
             ErrorKind::Unsupported => Code::Unimplemented,

@@ -60,7 +60,7 @@ impl StrongClient {
     pub fn of_client(client: &Client) -> StrongClient {
         let session = client.handle.strong.get_or_init(|| {
             let (shared, runtime) = (client.handle.shared.clone(), client.handle.runtime.clone());
-            let backend = Arc::new(Remote::new(&shared.targets, shared.env.transport.clone()));
+            let backend = Arc::new(Remote::new(&shared.targets, shared.access.clone()));
             Arc::new(Session::new(backend, runtime, shared.env.clone(), Some(shared)))
         });
         StrongClient { session: session.clone(), _client: Some(client.clone()) }

@@ -12,11 +12,11 @@ use tokio::{
 };
 
 use crate::{
-    env::{BoxFuture, Transport},
+    env::BoxFuture,
     error::{Error, ErrorCode, Result},
     limits::{CLIENT_CONNECT_TIMEOUT, STRONG_TRY_FIRST},
     replication::strong::{Call, GroupWatch, Reply, WatchPage},
-    rpc::{connect, RpcPages, StrongBackend, StrongPages, StrongRpc},
+    rpc::{Access, RpcPages, StrongBackend, StrongPages, StrongRpc},
     types::Address,
 };
 
@@ -25,7 +25,7 @@ pub(super) struct Remote {
 }
 
 struct Inner {
-    transport: Arc<dyn Transport>,
+    access: Access,
     /// Guards which node is asked, and the connections.
     nodes: Mutex<Nodes>,
 }
@@ -52,11 +52,11 @@ struct Connection {
 
 impl Remote {
     /// At least one target.
-    pub(super) fn new(targets: &[Address], transport: Arc<dyn Transport>) -> Remote {
+    pub(super) fn new(targets: &[Address], access: Access) -> Remote {
         assert!(!targets.is_empty(), "a client has at least one target");
         let node = |address: &Address| Node { address: address.clone(), connection: None };
         let nodes = Nodes { nodes: targets.iter().map(node).collect(), current: 0, last: 0 };
-        Remote { inner: Arc::new(Inner { transport, nodes: Mutex::new(nodes) }) }
+        Remote { inner: Arc::new(Inner { access, nodes: Mutex::new(nodes) }) }
     }
 
     async fn ask(&self, call: Call, timeout: Duration) -> Result<Reply> {
@@ -162,7 +162,7 @@ impl Inner {
     }
 
     async fn open(&self, address: &Address) -> Result<StrongRpc> {
-        let opening = connect(&*self.transport, address);
+        let opening = self.access.connect(address);
         let silent = |_| {
             let seconds = CLIENT_CONNECT_TIMEOUT.as_secs_f64();
             Error::new(ErrorCode::Unreachable, format!("{address}: it did not answer within {seconds} s"))

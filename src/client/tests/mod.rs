@@ -24,7 +24,7 @@ use crate::{
         eventual::{Eventual, PeerStream, Reach, Reaching},
         strong::Group,
     },
-    rpc::{spawn_mute, Accepting, FakeGroup, Host, Moving, Removing, Sending, Server, Unfit},
+    rpc::{spawn_mute, Accepting, FakeGroup, Gate, Host, Moving, Removing, Sending, Server, Unfit},
     types::{Command, CommandKind, Dot, Key, MemberState, NodeId, PartitionId, Value},
 };
 
@@ -132,14 +132,14 @@ impl World {
     /// A node that serves these data.
     async fn node_of(&self, data: &Arc<Eventual>) -> (Server, Address) {
         let (listener, address) = self.listen().await;
-        (Server::spawn(listener, Arc::new(Data(data.clone(), None))).await, address)
+        (Server::spawn(listener, Arc::new(Data(data.clone(), None)), Gate::open()).await, address)
     }
 
     /// A node with strong keyspaces.
     pub(super) async fn strong_node(&self, group: &Arc<FakeGroup>) -> (Server, Address) {
         let (listener, address) = self.listen().await;
         let host = Data(self.data.clone(), Some(group.clone()));
-        (Server::spawn(listener, Arc::new(host)).await, address)
+        (Server::spawn(listener, Arc::new(host), Gate::open()).await, address)
     }
 
     pub(super) fn client(&self, targets: &[&Address]) -> Client {
