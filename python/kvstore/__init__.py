@@ -17,6 +17,7 @@ from kvstore._options import (
     Target,
     Timeout,
 )
+from kvstore._security import TLS, Token
 from kvstore.aio import (
     AsyncBatch,
     AsyncClient,
@@ -88,6 +89,7 @@ __all__ = [
     "JSON",
     "PICKLE",
     "TEXT",
+    "TLS",
     "AsyncBatch",
     "AsyncClient",
     "AsyncCluster",
@@ -154,6 +156,7 @@ __all__ = [
     "Store",
     "Target",
     "Timeout",
+    "Token",
     "Txn",
     "UnavailableError",
     "UnsupportedError",

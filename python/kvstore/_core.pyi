@@ -22,6 +22,7 @@ from typing import (
 from typing_extensions import Self
 
 from kvstore._options import Key, Page, Path, Read, Retry, Seconds, Timeout, Wanted
+from kvstore._security import TLS, Token
 from kvstore.bench import LoadReport, LoadSettings
 from kvstore.codecs import Codec
 from kvstore.lease import Lease
@@ -29,7 +30,7 @@ from kvstore.offline import DirectoryReport, SnapshotReport
 from kvstore.status import Consistency
 
 __all__ = ["Changes", "Client", "Completions", "Conflict", "Entry", "Event", "Faults", "Kept", "Load", "Node"]
-__all__ += ["Request", "StrongRequests", "Write", "__version__", "after_fork_in_child", "check_timeout"]
+__all__ += ["Request", "StrongRequests", "TokenDesk", "Write", "__version__", "after_fork_in_child", "check_timeout"]
 __all__ += ["decode_auto", "encode_auto", "examine_data_dir", "keep_log", "log_to_stderr", "recent_log"]
 __all__ += ["restore_snapshot", "verify_snapshot"]
 
@@ -347,6 +348,8 @@ class Node:
         peers: List[str],
         cluster: str,
         threads: int,
+        tls: Optional[TLS],
+        token: Optional[str],
         insecure: bool,
         max_drift: float,
         data_dir: Optional[str],
@@ -426,12 +429,24 @@ class Client:
         targets: "host:port" each.
         retry: None: never.
         name: Told to the nodes, which write it to their logs.
+        tls: True: the authorities of the system are believed. None: in the clear, but no token to other machines.
+            False: that, too.
+        token: Presented to nodes; a callable is asked for it, on a Python thread.
 
     Raises:
-        InvalidArgumentError: An address is none, or the name is not 1 to 64 visible ASCII characters.
+        InvalidArgumentError: An address is none, the name is not 1 to 64 visible ASCII characters, or a token would be
+            sent in the clear. The first call says what is wrong with a file.
     """
 
-    def __new__(cls, targets: List[str], retry: Optional[Retry], name: Optional[str], /) -> Client: ...
+    def __new__(
+        cls,
+        targets: List[str],
+        retry: Optional[Retry],
+        name: Optional[str],
+        tls: Union[bool, TLS, None] = None,
+        token: Token = None,
+        /,
+    ) -> Client: ...
     def run(self, request: Request, timeout: Timeout, read: Optional[Read], /) -> Any:
         """Do what was asked and wait for the answer, with the GIL released; Ctrl-C gives the call up.
 
@@ -446,6 +461,17 @@ class Client:
         """What `default` is; None: nobody has told this client yet. Calls about it go where it is."""
     def close(self) -> None:
         """Idempotent; calls in flight raise ClosedError."""
+
+@final
+class TokenDesk:
+    """Where a client asks for a token that is a callable, and a Python thread answers."""
+
+    def wait(self) -> bool:
+        """Wait until it is asked for: True; False: nobody will ask any more."""
+    def answer(self, token: str, /) -> None:
+        """With the token."""
+    def fail(self, why: str, /) -> None:
+        """Say why there is none."""
 
 @final
 class Completions:

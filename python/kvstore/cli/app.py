@@ -38,7 +38,8 @@ from . import (
     watch,
 )
 from .exits import INTERNAL, INTERRUPTED, OK, code_of, report
-from .settings import Settings, global_options
+from .secret import TOKEN_VARIABLE
+from .settings import FLAG, Settings, global_options
 
 COMMANDS: List[click.Command] = [
     serve.serve, up.up,
@@ -99,6 +100,8 @@ class Program(click.Group):
 
 def _prepare() -> None:
     settings = click.get_current_context().ensure_object(Settings)
+    if os.environ.get(TOKEN_VARIABLE) and settings.origins.get("token") != FLAG and not settings.pinned:
+        settings.set("token", os.environ[TOKEN_VARIABLE], TOKEN_VARIABLE)
     if os.environ.get("NO_COLOR"):
         settings.color = False
         settings.origins.setdefault("color", "NO_COLOR")

@@ -46,7 +46,7 @@ _READ_BYTES = 4096
     is_flag=True,
     default=None,
     envvar="KVSTORE_INSECURE",
-    help="Listen where others can reach it, although nothing is encrypted or authenticated.",
+    help="Listen where others can reach it without tls and token.",
 )
 @click.option(
     "--max-drift",
@@ -85,10 +85,13 @@ _READ_BYTES = 4096
 def serve(settings: Settings, port: int, *, until_eof: bool, **options: Any) -> None:
     """Run a node on PORT (default 7001; 0 picks a free one) until Ctrl-C or SIGTERM.
 
-    The first line printed says the address; with `-o json` it is one JSON object.
+    The first line printed says the address; with `-o json` it is one JSON object. With --tls ca=..,cert=..,key=..
+    clients and peers have to speak TLS, with --token-file or KVSTORE_TOKEN they have to present that token.
     """
     signal.signal(signal.SIGTERM, _end)
-    node = kvstore.Node(port, **{name: value for name, value in options.items() if value is not None})
+    node = kvstore.Node(
+        port, **{name: value for name, value in options.items() if value is not None}, **settings.access()
+    )
     try:
         node.start()
         _announce(settings, node)

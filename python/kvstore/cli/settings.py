@@ -19,6 +19,7 @@ import kvstore
 
 from .layers import FORMATS, READS, layers
 from .params import DURATION
+from .secret import read_token, split_token
 from .values import STORED, Stored
 
 FLAG: Final = "flag"
@@ -33,6 +34,11 @@ class Settings:
     keyspace: str = "default"
     read: Optional[str] = None
     timeout: float = 5.0
+    tls: Optional[str] = None
+    """As in a URL: whom to believe, for nodes also who they are."""
+    token_file: Optional[str] = None
+    token: Optional[str] = field(default=None, repr=False)
+    """Out of a variable or a URL."""
     output: Optional[str] = None
     quiet: bool = False
     color: bool = True
@@ -50,8 +56,38 @@ class Settings:
         for layer in [] if self.pinned else layers():
             for name, value in layer.values.items():
                 if name not in self.origins:
-                    setattr(self, name, value)
-                    self.origins[name] = layer.origin
+                    self.set(name, value, layer.origin)
+
+    def set(self, name: str, value: Any, origin: str) -> None:
+        """Take an option over from a place. A token in a URL is taken out of it: nobody shows it by mistake."""
+        if name == "server":
+            value, token = split_token(value)
+            # A variable that names the token means it for whatever server, unless a flag says both.
+            if token is not None and (origin == FLAG or self.token is None):
+                self.token = token
+                self.origins["token"] = origin
+        setattr(self, name, value)
+        self.origins[name] = origin
+
+    def access(self) -> Dict[str, Any]:
+        """How nodes are reached: the options `tls` and `token` of a client or a node, those that were said.
+
+        Raises:
+            Failure: The token file cannot be used.
+        """
+        options: Dict[str, Any] = {}
+        if self.tls is not None:
+            options["tls"] = self.tls
+        # Of several places a flag counts most, and then the token itself.
+        is_file_meant = self.token is None or (self._is_flag("token_file") and not self._is_flag("token"))
+        if self.token_file is not None and is_file_meant:
+            options["token"] = read_token(self.token_file)
+        elif self.token is not None:
+            options["token"] = self.token
+        return options
+
+    def _is_flag(self, name: str) -> bool:
+        return self.origins.get(name) == FLAG
 
     @property
     def format(self) -> str:
@@ -70,7 +106,7 @@ class Settings:
         targets = self.targets
         target = server or (targets[0] if len(targets) == 1 else targets)
         read: Any = self.read
-        return kvstore.Client(target, self.keyspace, codec=STORED, timeout=self.timeout, read=read)
+        return kvstore.Client(target, self.keyspace, codec=STORED, timeout=self.timeout, read=read, **self.access())
 
 
 class GlobalOption(click.Option):
@@ -86,8 +122,7 @@ def _remember(ctx: click.Context, param: click.Parameter, value: Any) -> None:
     settings = ctx.ensure_object(Settings)
     origin = _origin(ctx, param)
     if origin == FLAG or not settings.pinned:
-        setattr(settings, param.name, value)
-        settings.origins[param.name] = origin
+        settings.set(param.name, value, origin)
 
 
 def _origin(ctx: click.Context, param: click.Parameter) -> str:
@@ -130,6 +165,18 @@ def global_options(*, from_environment: bool) -> List[click.Parameter]:
             type=DURATION,
             envvar=variable("TIMEOUT"),
             help="Deadline of a call, such as 500ms or 5s.  [default: 5s]",
+        ),
+        GlobalOption(
+            "--token-file",
+            metavar="FILE",
+            envvar=variable("TOKEN_FILE"),
+            help="Holds the token of the cluster; only its owner may read it. KVSTORE_TOKEN has the token itself.",
+        ),
+        GlobalOption(
+            "--tls",
+            metavar="true|ca=FILE,...",
+            envvar=variable("TLS"),
+            help="Speak TLS, and believe the system's authorities or those in FILE; also cert=, key=, server_name=.",
         ),
         GlobalOption(
             "-o",

@@ -1,6 +1,7 @@
 //! The client against the real server, over TCP and over the simulated network.
 
 mod failures;
+mod security;
 mod sessions;
 mod snapshots;
 mod traffic;
