@@ -132,6 +132,16 @@ def token_of_node(token: Any) -> Optional[str]:
     return token
 
 
+def options_for(tls: Optional[TLS], token: Optional[str]) -> Dict[str, Any]:
+    """What a client of a node with these settings needs. It presents no certificate: the token says who it is."""
+    options: Dict[str, Any] = {}
+    if tls is not None:
+        options["tls"] = TLS(ca=tls.ca, server_name=tls.server_name)
+    if token is not None:
+        options["token"] = token
+    return options
+
+
 def without_callable(options: Mapping[str, Any]) -> Dict[str, Any]:
     """The options of a client for a pickle. Whoever gets it is told what it lacks when a token is needed."""
     kept = dict(options)

@@ -39,7 +39,7 @@ from . import (
 )
 from .exits import INTERNAL, INTERRUPTED, OK, code_of, report
 from .secret import TOKEN_VARIABLE
-from .settings import FLAG, Settings, global_options
+from .settings import Settings, global_options
 
 COMMANDS: List[click.Command] = [
     serve.serve, up.up,
@@ -100,7 +100,7 @@ class Program(click.Group):
 
 def _prepare() -> None:
     settings = click.get_current_context().ensure_object(Settings)
-    if os.environ.get(TOKEN_VARIABLE) and settings.origins.get("token") != FLAG and not settings.pinned:
+    if os.environ.get(TOKEN_VARIABLE) and not settings.pinned:
         settings.set("token", os.environ[TOKEN_VARIABLE], TOKEN_VARIABLE)
     if os.environ.get("NO_COLOR"):
         settings.color = False

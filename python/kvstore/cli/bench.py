@@ -65,7 +65,7 @@ def bench(settings: Settings, work: Any, operations: Optional[int], seconds: Opt
         seconds = _DEFAULT_SECONDS
     with progress(settings, work, operations) as advance:
         report = kvstore.bench.run(
-            settings.targets,
+            settings.target,
             work,
             operations=operations,
             seconds=seconds,

@@ -40,7 +40,7 @@ def show(settings: Settings, *, origin: bool) -> None:
 
 def _client_settings(settings: Settings) -> Iterator[Mapping[str, Any]]:
     for each in fields(settings):
-        if each.name not in {"origins", "pinned"}:
+        if each.name not in {"origins", "pinned", "of_server"}:
             origin = settings.origins.get(each.name, DEFAULT)
             yield {"of": "client", "setting": each.name, "value": _value_of(settings, each.name), "origin": origin}
 

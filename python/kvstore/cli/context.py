@@ -80,8 +80,6 @@ def list_contexts(settings: Settings) -> None:
         Column("KEYSPACE", text_of("keyspace")),
         Column("READ", text_of("read")),
         Column("TIMEOUT", text_of("timeout")),
-        Column("TLS", text_of("tls")),
-        Column("TOKEN FILE", text_of("token_file")),
     ]
     print_records(settings, "contexts", columns, _records(read_contexts()))
 

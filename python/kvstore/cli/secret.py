@@ -7,8 +7,8 @@ import re
 import stat
 import sys
 from pathlib import Path
-from typing import Final, Optional, Tuple
-from urllib.parse import unquote
+from typing import Dict, Final, Tuple
+from urllib.parse import parse_qsl, unquote, urlencode
 
 from .exits import USAGE, Failure
 
@@ -18,12 +18,22 @@ _USER: Final = re.compile(r"(?P<scheme>[a-z]+://):(?P<token>[^@/?]+)@")
 _ANY_USER: Final = re.compile(r"//[^@]*@")
 
 
-def split_token(server: str) -> Tuple[str, Optional[str]]:
-    """A target without the token in it, and the token."""
+def split_server(server: str) -> Tuple[str, Dict[str, str]]:
+    """A target without what a URL says of `tls` and `token`, and that."""
+    said: Dict[str, str] = {}
     match = _USER.match(server)
-    if match is None:
-        return server, None
-    return match["scheme"] + server[match.end() :], unquote(match["token"])
+    if match is not None:
+        said["token"] = unquote(match["token"])
+        server = match["scheme"] + server[match.end() :]
+    scheme, separator, rest = server.partition("://")
+    if not separator:
+        return server, said
+    place, _, query = rest.partition("?")
+    options = dict(parse_qsl(query, keep_blank_values=True))
+    if "tls" not in options:
+        return server, said
+    said["tls"] = options.pop("tls")
+    return f"{scheme}://{place}" + (f"?{urlencode(options)}" if options else ""), said
 
 
 def without_token(server: str) -> str:

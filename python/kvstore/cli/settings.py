@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import sys
 from dataclasses import dataclass, field
-from typing import Any, Callable, Dict, Final, List, Optional, Type
+from typing import Any, Callable, Dict, Final, List, Optional, Type, Union
 
 import click
 from click.core import ParameterSource
@@ -19,7 +19,7 @@ import kvstore
 
 from .layers import FORMATS, READS, layers
 from .params import DURATION
-from .secret import read_token, split_token
+from .secret import read_token, split_server
 from .values import STORED, Stored
 
 FLAG: Final = "flag"
@@ -38,7 +38,9 @@ class Settings:
     """As in a URL: whom to believe, for nodes also who they are."""
     token_file: Optional[str] = None
     token: Optional[str] = field(default=None, repr=False)
-    """Out of a variable or a URL."""
+    """Out of a variable."""
+    of_server: Dict[str, str] = field(default_factory=dict, repr=False)
+    """What the URL in `server` said of `tls` and `token`."""
     output: Optional[str] = None
     quiet: bool = False
     color: bool = True
@@ -59,13 +61,12 @@ class Settings:
                     self.set(name, value, layer.origin)
 
     def set(self, name: str, value: Any, origin: str) -> None:
-        """Take an option over from a place. A token in a URL is taken out of it: nobody shows it by mistake."""
+        """Take an option over from a place.
+
+        What a URL says of TLS and token is kept apart: nobody shows it by mistake, and it holds for other members, too.
+        """
         if name == "server":
-            value, token = split_token(value)
-            # A variable that names the token means it for whatever server, unless a flag says both.
-            if token is not None and (origin == FLAG or self.token is None):
-                self.token = token
-                self.origins["token"] = origin
+            value, self.of_server = split_server(value)
         setattr(self, name, value)
         self.origins[name] = origin
 
@@ -75,16 +76,17 @@ class Settings:
         Raises:
             Failure: The token file cannot be used.
         """
-        options: Dict[str, Any] = {}
-        if self.tls is not None:
-            options["tls"] = self.tls
-        # Of several places a flag counts most, and then the token itself.
-        is_file_meant = self.token is None or (self._is_flag("token_file") and not self._is_flag("token"))
-        if self.token_file is not None and is_file_meant:
-            options["token"] = read_token(self.token_file)
-        elif self.token is not None:
-            options["token"] = self.token
-        return options
+        tls, token = self._nearest("tls"), self._nearest("token")
+        if self.token_file is not None and (token is None or self._is_flag("token_file")):
+            token = read_token(self.token_file)
+        return {name: value for name, value in (("tls", tls), ("token", token)) if value is not None}
+
+    def _nearest(self, name: str) -> Optional[str]:
+        """What a URL says counts less than an option, unless it was given as a flag and the option was not."""
+        of_server: Optional[str] = self.of_server.get(name)
+        option: Optional[str] = getattr(self, name)
+        is_nearer = self._is_flag("server") and not self._is_flag(name)
+        return of_server if of_server is not None and (option is None or is_nearer) else option
 
     def _is_flag(self, name: str) -> bool:
         return self.origins.get(name) == FLAG
@@ -100,6 +102,12 @@ class Settings:
         if "://" in self.server:
             return [self.server]
         return [target.strip() for target in self.server.split(",") if target.strip()]
+
+    @property
+    def target(self) -> Union[str, List[str]]:
+        """The same as a client takes it."""
+        targets = self.targets
+        return targets[0] if len(targets) == 1 else targets
 
     def client(self, server: Optional[str] = None) -> kvstore.Client[Stored]:
         """A client of `server`, or of the configured ones, that leaves values as they are stored."""
