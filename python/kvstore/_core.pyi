@@ -2,24 +2,9 @@
 
 import asyncio
 import datetime as dt
-from typing import (
-    Any,
-    Final,
-    Generic,
-    Iterable,
-    List,
-    Literal,
-    Mapping,
-    Optional,
-    Tuple,
-    Type,
-    TypeVar,
-    Union,
-    final,
-    overload,
-)
+from typing import Any, Final, Generic, Iterable, List, Literal, Mapping, Optional, Tuple, Type, TypeVar, Union
 
-from typing_extensions import Self
+from typing_extensions import Self, final, overload
 
 from kvstore._options import Key, Page, Path, Read, Retry, Seconds, Timeout, Wanted
 from kvstore._security import TLS, Token
@@ -429,13 +414,11 @@ class Client:
         targets: "host:port" each.
         retry: None: never.
         name: Told to the nodes, which write it to their logs.
-        tls: True: the authorities of the system are believed. None: in the clear, but no token to other machines.
-            False: that, too.
+        tls: True: the system's authorities are believed; False: in the clear; None: but no token to other machines.
         token: Presented to nodes; a callable is asked for it, on a Python thread.
 
     Raises:
-        InvalidArgumentError: An address is none, the name is not 1 to 64 visible ASCII characters, or a token would be
-            sent in the clear. The first call says what is wrong with a file.
+        InvalidArgumentError: An address is none, the name no visible ASCII, or the token would be told to others.
     """
 
     def __new__(
@@ -464,14 +447,12 @@ class Client:
 
 @final
 class TokenDesk:
-    """Where a client asks for a token that is a callable, and a Python thread answers."""
+    """Where a Python thread answers a client that asks for a token: wait() is False once nobody asks any more."""
 
-    def wait(self) -> bool:
-        """Wait until it is asked for: True; False: nobody will ask any more."""
-    def answer(self, token: str, /) -> None:
-        """With the token."""
-    def fail(self, why: str, /) -> None:
-        """Say why there is none."""
+    def wait(self) -> bool: ...
+    def answer(self, token: str, /) -> None: ...
+    def fail(self, why: str, /) -> None: ...
+    def close(self) -> None: ...
 
 @final
 class Completions:
@@ -481,13 +462,7 @@ class Completions:
     def fileno(self) -> int:
         """Readable when there are answers."""
     def submit(
-        self,
-        client: Client,
-        request: Request,
-        timeout: Timeout,
-        read: Optional[Read],
-        future: asyncio.Future[Any],
-        /,
+        self, client: Client, request: Request, timeout: Timeout, read: Optional[Read], future: asyncio.Future[Any], /
     ) -> int:
         """Start a call whose answer `future` gets; the result names it.
 

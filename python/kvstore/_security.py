@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import threading
-from typing import TYPE_CHECKING, Any, Callable, Dict, Mapping, NamedTuple, Optional, Union
+from typing import TYPE_CHECKING, Any, Callable, Dict, Final, Mapping, NamedTuple, Optional, Union
 
 from kvstore._options import Path, absolute, check_names
 from kvstore.errors import InvalidArgumentError, KVError
@@ -156,14 +157,41 @@ def left_out() -> str:
     raise InvalidArgumentError(msg)
 
 
+_desks: Dict[threading.Thread, _core.TokenDesk] = {}
+"""Which threads answer, and where."""
+
+_END_SECONDS: Final = 1.0
+
+
+def _close_desks() -> None:
+    """A thread that woke up while the interpreter goes down would be in its way."""
+    answering = dict(_desks)
+    for desk in answering.values():
+        desk.close()
+    for thread in answering:
+        # One whose callable takes long is left behind.
+        thread.join(_END_SECONDS)
+
+
+# Before the interpreter waits for its threads, where there is a way to say so.
+_register = getattr(threading, "_register_atexit", atexit.register)
+_register(_close_desks)
+if hasattr(os, "register_at_fork"):
+    # Those threads are the parent's.
+    os.register_at_fork(after_in_child=_desks.clear)
+
+
 def answer_at(desk: _core.TokenDesk, ask: Callable[[], str]) -> None:
     """Call `ask` whenever the token is needed, on a thread of its own that ends with the client."""
-    threading.Thread(target=_answer, args=(desk, ask), name="kvstore-token", daemon=True).start()
+    thread = threading.Thread(target=_answer, args=(desk, ask), name="kvstore-token", daemon=True)
+    _desks[thread] = desk
+    thread.start()
 
 
 def _answer(desk: _core.TokenDesk, ask: Callable[[], str]) -> None:
     while desk.wait():
         _answer_once(desk, ask)
+    _desks.pop(threading.current_thread(), None)
 
 
 def _answer_once(desk: _core.TokenDesk, ask: Callable[[], str]) -> None:

@@ -155,6 +155,11 @@ impl TokenDesk {
         Ok(())
     }
 
+    /// Answers nobody any more. Idempotent.
+    fn close(&self) {
+        self.0.close();
+    }
+
     /// Says why there is none.
     #[pyo3(signature = (why, /))]
     fn fail(&self, why: Cow<'_, str>) {

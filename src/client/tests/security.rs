@@ -85,7 +85,7 @@ async fn a_token_that_was_replaced_is_asked_for_again_without_a_call_that_fails(
     let world = World::simulated();
     let (_server, address) = closed_node(&world, "sesame").await;
     let source = Arc::new(Rotating(AtomicUsize::new(0)));
-    let client = client_with(&world, &[address.clone()], Token::Asked(source.clone()));
+    let client = client_with(&world, std::slice::from_ref(&address), Token::Asked(source.clone()));
     client.call(vec![put("k", b"v")], Some(PATIENCE)).await.unwrap()[0].clone().unwrap();
     assert_eq!(source.0.load(Ordering::SeqCst), 2);
     let client = client_with(&world, &[address], Token::Asked(Arc::new(Empty)));
@@ -98,7 +98,7 @@ async fn a_token_that_was_replaced_is_asked_for_again_without_a_call_that_fails(
 async fn a_client_that_is_let_in_later_works_from_then_on() {
     let world = World::simulated();
     let (server, address) = closed_node(&world, "old").await;
-    let client = client_with(&world, &[address.clone()], Token::Fixed(token("new")));
+    let client = client_with(&world, std::slice::from_ref(&address), Token::Fixed(token("new")));
     assert!(client.status(false, Some(PATIENCE)).await.is_err());
     assert!(server.shutdown(PATIENCE).await);
     let config = NodeConfig { token: Some(token("new")), ..NodeConfig::default() };

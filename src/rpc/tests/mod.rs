@@ -2,6 +2,7 @@
 
 mod calls;
 mod conflicts;
+mod encryption;
 mod hostile;
 mod lifecycle;
 mod peers;
