@@ -5,7 +5,7 @@ use std::{path::PathBuf, time::Duration};
 use crate::{
     error::{Error, ErrorCode, Result},
     limits,
-    types::{Address, Consistency},
+    types::{is_loopback, Address, Consistency, Secret, TlsFiles},
 };
 
 /// What a node is started with. Settings are data; what it works with (clock, network) is passed to the builder.
@@ -23,7 +23,13 @@ pub struct NodeConfig {
     pub cluster: String,
     /// Worker threads; 0: one for every two cores, because the others belong to the program that the node lives in.
     pub threads: usize,
-    /// Listen on an interface that others can reach, although there is neither encryption nor authentication yet.
+    /// By what this node and its peers and clients know each other, and keep what they say from others; `None`: by nothing. A
+    /// node needs all three files.
+    pub tls: Option<TlsFiles>,
+    /// What clients and peers have to present, and this node to its peers; `None`: nothing.
+    pub token: Option<Secret>,
+    /// Listen on an interface that others can reach, and send the token to peers that are elsewhere, although `tls` or
+    /// `token` is missing.
     pub insecure: bool,
     /// How far ahead of this node's clock the stamp of a peer's write may be; it is refused beyond.
     pub max_drift: Duration,
@@ -131,6 +137,8 @@ impl Default for NodeConfig {
             peers: Vec::new(),
             cluster: "default".to_string(),
             threads: 0,
+            tls: None,
+            token: None,
             insecure: false,
             max_drift: limits::CLOCK_DRIFT_MAX,
             data_dir: None,
@@ -176,17 +184,26 @@ impl NodeConfig {
                 "members are too many; one reachable one is enough",
             ));
         }
-        if !self.insecure && !is_loopback(&self.host) {
-            let why = "can be reached by others, and there is no encryption and no authentication yet; \
-                       use a loopback address, or insecure=True inside a trusted network";
+        if let Some(TlsFiles { ca, cert, key, .. }) = &self.tls {
+            for (name, file) in [("ca", ca), ("cert", cert), ("key", key)] {
+                if file.is_none() {
+                    let text = format!("tls: {name} is missing: a node needs ca, cert and key");
+                    return Err(Error::new(ErrorCode::BadSetting, text));
+                }
+            }
+        }
+        if !self.insecure && self.is_exposed() {
+            let why = "can be reached by others, so it needs tls and token; \
+                       or a loopback address, or insecure=True inside a trusted network";
             return Err(bad("host", &self.host, why));
         }
         Ok(())
     }
-}
 
-fn is_loopback(host: &str) -> bool {
-    host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
+    /// Whether others can reach the node who need not say who they are, or whose words can be read on their way.
+    pub fn is_exposed(&self) -> bool {
+        !is_loopback(&self.host) && (self.tls.is_none() || self.token.is_none())
+    }
 }
 
 fn bad(setting: &str, value: &str, why: &str) -> Error {
@@ -232,8 +249,32 @@ mod tests {
     }
 
     #[test]
-    fn a_reachable_host_needs_the_word_insecure() {
-        let config = NodeConfig { host: "0.0.0.0".into(), insecure: true, ..NodeConfig::default() };
-        assert_eq!(config.check(), Ok(()));
+    fn a_reachable_host_needs_tls_and_token_or_the_word_insecure() {
+        let file = || Some("pem".into());
+        let tls = || Some(TlsFiles { ca: file(), cert: file(), key: file(), server_name: None });
+        let token = || Some("sesame".parse().unwrap());
+        let base = || NodeConfig { host: "0.0.0.0".into(), ..NodeConfig::default() };
+        for config in [base(), NodeConfig { tls: tls(), ..base() }, NodeConfig { token: token(), ..base() }] {
+            let refused = config.check().unwrap_err();
+            assert!(refused.message().starts_with("host") && refused.message().contains("tls and token"), "{refused}");
+            assert_eq!(NodeConfig { insecure: true, ..config }.check(), Ok(()));
+        }
+        assert_eq!(NodeConfig { tls: tls(), token: token(), ..base() }.check(), Ok(()));
+    }
+
+    #[test]
+    fn a_node_needs_all_three_files() {
+        let file = || Some("pem".into());
+        let whole = TlsFiles { ca: file(), cert: file(), key: file(), server_name: None };
+        let cases = [
+            ("tls: ca", TlsFiles { ca: None, ..whole.clone() }),
+            ("tls: cert", TlsFiles { cert: None, ..whole.clone() }),
+            ("tls: key", TlsFiles { key: None, ..whole }),
+        ];
+        for (setting, tls) in cases {
+            let refused = NodeConfig { tls: Some(tls), ..NodeConfig::default() }.check().unwrap_err();
+            assert_eq!(refused.code(), ErrorCode::BadSetting);
+            assert!(refused.message().starts_with(setting), "{refused}");
+        }
     }
 }

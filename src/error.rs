@@ -181,6 +181,10 @@ error_codes! {
     SessionBehind => "SESSION_BEHIND", Timeout;
     /// The credentials do not allow this.
     Denied => "DENIED", Denied;
+    /// The token is missing, or not that of the cluster. Nothing was done.
+    TokenRefused => "TOKEN_REFUSED", Denied;
+    /// A certificate is missing, or not one that the other side believes. Nothing was done.
+    CertificateRefused => "CERTIFICATE_REFUSED", Denied;
     /// The node was not started, or was stopped.
     NotRunning => "NOT_RUNNING", Closed;
     /// The client was closed.

@@ -31,6 +31,7 @@ from kvstore._options import (
     Target,
     Timeout,
 )
+from kvstore._security import TLS, Token
 from kvstore.aio import (
     AsyncBatch,
     AsyncClient,
@@ -102,6 +103,7 @@ __all__ = [
     "JSON",
     "PICKLE",
     "TEXT",
+    "TLS",
     "AsyncBatch",
     "AsyncClient",
     "AsyncCluster",
@@ -168,6 +170,7 @@ __all__ = [
     "Store",
     "Target",
     "Timeout",
+    "Token",
     "Txn",
     "UnavailableError",
     "UnsupportedError",

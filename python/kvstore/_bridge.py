@@ -6,13 +6,14 @@ import asyncio
 import functools
 import warnings
 import weakref
-from typing import TYPE_CHECKING, Any, List, Optional, Tuple
+from typing import TYPE_CHECKING, Any, List, Optional, Tuple, Union
 
 from kvstore import _core, _fork
 from kvstore.errors import ForkedError
 
 if TYPE_CHECKING:
     from kvstore._options import Read, Retry, Timeout, Wanted
+    from kvstore._security import TLS, Token
     from kvstore.status import Consistency
 
 _queues: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _core.Completions] = weakref.WeakKeyDictionary()
@@ -31,16 +32,18 @@ def queue_of(loop: asyncio.AbstractEventLoop) -> _core.Completions:
 class AsyncChannel:
     """The connection of an AsyncClient. Its loop is the one that awaits; another loop gets its own queue."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0917 - by position, as what it stands in for
         self,
         addresses: List[str],
         retry: Optional[Retry],
         name: Optional[str],
         discover: bool,  # noqa: FBT001 - by position, as what it stands in for
         hedge: Optional[float],
+        tls: Union[bool, TLS, None],  # noqa: FBT001 - as the native one takes it
+        token: Token,
         /,
     ) -> None:
-        self._client = _core.Client(addresses, retry, name, discover, hedge)
+        self._client = _core.Client(addresses, retry, name, discover, hedge, tls, token)
         self._generation = _fork.generation()
         self._bound: Optional[Tuple[asyncio.AbstractEventLoop, _core.Completions]] = None
         self._open = False

@@ -2,26 +2,12 @@
 
 import asyncio
 import datetime as dt
-from typing import (
-    Any,
-    Final,
-    Generic,
-    Iterable,
-    List,
-    Literal,
-    Mapping,
-    Optional,
-    Tuple,
-    Type,
-    TypeVar,
-    Union,
-    final,
-    overload,
-)
+from typing import Any, Final, Generic, Iterable, List, Literal, Mapping, Optional, Tuple, Type, TypeVar, Union
 
-from typing_extensions import Self
+from typing_extensions import Self, final, overload
 
 from kvstore._options import Key, Page, Path, Read, Retry, Seconds, Timeout, Wanted
+from kvstore._security import TLS, Token
 from kvstore.bench import LoadReport, LoadSettings
 from kvstore.codecs import Codec
 from kvstore.lease import Lease
@@ -33,6 +19,7 @@ __all__ += [
     "EventualRequests",
     "Request",
     "StrongRequests",
+    "TokenDesk",
     "Write",
     "__version__",
     "after_fork_in_child",
@@ -356,6 +343,8 @@ class Node:
         peers: List[str],
         cluster: str,
         threads: int,
+        tls: Optional[TLS],
+        token: Optional[str],
         insecure: bool,
         max_drift: float,
         data_dir: Optional[str],
@@ -436,13 +425,23 @@ class Client:
         name: Told to the nodes, which write it to their logs.
         discover: Whether to learn further nodes; else the first target that answers is used.
         hedge: Seconds after which a read is asked of a second node, too; None: never.
+        tls: True: the system's authorities are believed; False: in the clear; None: but no token to other machines.
+        token: Presented to nodes; a callable is asked for it, on a Python thread.
 
     Raises:
-        InvalidArgumentError: An address is none, or the name is not 1 to 64 visible ASCII characters.
+        InvalidArgumentError: An address is none, the name no visible ASCII, or the token would be told to others.
     """
 
     def __new__(
-        cls, targets: List[str], retry: Optional[Retry], name: Optional[str], discover: bool, hedge: Optional[float], /
+        cls,
+        targets: List[str],
+        retry: Optional[Retry],
+        name: Optional[str],
+        discover: bool,
+        hedge: Optional[float],
+        tls: Union[bool, TLS, None] = None,
+        token: Token = None,
+        /,
     ) -> Client: ...
     def run(self, request: Request, timeout: Timeout, read: Optional[Read], /) -> Any:
         """Do what was asked and wait for the answer, with the GIL released; Ctrl-C gives the call up.
@@ -457,6 +456,15 @@ class Client:
         """What a keyspace is; None: nobody has told this client yet. Calls about it go where it is."""
     def close(self) -> None:
         """Idempotent; calls in flight raise ClosedError."""
+
+@final
+class TokenDesk:
+    """Where a Python thread answers a client that asks for a token: wait() is False once nobody asks any more."""
+
+    def wait(self) -> bool: ...
+    def answer(self, token: str, /) -> None: ...
+    def fail(self, why: str, /) -> None: ...
+    def close(self) -> None: ...
 
 @final
 class Completions:

@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 
     from typing_extensions import TypeAlias
 
+    from kvstore._security import TLS, Token
+
 DEFAULT: Final[Any] = ...
 """Stands for "as the client was configured"."""
 
@@ -71,7 +73,7 @@ Peer: TypeAlias = Union[str, int, Tuple[str, int]]
 Peers: TypeAlias = Union[None, str, Iterable[Peer], Mapping[Union[str, int], str]]  # noqa: RUF036 - as the contract has it
 """Also "h1:p,h2:p" and {id: "h:p"}."""
 Target: TypeAlias = Union[str, Sequence[str]]
-"""A "host:port", several of them in a sequence or with commas between, or "kv://h1:p,h2:p/keyspace?timeout=2"."""
+"""A "host:port", several of them in a sequence or with commas between, or "kv://:TOKEN@h1:p,h2:p/keyspace?timeout=2"."""
 
 
 def key_bytes(key: Key) -> bytes:
@@ -167,6 +169,8 @@ class ClientOptions(TypedDict, total=False):
     timeout: Timeout
     read: Optional[Read]
     retry: Optional[Retry]
+    tls: Union[bool, TLS]
+    token: Token
     name: Optional[str]
     discover: bool
     hedge: Optional[Seconds]
@@ -212,6 +216,9 @@ def naming(what: str) -> Iterator[None]:
 
 
 # ------------------------------------------------------------------------------------------------------- targets
+_USER: Final = re.compile("//[^@]*@")
+
+
 class ParsedTarget(NamedTuple):
     """A target in its parts; what a URL does not say is None."""
 
@@ -221,7 +228,7 @@ class ParsedTarget(NamedTuple):
 
 
 def parse_target(target: Target) -> ParsedTarget:
-    """Take "h:p", "h1:p,h2:p", a sequence of them, or "kv://h1:p,h2:p/keyspace?timeout=2"."""
+    """Take "h:p", "h1:p,h2:p", a sequence of them, or "kv://:TOKEN@h1:p,h2:p/keyspace?timeout=2"."""
     if not isinstance(target, str):
         addresses = list(target)
         if not addresses or not all(isinstance(address, str) for address in addresses):
@@ -234,19 +241,29 @@ def parse_target(target: Target) -> ParsedTarget:
         bad_target(target)
     rest, _, query = rest.partition("?")
     hosts, _, keyspace = rest.partition("/")
-    if "@" in hosts:
-        msg = "target: tokens are not there yet; leave out what stands before the @"
+    user, at, hosts = hosts.rpartition("@")
+    if hosts.startswith(":") or (at and not (user.startswith(":") and user[1:])):
+        # Not repeated: whatever it is, it was meant as a secret.
+        msg = "target: what stands before the @ is not :TOKEN; of what means something in a URL it has to be quoted"
         raise InvalidArgumentError(msg)
     texts = dict(parse_qsl(query, keep_blank_values=True))
-    # A misspelt one must not be ignored, and a token has no place in a URL yet.
-    check_names(texts, ClientOptions.__annotations__, "option of a client")
+    # A misspelt one must not be ignored, and a token has its own place.
+    check_names(texts, [name for name in ClientOptions.__annotations__ if name != "token"], "option of a client")
     options = parse_options(texts, {name: f"target: {name}" for name in texts})
+    if at:
+        options["token"] = unquote(user[1:])
     return ParsedTarget(split_addresses(hosts, "target"), unquote(keyspace) or None, options)
+
+
+def without_token(target: str) -> str:
+    """A target as it may be shown."""
+    return _USER.sub("//:***@", target)
 
 
 def bad_target(target: object) -> NoReturn:
     """Say what a target looks like."""
-    msg = f'target: {target!r} is not "host:port", several of them, or "kv://host:port/keyspace"'
+    shown = without_token(target) if isinstance(target, str) else target
+    msg = f'target: {shown!r} is not "host:port", several of them, or "kv://host:port/keyspace"'
     raise InvalidArgumentError(msg)
 
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Callable, Literal, NamedTuple, Optional
+from typing import TYPE_CHECKING, Any, Callable, Dict, Literal, NamedTuple, Optional, Union
 
 from kvstore import _core
 from kvstore._options import Retry, parse_target
+from kvstore._security import tls_of_client, token_of_client
 from kvstore.errors import UnsupportedError
 
 if TYPE_CHECKING:
     from kvstore._options import Target, Timeout
+    from kvstore._security import TLS, Token
 
 __all__ = ["LoadReport", "LoadSettings", "WorkReport", "run"]
 
@@ -66,6 +68,8 @@ def run(
     preload: bool = False,
     unary_connections: Optional[int] = None,
     seed: int = 42,
+    tls: Union[bool, TLS, None] = None,
+    token: Token = None,
     on_progress: Optional[Callable[[int], None]] = None,
 ) -> LoadReport:
     """Load a cluster and measure. It writes keys of its own into the store. Ctrl-C ends it.
@@ -84,6 +88,8 @@ def run(
         unary_connections: Send each call as a unary request over so many connections, as a stranger's client would,
             instead of over one stream.
         seed: The same seed picks the same keys.
+        tls: As for `Client`; None: as the target says.
+        token: As for `Client`; None: as the target says.
         on_progress: Called about 20 times a second with the operations done so far.
 
     Returns:
@@ -108,15 +114,21 @@ def run(
         unary_connections=unary_connections,
         seed=seed,
     )
-    return _run(target, settings, on_progress or _ignore)
+    given = {name: value for name, value in (("tls", tls), ("token", token)) if value is not None}
+    return _run(target, given, settings, on_progress or _ignore)
 
 
-def _run(target: Target, settings: LoadSettings, on_progress: Callable[[int], None]) -> LoadReport:
+def _run(
+    target: Target, given: Dict[str, Any], settings: LoadSettings, on_progress: Callable[[int], None]
+) -> LoadReport:
     parsed = parse_target(target)
     if parsed.keyspace not in (None, "default"):
         msg = f"bench: it loads the eventual keyspace `default` only, not {parsed.keyspace!r}"
         raise UnsupportedError(msg)
-    client = _core.Client(parsed.addresses, Retry(), None, False, None)  # noqa: FBT003 - by position, as it takes them
+    options = {**parsed.options, **given}
+    tls = tls_of_client(options["tls"]) if "tls" in options else None
+    token = token_of_client(options.get("token"))
+    client = _core.Client(parsed.addresses, Retry(), None, False, None, tls, token)  # noqa: FBT003 - by position
     load = _core.Load(client, settings)
     try:
         report = load.wait()

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import pathlib
 import sys
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Dict, Literal, Mapping, Optional, Tuple, TypedDict, Union
 
 from kvstore._options import Path, Peers, absolute, check_names, parse_peers, parse_size
+from kvstore._security import TLS, tls_of_node, token_of_node
 from kvstore.errors import InvalidArgumentError
 
 if TYPE_CHECKING:
@@ -42,6 +43,8 @@ class NodeSettings(TypedDict, total=False):
     advertise: Optional[str]
     cluster: str
     threads: int
+    tls: Optional[TLS]
+    token: Optional[str]
     insecure: bool
     log: Literal["stderr", "none"]
     max_drift: float
@@ -66,16 +69,18 @@ class NodeConfig:
         port: To listen on; 0 picks a free one.
         peers: Members to begin with, in any form: "h1:p,h2:p", [7002, ("h", 7003), "h:p"], {id: "h:p"}. One that can be
             reached is enough; the node's own address may be among them.
-        **settings: `host`, the interface to listen on (default "127.0.0.1"; one that others reach needs
-            `insecure=True`, for there is no encryption yet); `advertise`, the "host:port" by which others reach this
-            node; `cluster`, its name (nodes of another are refused); `threads` (0: one for every two cores; the others
-            are for your program); `log`, "none" or "stderr", where the nodes of this process report what changed;
-            `max_drift`, in seconds (default 10): writes of peers stamped further ahead of this node's clock are refused
-            until it gets there; `data_dir`, a directory in which the node keeps its data and its id over restarts
-            (default None: in memory only); `durability`, what a write there waits for: "sync" (the default with a
-            `data_dir`), until it is on disk; "interval", for nothing, and the power cut takes about a second; "memory"
-            (the default without one), for nothing, and the system decides; `max_memory`, what keys and values may
-            take, as bytes or such as "2GB" or "512MiB" (default None: no bound): puts beyond it raise LimitError;
+        **settings: `host`, the interface to listen on (default "127.0.0.1"; one that others reach needs `tls` and
+            `token`, or `insecure=True`); `tls`, a TLS with `ca`, `cert` and `key`: clients and peers then have to speak
+            TLS, and peers have to present a certificate of `ca`; `token`, what clients and peers have to present, one
+            for the whole cluster, which is in no repr, log or status; `advertise`, the "host:port" by which others
+            reach this node; `cluster`, its name (nodes of another are refused); `threads` (0: one for every two cores;
+            the others are for your program); `log`, "none" or "stderr", where the nodes of this process report what
+            changed; `max_drift`, in seconds (default 10): writes of peers stamped further ahead of this node's clock
+            are refused until it gets there; `data_dir`, a directory in which the node keeps its data and its id over
+            restarts (default None: in memory only); `durability`, what a write there waits for: "sync" (the default
+            with a `data_dir`), until it is on disk; "interval", for nothing, and the power cut takes about a second;
+            "memory" (the default without one), for nothing, and the system decides; `max_memory`, what keys and values
+            may take, as bytes or such as "2GB" or "512MiB" (default None: no bound): puts beyond it raise LimitError;
             `default_consistency`, "eventual" (the default) or "strong", what the keyspace `default` is: read when a
             cluster is first formed, which then keeps it for ever; say the same to all nodes.
 
@@ -92,6 +97,9 @@ class NodeConfig:
     advertise: Optional[str]
     cluster: str
     threads: int
+    tls: Optional[TLS]
+    # Not shown.
+    token: Optional[str] = field(repr=False)
     insecure: bool
     log: str
     max_drift: float
@@ -111,6 +119,8 @@ class NodeConfig:
             "advertise": _optional_text("advertise", settings.get("advertise")),
             "cluster": _text("cluster", settings.get("cluster", "default")),
             "threads": _number("threads", settings.get("threads", 0), 256),
+            "tls": tls_of_node(settings.get("tls")),
+            "token": token_of_node(settings.get("token")),
             "insecure": bool(settings.get("insecure", False)),
             "log": _text("log", settings.get("log", "none")),
             "max_drift": _seconds("max_drift", settings.get("max_drift", 10.0), (0.1, 3600.0)),

@@ -89,6 +89,8 @@ class Node(_core.Node, Store[Any]):
             peers=list(config.peers),
             cluster=config.cluster,
             threads=config.threads,
+            tls=config.tls,
+            token=config.token,
             insecure=config.insecure,
             max_drift=config.max_drift,
             data_dir=config.data_dir,
@@ -181,7 +183,9 @@ class Node(_core.Node, Store[Any]):
         await _in_thread(functools.partial(self.stop, timeout))
 
     def async_client(self, keyspace: str = "default", **options: Unpack[ClientOptions]) -> AsyncClient[Any]:
-        """An AsyncClient of this process, without a socket. So `retry` and `name` mean nothing to it."""
+        """An AsyncClient of this process, without a socket. `retry`, `tls`, `token` and `name` mean nothing to it."""
+        # Nothing is sent, so there is nobody to hide it from.
+        options.pop("token", None)
         client: AsyncClient[Any] = AsyncClient(self.address or "127.0.0.1:1", keyspace, **options)
         client._channel = LocalChannel(self)  # type: ignore[assignment]  # noqa: SLF001  # it stands in for the other
         return client

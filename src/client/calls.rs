@@ -361,6 +361,13 @@ impl Calls {
         failed.into_iter().filter_map(|id| self.remove(id)).map(|c| c.fail(ErrorCode::Unreachable, &text)).collect()
     }
 
+    /// No node lets this client in: every call fails, which has not been tried by another way.
+    pub(super) fn denied(&mut self, error: &Error) -> Vec<Finished> {
+        self.problem = error.message().to_string();
+        let all: Vec<u64> = self.calls.keys().copied().collect();
+        all.into_iter().filter_map(|id| self.remove(id)).map(|call| call.fail_with(error)).collect()
+    }
+
     /// Why there is no connection.
     pub(super) fn problem(&self) -> &str {
         &self.problem

@@ -4,7 +4,10 @@ use std::sync::{atomic::Ordering, Arc};
 
 use tokio::sync::watch;
 
-use super::{retry::Tries, shared::Shared};
+use super::{
+    retry::Tries,
+    shared::{Dials, Shared},
+};
 use crate::{
     error::{Error, Result},
     rpc::Channel,
@@ -15,8 +18,8 @@ impl Shared {
     pub(super) fn channels(self: &Arc<Shared>) -> Channels {
         self.channel_waiters.fetch_add(1, Ordering::SeqCst);
         self.wanted.notify_one();
-        let (receiver, dials) = (self.channel.subscribe(), self.dials_in_vain.subscribe());
-        let known = *self.dials_in_vain.borrow();
+        let (receiver, dials) = (self.channel.subscribe(), self.dials.subscribe());
+        let known = self.dials.borrow().clone();
         Channels { shared: self.clone(), receiver, dials, known, tries: Tries::default() }
     }
 }
@@ -25,9 +28,9 @@ impl Shared {
 pub(super) struct Channels {
     shared: Arc<Shared>,
     receiver: watch::Receiver<Option<Channel>>,
-    dials: watch::Receiver<u64>,
-    /// How many dials in vain are counted in `tries`.
-    known: u64,
+    dials: watch::Receiver<Dials>,
+    /// What is counted in `tries`.
+    known: Dials,
     tries: Tries,
 }
 
@@ -35,15 +38,18 @@ impl Channels {
     /// A connection that was not given before.
     ///
     /// # Errors
-    /// `UNREACHABLE` when the call was tried as often as it may be.
+    /// `UNREACHABLE` when the call was tried as often as it may be; why no node lets the client in.
     pub(super) async fn next(&mut self) -> Result<Channel> {
         loop {
             if let Some(channel) = self.receiver.borrow_and_update().clone() {
                 return Ok(channel);
             }
-            let dials = *self.dials.borrow_and_update();
-            while self.known < dials {
-                self.known += 1;
+            let dials = self.dials.borrow_and_update().clone();
+            if let Some(denial) = dials.denial.filter(|_| dials.denied > self.known.denied) {
+                return Err(denial);
+            }
+            while self.known.in_vain < dials.in_vain {
+                self.known.in_vain += 1;
                 self.tries.dialled_in_vain();
             }
             if self.is_exhausted() {

@@ -115,13 +115,17 @@ impl Endpoints {
         self.tried.insert(current);
     }
 
+    /// Whether as many tries have failed as there are nodes, since one answered or since this was so the last time.
+    pub(super) fn is_round_over(&self) -> bool {
+        self.failures > 0 && self.failures.is_multiple_of(self.directory.lock().len() as u32)
+    }
+
     /// How long to wait before the next attempt; `draw` is any number.
     pub(super) fn pause(&self, retry: &Retry, draw: u64) -> Duration {
-        let nodes = self.directory.lock().len() as u32;
-        if self.failures == 0 || !self.failures.is_multiple_of(nodes) {
+        if !self.is_round_over() {
             return Duration::ZERO;
         }
-        retry.pause(self.failures / nodes, draw)
+        retry.pause(self.failures / self.directory.lock().len() as u32, draw)
     }
 
     /// Why no node could be reached, for people.

@@ -48,14 +48,15 @@ use std::{
 
 use tokio::sync::oneshot;
 
+pub use crate::rpc::{Token, TokenSource};
 use crate::{
     env::Env,
     error::{Error, ErrorCode, Result},
     limits,
-    rpc::{all_conflicts, move_leader, node_holdings, node_members, node_status, remove_member, Channel},
+    rpc::{all_conflicts, move_leader, node_holdings, node_members, node_status, remove_member, Access, Channel},
     types::{
         metrics, Address, Answer, ClientName, ConflictQuery, Conflicts, Holding, MemberStatus, NodeId, NodeStatus,
-        Operation, ReadLevel,
+        Operation, ReadLevel, Trust,
     },
 };
 use call::Slot;
@@ -68,7 +69,7 @@ pub use strong::{KeptLease, StrongBackend, StrongClient, StrongCompletion, Stron
 pub use watch::{Page, Wake, Watch};
 
 /// What a client is made with.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct ClientConfig {
     /// Nodes to talk to.
     pub targets: Vec<Address>,
@@ -81,12 +82,27 @@ pub struct ClientConfig {
     pub retry: Retry,
     /// What the client calls itself; nodes write it to their logs.
     pub name: Option<ClientName>,
+    /// Whom it believes that a node is who it says; `None`: it speaks in the clear, to anybody.
+    pub tls: Option<Trust>,
+    /// What it presents to nodes.
+    pub token: Token,
+    /// It presents the token also where others can read it on its way.
+    pub is_careless: bool,
 }
 
 impl ClientConfig {
     /// The defaults, for these targets.
     pub fn new(targets: Vec<Address>) -> ClientConfig {
-        ClientConfig { targets, discover: true, hedge: None, retry: Retry::default(), name: None }
+        ClientConfig {
+            targets,
+            discover: true,
+            hedge: None,
+            retry: Retry::default(),
+            name: None,
+            tls: None,
+            token: Token::None,
+            is_careless: false,
+        }
     }
 }
 
@@ -122,17 +138,17 @@ impl Drop for Handle {
 }
 
 impl Client {
-    /// A client whose connections live on `runtime`. Opens nothing.
+    /// A client whose connections live on `runtime`. Reads the files of `tls`, and opens no connection.
     ///
     /// # Errors
-    /// `BAD_SETTING` when there is no target, or more than [`limits::MEMBERS_MAX`].
+    /// `BAD_SETTING` when there is no target, or more than [`limits::MEMBERS_MAX`]; for the files of `tls`.
     pub fn new(config: ClientConfig, env: Env, runtime: tokio::runtime::Handle) -> Result<Client> {
         let count = config.targets.len();
         if count == 0 || count > limits::MEMBERS_MAX {
             let text = format!("targets: {count} addresses, must be 1 to {}", limits::MEMBERS_MAX);
             return Err(Error::new(ErrorCode::BadSetting, text));
         }
-        let shared = Arc::new(Shared::new(env, config));
+        let shared = Arc::new(Shared::new(env, config)?);
         Ok(Client { handle: Arc::new(Handle { shared, runtime, strong: OnceLock::new() }) })
     }
 
@@ -242,8 +258,8 @@ impl Client {
     /// # Errors
     /// Those of [`Client::status`].
     pub async fn conflicts(&self, query: ConflictQuery, timeout: Option<Duration>) -> Result<Conflicts> {
-        let transport = &self.env().transport;
-        self.ask("conflicts", timeout, |channel| all_conflicts(channel, transport.clone(), query.clone())).await
+        let access = self.access();
+        self.ask("conflicts", timeout, |channel| all_conflicts(channel, access.clone(), query.clone())).await
     }
 
     /// Every series of the contacted node. To be polled on a tokio runtime with a timer.
@@ -294,6 +310,10 @@ impl Client {
 
     fn env(&self) -> &Env {
         &self.handle.shared.env
+    }
+
+    fn access(&self) -> &Access {
+        &self.handle.shared.access
     }
 
     fn targets(&self) -> &[Address] {

@@ -19,9 +19,9 @@ use super::{
     shared::{silent, Shared},
 };
 use crate::{
-    error::{Error, ErrorCode, Result},
+    error::{Error, ErrorCode, ErrorKind, Result},
     limits::CLIENT_CONNECT_TIMEOUT,
-    rpc::{connect, open_pipeline, Channel, PipelineAnswers},
+    rpc::{open_pipeline, Channel, PipelineAnswers},
     types::{Address, LostWrites},
     wire::{
         kv::{decode_caught_up, decode_failure, decode_result},
@@ -82,6 +82,8 @@ async fn keep_deadlines(shared: &Shared) {
 
 async fn keep_connected(shared: &Arc<Shared>) {
     let mut endpoints = shared.endpoints();
+    // That a node of this round does not let this client in.
+    let mut denied = None;
     loop {
         while !shared.is_wanted() {
             shared.wanted.notified().await;
@@ -90,6 +92,7 @@ async fn keep_connected(shared: &Arc<Shared>) {
         match open(shared, &target).await {
             Ok((channel, answers)) => {
                 endpoints.reached();
+                denied = None;
                 let (why, has_answered) = run(shared, channel, answers, &target).await;
                 tracing::debug!(%target, why, "the connection ended");
                 let has_moved = shared.connection_lost(&format!("{target}: {why}"));
@@ -102,7 +105,12 @@ async fn keep_connected(shared: &Arc<Shared>) {
             Err(error) => {
                 tracing::debug!(%target, %error, "a node could not be reached");
                 endpoints.failed(error.message().to_string());
-                shared.connecting_failed(endpoints.problems());
+                denied = denied.or(is_of_client(&error).then_some(error.code()));
+                match denied.take_if(|_| endpoints.is_round_over()) {
+                    // Time does not help, unlike with nodes that are down.
+                    Some(code) => shared.denied(Error::new(code, endpoints.problems())),
+                    None => shared.connecting_failed(endpoints.problems()),
+                }
             }
         }
         let pause = endpoints.pause(&shared.retry, draw(&shared.env));
@@ -112,12 +120,17 @@ async fn keep_connected(shared: &Arc<Shared>) {
     }
 }
 
+/// Whether the client has to be made otherwise: what it presents is refused, or must not be presented.
+fn is_of_client(error: &Error) -> bool {
+    error.kind() == ErrorKind::Denied || error.code() == ErrorCode::BadSetting
+}
+
 /// Connects to a node and opens the stream. The node has to take the stream before it gets an operation: until then
 /// another node may be tried without a doubt about what happened.
 async fn open(shared: &Arc<Shared>, target: &Address) -> Result<(Channel, PipelineAnswers)> {
     let connection = shared.number_connection();
     let opening = async {
-        let channel = connect(&*shared.env.transport, target).await?;
+        let channel = shared.access.connect(target).await?;
         let batches = Batches { shared: shared.clone(), connection };
         // Side by side: nothing is sent on the stream before it is said to be open.
         let opening = open_pipeline(channel.clone(), shared.name.as_ref(), batches);

@@ -28,13 +28,15 @@ use super::{
 use crate::{
     env::Env,
     error::{Error, ErrorCode, Result},
-    rpc::Channel,
+    rpc::{Access, Channel},
     types::{Address, Answer, ClientName, LostWrites, Seen},
 };
 
 /// Shared by the clones of a client and its task.
 pub(super) struct Shared {
     pub(super) env: Env,
+    /// How nodes are reached.
+    pub(super) access: Access,
     pub(super) targets: Vec<Address>,
     /// The nodes that all connections of the client choose from.
     pub(super) directory: Arc<Mutex<Directory>>,
@@ -53,8 +55,8 @@ pub(super) struct Shared {
     pub(super) deadlines: Notify,
     /// The connection, for calls that do not go over the stream.
     pub(super) channel: watch::Sender<Option<Channel>>,
-    /// Counts targets that could not be reached, for those calls.
-    pub(super) dials_in_vain: watch::Sender<u64>,
+    /// What came of connecting, for those calls.
+    pub(super) dials: watch::Sender<Dials>,
     /// Calls that wait for `channel`.
     pub(super) channel_waiters: AtomicUsize,
     /// Wakes the lookout: calls have come while it slept.
@@ -62,6 +64,16 @@ pub(super) struct Shared {
     /// Calls to strong keyspaces have come since the lookout has looked; they have connections of their own.
     is_strong_busy: AtomicBool,
     closed: watch::Sender<bool>,
+}
+
+/// What came of connecting, apart from connections.
+#[derive(Clone, Default)]
+pub(super) struct Dials {
+    /// How many targets could not be reached.
+    pub(super) in_vain: u64,
+    /// How often no target let the client in, and why the last time.
+    pub(super) denied: u64,
+    pub(super) denial: Option<Error>,
 }
 
 struct Inner {
@@ -91,23 +103,32 @@ impl Inner {
 }
 
 impl Shared {
-    pub(super) fn new(env: Env, config: ClientConfig) -> Shared {
+    /// # Errors
+    /// `BAD_SETTING` for the files of `tls`.
+    pub(super) fn new(env: Env, config: ClientConfig) -> Result<Shared> {
+        let access = Access::of_client(&env, config.tls.as_ref(), config.token.clone(), config.is_careless)?;
         let directory = Arc::new(Mutex::new(Directory::new(&config.targets)));
         let order = if config.discover { Order::Best } else { Order::Given(0) };
-        Shared::with(env, config, directory, order)
+        Ok(Shared::with((env, access), config, directory, order))
     }
 
     /// Of a second connection for the same client, to another node than its calls go to.
     pub(super) fn second(&self) -> Shared {
-        let (targets, retry, name) = (self.targets.clone(), self.retry.clone(), self.name.clone());
-        let config = ClientConfig { targets, discover: self.discover, hedge: None, retry, name };
-        Shared::with(self.env.clone(), config, self.directory.clone(), Order::Second)
+        let (retry, name) = (self.retry.clone(), self.name.clone());
+        let config = ClientConfig { discover: self.discover, retry, name, ..ClientConfig::new(self.targets.clone()) };
+        Shared::with((self.env.clone(), self.access.clone()), config, self.directory.clone(), Order::Second)
     }
 
-    fn with(env: Env, config: ClientConfig, directory: Arc<Mutex<Directory>>, order: Order) -> Shared {
-        let ClientConfig { targets, discover, hedge, retry, name } = config;
+    fn with(
+        (env, access): (Env, Access),
+        config: ClientConfig,
+        directory: Arc<Mutex<Directory>>,
+        order: Order,
+    ) -> Shared {
+        let ClientConfig { targets, discover, hedge, retry, name, .. } = config;
         let calls = Calls::new(retry.clone(), directory.lock().len(), order == Order::Best);
         Shared {
+            access,
             env,
             targets,
             directory,
@@ -120,7 +141,7 @@ impl Shared {
             wanted: Notify::new(),
             deadlines: Notify::new(),
             channel: watch::Sender::new(None),
-            dials_in_vain: watch::Sender::new(0),
+            dials: watch::Sender::new(Dials::default()),
             channel_waiters: AtomicUsize::new(0),
             busy: Notify::new(),
             is_strong_busy: AtomicBool::new(false),
@@ -266,7 +287,17 @@ impl Shared {
 
     pub(super) fn connecting_failed(&self, problem: String) {
         let finished = self.inner.lock().calls.connecting_failed(problem);
-        self.dials_in_vain.send_modify(|count| *count += 1);
+        self.dials.send_modify(|dials| dials.in_vain += 1);
+        complete(finished);
+    }
+
+    /// No target lets this client in.
+    pub(super) fn denied(&self, error: Error) {
+        let finished = self.inner.lock().calls.denied(&error);
+        self.dials.send_modify(|dials| {
+            dials.denied += 1;
+            dials.denial = Some(error);
+        });
         complete(finished);
     }
 

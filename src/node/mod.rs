@@ -109,7 +109,7 @@ impl Node {
     /// inside a tokio runtime.
     ///
     /// # Errors
-    /// `ADDRESS_IN_USE` (names the owner if it is a node), `BIND_FAILED`; `NOT_RUNNING` after a stop: make a new node.
+    /// `BAD_SETTING` for the files of `tls`; `ADDRESS_IN_USE` (names the owner if it is a node), `BIND_FAILED`; `NOT_RUNNING` after a stop: make a new node.
     pub fn start(&self) -> Result<()> {
         let mut runtime_slot = self.runtime.lock();
         match &*self.state.read() {

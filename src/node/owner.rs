@@ -4,20 +4,19 @@ use std::{io, time::Duration};
 
 use crate::{
     config::NodeConfig,
-    env::Env,
     error::{Error, ErrorCode},
     limits::OWNER_TIMEOUT,
-    rpc::{connect, node_status},
+    rpc::{node_status, Access},
     types::{Address, NodeStatus},
 };
 
 /// The error for a failed bind.
-pub(super) async fn bind_error(config: &NodeConfig, env: &Env, error: &io::Error) -> Error {
+pub(super) async fn bind_error(config: &NodeConfig, access: &Access, error: &io::Error) -> Error {
     let NodeConfig { host, port, .. } = config;
     if error.kind() != io::ErrorKind::AddrInUse {
         return Error::new(ErrorCode::BindFailed, format!("{host}:{port} cannot be bound: {error}"));
     }
-    let owner = match ask_owner(config, env, OWNER_TIMEOUT).await {
+    let owner = match ask_owner(config, access, OWNER_TIMEOUT).await {
         Some(owner) => format!("node {} of cluster '{}'", owner.node, owner.cluster),
         None => "another process, which is no kvstore node or does not answer".to_string(),
     };
@@ -26,8 +25,8 @@ pub(super) async fn bind_error(config: &NodeConfig, env: &Env, error: &io::Error
 }
 
 /// Who listens there; `None` when it does not say so in time, for whatever reason.
-async fn ask_owner(config: &NodeConfig, env: &Env, timeout: Duration) -> Option<NodeStatus> {
+async fn ask_owner(config: &NodeConfig, access: &Access, timeout: Duration) -> Option<NodeStatus> {
     let address = Address::new(&config.host, config.port).ok()?;
-    let ask = async { node_status(connect(&*env.transport, &address).await?, false).await };
+    let ask = async { node_status(access.connect(&address).await?, false).await };
     tokio::time::timeout(timeout, ask).await.ok()?.ok()
 }

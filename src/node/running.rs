@@ -23,8 +23,8 @@ use crate::{
         strong::{Group, GroupConfig},
     },
     rpc::{
-        gather_conflicts, Accepting, GroupCourier, Host, Loading, Moving, Refreshing, Removing, RpcDialer, Sending,
-        Server, StrongBackend, Unfit,
+        gather_conflicts, Accepting, Access, Gate, GroupCourier, Host, Loading, Moving, Refreshing, Removing,
+        RpcDialer, Sending, Server, StrongBackend, Unfit,
     },
     storage::log::Position,
     types::{Address, ConflictQuery, Conflicts, Consistency, Health, LostWrite, MemberStatus, NodeId, NodeStatus},
@@ -44,6 +44,8 @@ struct Inside {
     port: u16,
     cluster: String,
     env: Env,
+    /// How it reaches its peers.
+    access: Access,
     /// Where it runs.
     runtime: tokio::runtime::Handle,
     /// By the monotonic clock.
@@ -63,18 +65,21 @@ impl Running {
     /// memory is `id`, or somebody new.
     ///
     /// # Errors
-    /// `ADDRESS_IN_USE`, `BIND_FAILED`, and those of the directory ([`open`](crate::replication::eventual::open)).
+    /// `BAD_SETTING` for the files of `tls`, `ADDRESS_IN_USE`, `BIND_FAILED`, and those of the directory ([`open`](crate::replication::eventual::open)).
     pub async fn open(config: &NodeConfig, env: &Env, id: Option<NodeId>) -> Result<Running> {
+        // Before the port is open: what is wrong with a file must not be told to those who connect.
+        let (gate, access) = (Gate::read(config, &*env.disk)?, Access::of_node(env, config)?);
         let listener = match env.transport.listen(&config.host, config.port).await {
             Ok(listener) => listener,
-            Err(error) => return Err(bind_error(config, env, &error).await),
+            Err(error) => return Err(bind_error(config, &access, &error).await),
         };
         let port = listener.port();
         let address = match &config.advertise {
             Some(address) => address.clone(),
             None => Address::new(&config.host, port)?,
         };
-        let (listener, Data { keyspace, membership, durable, group }) = read(config, env, id, listener).await?;
+        let (listener, Data { keyspace, membership, durable, group }) =
+            read(config, env, id, (listener, &gate)).await?;
         let id = keyspace.me();
         // Before replication, so that nothing is written before everything else is there.
         let group = Group::spawn(
@@ -85,7 +90,7 @@ impl Running {
                 bounds: config.group,
                 forms: default::forms(config, &keyspace),
             },
-            Arc::new(GroupCourier::new(env.transport.clone(), config.cluster.clone())),
+            Arc::new(GroupCourier::new(access.clone(), config.cluster.clone())),
             env.clone(),
         );
         let group = group.await?;
@@ -99,11 +104,14 @@ impl Running {
                 membership,
             },
             keyspace.clone(),
-            Arc::new(RpcDialer::new(env.transport.clone())),
+            Arc::new(RpcDialer::new(access.clone())),
             env.clone(),
         );
         let (cluster, started) = (config.cluster.clone(), env.clock.monotonic());
         tracing::info!(node = %id, %address, %cluster, "node started");
+        if config.is_exposed() {
+            tracing::warn!(node = %id, host = %config.host, "others can reach this node, and tls or token is missing");
+        }
         let (env, runtime) = (env.clone(), tokio::runtime::Handle::current());
         let dir = durable.as_ref().and_then(Durable::snapshots_dir);
         let snapshots = Snapshots::new(env.clone(), cluster.clone(), dir);
@@ -112,6 +120,7 @@ impl Running {
             port,
             cluster,
             env,
+            access,
             runtime,
             started,
             keyspace,
@@ -124,7 +133,7 @@ impl Running {
         tokio::spawn(default::learn(inside.keyspace.clone(), inside.group.clone(), inside.wanted));
         tokio::spawn(spaces::learn(inside.keyspace.clone(), inside.group.clone()));
         tokio::spawn(retire_when_removed(inside.clone()));
-        let server = Server::spawn(listener, inside.clone()).await;
+        let server = Server::spawn(listener, inside.clone(), gate).await;
         Ok(Running { inside, server: Mutex::new(Some(server)) })
     }
 
@@ -202,7 +211,7 @@ impl Running {
         let keyspace = self.keyspace();
         let space = spaces::find(keyspace, &self.inside.group, &query.keyspace).await?;
         let own = keyspace.conflicts(space, &query).iter().map(|conflict| LostWrite::new(space, conflict)).collect();
-        Ok(gather_conflicts(own, self.members(), self.inside.env.transport.clone(), query).await)
+        Ok(gather_conflicts(own, self.members(), self.inside.access.clone(), query).await)
     }
 
     /// Writes everything that the node holds to a file of this machine; its bytes.
@@ -275,12 +284,12 @@ async fn read(
     config: &NodeConfig,
     env: &Env,
     id: Option<NodeId>,
-    listener: Box<dyn Listener>,
+    (listener, gate): (Box<dyn Listener>, &Gate),
 ) -> Result<(Box<dyn Listener>, Data)> {
     if config.data_dir.is_none() {
         return Ok((listener, Data::open(config, env, id).await?));
     }
-    let loading = Loading::spawn(listener).await;
+    let loading = Loading::spawn(listener, gate).await;
     let data = Data::open(config, env, id).await?;
     Ok((loading.end().await?, data))
 }

@@ -12,22 +12,25 @@ use super::{
     request::{Call, Request},
     retry::RetryArgument,
     runtime::{self, ProcessBound},
+    security::{check_exposure, TokenDesk, TrustArgument},
     slot::Slot,
     strong::{self, Kept},
     watch::{Changes, Wanted},
 };
 use crate::{
-    client::{Book, CallId, Client, ClientConfig, StrongClient, StrongTicket},
+    client::{Book, CallId, Client, ClientConfig, StrongClient, StrongTicket, Token},
     env::Env,
     error::{Error, ErrorCode, Result},
     limits::SIGNAL_CHECK_INTERVAL,
-    types::{Address, ClientName, Consistency, Holding},
+    types::{Address, ClientName, Consistency, Holding, Secret},
 };
 
 /// See `_core.pyi`.
 #[pyclass(frozen, name = "Client", module = "kvstore._core")]
 pub(super) struct PyClient {
     config: ClientConfig,
+    /// Asked for the token, if that is no text.
+    asked: Option<Py<PyAny>>,
     /// What it has been told of keyspaces.
     book: Arc<Book>,
     state: Mutex<State>,
@@ -54,22 +57,50 @@ impl PyClient {
     /// # Errors
     /// `CLIENT_CLOSED`, and those of making a client.
     pub(super) fn connection(&self) -> Result<Connection> {
-        let mut state = self.state.lock();
-        match &*state {
-            State::Closed => return Err(Error::new(ErrorCode::ClientClosed, "this client was closed: make a new one")),
-            State::Open(connection) => {
-                if let Some(connection) = connection.get() {
-                    return Ok(connection.clone());
-                }
-            }
-            State::Idle => {}
+        if let Some(connection) = self.state.lock().connection()? {
+            return Ok(connection);
         }
-        let client = Client::new(self.config.clone(), Env::system(), runtime::handle()?)?;
+        // Another thread may do the same meanwhile, for the GIL is released where a thread is started.
+        let config = ClientConfig { token: self.token()?, ..self.config.clone() };
+        let client = Client::new(config, Env::system(), runtime::handle()?)?;
+        let mut state = self.state.lock();
+        if let Some(connection) = state.connection()? {
+            return Ok(connection);
+        }
         let (strong, book) = (StrongClient::of_client(&client), self.book.clone());
         let connection = Connection { strong, client, book };
         *state = State::Open(ProcessBound::new(connection.clone()));
         Ok(connection)
     }
+
+    /// What is presented in this process.
+    fn token(&self) -> Result<Token> {
+        let Some(callable) = &self.asked else { return Ok(self.config.token.clone()) };
+        let opened = Python::attach(|py| TokenDesk::open(py, callable));
+        let no_thread = |error| Error::new(ErrorCode::Overloaded, format!("token: no thread to ask for it: {error}"));
+        Ok(Token::Asked(Arc::new(opened.map_err(no_thread)?)))
+    }
+}
+
+impl State {
+    /// The connection, if there is one of this process.
+    ///
+    /// # Errors
+    /// `CLIENT_CLOSED`.
+    fn connection(&self) -> Result<Option<Connection>> {
+        match self {
+            State::Closed => Err(Error::new(ErrorCode::ClientClosed, "this client was closed: make a new one")),
+            State::Open(connection) => Ok(connection.get().cloned()),
+            State::Idle => Ok(None),
+        }
+    }
+}
+
+/// A token as Python gives it.
+#[derive(FromPyObject)]
+enum TokenArgument {
+    Text(String),
+    Callable(Py<PyAny>),
 }
 
 /// A call under way.
@@ -178,20 +209,34 @@ pub(super) fn wait(
 #[pymethods]
 impl PyClient {
     #[new]
-    #[pyo3(signature = (targets, retry, name, discover, hedge, /))]
+    #[pyo3(signature = (targets, retry, name, discover, hedge, tls=None, token=None, /))]
     fn new(
         targets: Vec<String>,
         retry: Option<RetryArgument>,
         name: Option<String>,
         discover: bool,
         hedge: Option<f64>,
+        tls: Option<TrustArgument>,
+        token: Option<TokenArgument>,
     ) -> PyResult<PyClient> {
         let targets = targets.iter().map(|target| target.parse::<Address>()).collect::<Result<Vec<_>>>()?;
         let name = name.map(|name| name.parse::<ClientName>()).transpose()?;
         let hedge = hedge.map(Duration::try_from_secs_f64).transpose();
         let hedge = hedge.map_err(|error| Error::new(ErrorCode::BadSetting, format!("hedge: {error}")))?;
-        let config = ClientConfig { targets, discover, hedge, retry: RetryArgument::into_retry(retry)?, name };
-        Ok(PyClient { config, book: Arc::default(), state: Mutex::new(State::Idle) })
+        // An explicit False is the word that says: in the clear all the same.
+        let is_careless = matches!(tls, Some(TrustArgument::System(false)));
+        let tls = tls.and_then(TrustArgument::into_trust);
+        if token.is_some() && tls.is_none() && !is_careless {
+            check_exposure(&targets)?;
+        }
+        let (token, asked) = match token {
+            None => (Token::None, None),
+            Some(TokenArgument::Text(text)) => (Token::Fixed(text.parse::<Secret>()?), None),
+            Some(TokenArgument::Callable(callable)) => (Token::None, Some(callable)),
+        };
+        let retry = RetryArgument::into_retry(retry)?;
+        let config = ClientConfig { targets, discover, hedge, retry, name, tls, token, is_careless };
+        Ok(PyClient { config, asked, book: Arc::default(), state: Mutex::new(State::Idle) })
     }
 
     #[pyo3(signature = (request, timeout, read, /))]

@@ -27,6 +27,7 @@ mod request;
 mod requests;
 mod retry;
 mod runtime;
+mod security;
 mod slot;
 mod strong;
 mod watch;
@@ -45,6 +46,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<node::PyNode>()?;
     module.add_class::<request::Request>()?;
     module.add_class::<requests::Requests>()?;
+    module.add_class::<security::TokenDesk>()?;
     module.add_class::<strong::Kept>()?;
     module.add_class::<strong::StrongRequests>()?;
     module.add_class::<strong::Write>()?;

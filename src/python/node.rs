@@ -28,6 +28,7 @@ use super::{
     faults::PyFaults,
     request::{Call, Request},
     runtime::{self, ProcessBound},
+    security::TlsArgument,
     strong::{self, Kept},
     watch::{Changes, Wanted},
 };
@@ -38,7 +39,7 @@ use crate::{
     error::{Error, ErrorCode, Result},
     node::Node,
     replication::eventual::Eventual,
-    types::{Address, CommandKind, Consistency, DEFAULT_KEYSPACE},
+    types::{Address, CommandKind, Consistency, Secret, DEFAULT_KEYSPACE},
 };
 
 /// See `_core.pyi`.
@@ -125,7 +126,7 @@ fn patience(timeout: Timeout) -> Duration {
 impl PyNode {
     #[new]
     #[pyo3(signature = (
-        *, host, port, advertise, peers, cluster, threads, insecure, max_drift, data_dir, durability, max_memory,
+        *, host, port, advertise, peers, cluster, threads, tls, token, insecure, max_drift, data_dir, durability, max_memory,
         default_consistency,
         faults=None
     ))]
@@ -137,6 +138,8 @@ impl PyNode {
         peers: Vec<String>,
         cluster: String,
         threads: usize,
+        tls: Option<TlsArgument>,
+        token: Option<String>,
         insecure: bool,
         max_drift: f64,
         data_dir: Option<PathBuf>,
@@ -157,6 +160,8 @@ impl PyNode {
             peers,
             cluster,
             threads,
+            tls: tls.map(Into::into),
+            token: token.map(|token| token.parse::<Secret>()).transpose()?,
             insecure,
             max_drift,
             data_dir,

@@ -4,13 +4,8 @@ use std::{collections::BTreeSet, future::Future, sync::Arc};
 
 use tokio::task::JoinSet;
 
-use super::{
-    admin_client::node_members,
-    channel::{connect, Channel},
-    status::from_status,
-};
+use super::{access::Access, admin_client::node_members, channel::Channel, status::from_status};
 use crate::{
-    env::Transport,
     error::{Error, ErrorCode, Result},
     limits::{
         CLIENT_CONNECT_TIMEOUT, CONFLICTS_BYTES_MAX, CONFLICTS_MAX, MESSAGE_BYTES_MAX, PAGE_BYTES_TARGET, PAGE_KEYS_MAX,
@@ -66,17 +61,17 @@ pub async fn node_conflicts(channel: Channel, query: &ConflictQuery) -> Result<V
 ///
 /// # Errors
 /// Those of [`node_conflicts`], for the node at the other end.
-pub async fn all_conflicts(channel: Channel, transport: Arc<dyn Transport>, query: ConflictQuery) -> Result<Conflicts> {
+pub async fn all_conflicts(channel: Channel, access: Access, query: ConflictQuery) -> Result<Conflicts> {
     let own = node_conflicts(channel.clone(), &query).await?;
     let members = node_members(channel).await?;
-    Ok(gather_conflicts(own, members, transport, query).await)
+    Ok(gather_conflicts(own, members, access, query).await)
 }
 
 /// `own`, and those of the other members, the first of whom is the node that `own` came from.
 pub async fn gather_conflicts(
     own: Vec<LostWrite>,
     members: Vec<MemberStatus>,
-    transport: Arc<dyn Transport>,
+    access: Access,
     query: ConflictQuery,
 ) -> Conflicts {
     let mut asked = JoinSet::new();
@@ -87,9 +82,9 @@ pub async fn gather_conflicts(
             found.silent.push((member.address, problem));
             continue;
         }
-        let (transport, query) = (transport.clone(), query.clone());
+        let (access, query) = (access.clone(), query.clone());
         asked.spawn(async move {
-            let answer = ask(&*transport, &member.address, &query).await;
+            let answer = ask(&access, &member.address, &query).await;
             (member.address, answer)
         });
     }
@@ -116,8 +111,8 @@ fn may_answer(member: &MemberStatus) -> bool {
     }
 }
 
-async fn ask(transport: &dyn Transport, address: &Address, query: &ConflictQuery) -> Result<Vec<LostWrite>> {
-    let channel = within(connect(transport, address)).await??;
+async fn ask(access: &Access, address: &Address, query: &ConflictQuery) -> Result<Vec<LostWrite>> {
+    let channel = within(access.connect(address)).await??;
     node_conflicts(channel, query).await
 }
 

@@ -23,6 +23,7 @@ use tonic::{transport::server::Connected, Request, Status};
 use super::{
     phase::{Phase, PhaseWatch},
     status::to_status,
+    tls::Known,
 };
 use crate::{
     env::Connection,
@@ -53,10 +54,12 @@ impl Place {
 pub(super) struct Standing {
     /// It has a reserved place; true once another node has spoken on it.
     is_node: Option<Arc<AtomicBool>>,
+    /// Whoever opened it has presented a certificate of the cluster's authority.
+    pub(super) has_certificate: bool,
 }
 
 impl Standing {
-    fn of<T>(request: &Request<T>) -> Standing {
+    pub(super) fn of<T>(request: &Request<T>) -> Standing {
         request.extensions().get::<Standing>().cloned().unwrap_or_default()
     }
 }
@@ -99,14 +102,14 @@ pub(super) struct GuardedConnection {
 }
 
 impl GuardedConnection {
-    pub(super) fn new(inner: Box<dyn Connection>, place: Place, phase: PhaseWatch) -> GuardedConnection {
+    pub(super) fn new(known: Known, place: Place, phase: PhaseWatch) -> GuardedConnection {
         let deadline = || Box::pin(tokio::time::sleep(FIRST_BYTES_TIMEOUT));
         let is_node = place.is_reserved.then(Arc::<AtomicBool>::default);
         GuardedConnection {
-            inner,
+            inner: known.connection,
             preface: Some((deadline(), PREFACE_BYTES)),
             proof: is_node.clone().map(|is_node| (deadline(), is_node)),
-            standing: Standing { is_node },
+            standing: Standing { is_node, has_certificate: known.has_certificate },
             cut: Box::pin(phase.reached(Phase::Cut)),
             _place: place,
         }

@@ -6,12 +6,9 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use tonic::Status;
 
-use super::{
-    channel::{connect, Channel},
-    status::from_status,
-};
+use super::{access::Access, channel::Channel, status::from_status};
 use crate::{
-    env::{BoxFuture, Transport},
+    env::BoxFuture,
     error::{Error, ErrorCode, Result},
     limits::GROUP_MESSAGE_BYTES_MAX,
     replication::strong::Courier,
@@ -24,15 +21,15 @@ type Line = Arc<tokio::sync::Mutex<Option<Channel>>>;
 
 /// Reaches members over gRPC.
 pub struct GroupCourier {
-    transport: Arc<dyn Transport>,
+    access: Access,
     cluster: String,
     lines: Mutex<BTreeMap<Address, Line>>,
 }
 
 impl GroupCourier {
-    /// A courier of this cluster.
-    pub fn new(transport: Arc<dyn Transport>, cluster: String) -> GroupCourier {
-        GroupCourier { transport, cluster, lines: Mutex::default() }
+    /// A courier of this cluster, that reaches members so.
+    pub fn new(access: Access, cluster: String) -> GroupCourier {
+        GroupCourier { access, cluster, lines: Mutex::default() }
     }
 
     fn line(&self, address: &Address) -> Line {
@@ -45,13 +42,13 @@ impl GroupCourier {
         if let Some(channel) = line.try_lock().ok().and_then(|open| open.clone()) {
             return Ok(channel);
         }
-        let (transport, line, address) = (self.transport.clone(), line.clone(), address.clone());
+        let (access, line, address) = (self.access.clone(), line.clone(), address.clone());
         let opening = tokio::spawn(async move {
             let mut open = line.lock().await;
             if let Some(channel) = &*open {
                 return Ok(channel.clone());
             }
-            let channel = connect(&*transport, &address).await?;
+            let channel = access.connect(&address).await?;
             *open = Some(channel.clone());
             Ok(channel)
         });

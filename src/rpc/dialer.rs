@@ -1,14 +1,13 @@
 //! Opens streams to peers.
 
-use std::{future::Future, pin::Pin, sync::Arc};
+use std::{future::Future, pin::Pin};
 
 use super::{
-    channel::connect,
+    access::Access,
     peer_stream::{encode, peer_stream, pump},
     status::from_status,
 };
 use crate::{
-    env::Transport,
     error::{Error, ErrorCode, Result},
     limits::{CONNECT_TIMEOUT, PEER_MESSAGE_BYTES_MAX},
     replication::eventual::{Dialer, PeerStream},
@@ -18,17 +17,17 @@ use crate::{
 
 /// Reaches peers over gRPC: a connection for each stream.
 pub struct RpcDialer {
-    transport: Arc<dyn Transport>,
+    access: Access,
 }
 
 impl RpcDialer {
-    /// A dialer over `transport`.
-    pub fn new(transport: Arc<dyn Transport>) -> RpcDialer {
-        RpcDialer { transport }
+    /// A dialer that reaches them so.
+    pub fn new(access: Access) -> RpcDialer {
+        RpcDialer { access }
     }
 
     async fn open(&self, to: &Address) -> Result<PeerStream> {
-        let channel = connect(&*self.transport, to).await?;
+        let channel = self.access.connect(to).await?;
         let mut client = PeerClient::new(channel)
             .max_decoding_message_size(PEER_MESSAGE_BYTES_MAX)
             .max_encoding_message_size(PEER_MESSAGE_BYTES_MAX);

@@ -11,6 +11,7 @@ use tokio_stream::{wrappers::ReceiverStream, StreamExt};
 use tonic::service::Routes;
 
 use super::{
+    gate::Gate,
     phase::{Phase, PhaseWatch},
     server::{accept, hardened, stop_serving},
     status::to_status,
@@ -30,13 +31,14 @@ pub struct Loading {
 }
 
 impl Loading {
-    /// Answers whoever connects to `listener`, on the current tokio runtime.
-    pub async fn spawn(listener: Box<dyn Listener>) -> Loading {
+    /// Answers whoever connects to `listener`, on the current tokio runtime. It says the same to everybody, so nobody is asked for
+    /// a token.
+    pub async fn spawn(listener: Box<dyn Listener>, gate: &Gate) -> Loading {
         let (sender, phase) = PhaseWatch::new();
         let (health, health_service) = tonic_health::server::health_reporter();
         stop_serving(&health).await;
         let (accepted, incoming) = mpsc::channel(1);
-        let accepting = tokio::spawn(accept(listener, accepted, phase.clone()));
+        let accepting = tokio::spawn(accept(listener, gate.tls().cloned(), accepted, phase.clone()));
         let incoming = ReceiverStream::new(incoming).map(Ok::<_, std::io::Error>);
         let others = Routes::new(health_service).into_axum_router().fallback(|| async {
             let error = Error::new(ErrorCode::NotRunning, "the node is reading its data; try again, or another node");

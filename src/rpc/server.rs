@@ -21,16 +21,18 @@ use tonic_health::{
 
 use super::{
     admin_service::AdminService,
-    connection::{check_common, note_node, GuardedConnection, Place},
+    connection::{GuardedConnection, Place},
+    gate::Gate,
     group_service::GroupService,
     host::Host,
     kv_service::KvService,
     peer_service::PeerService,
     phase::{Phase, PhaseWatch},
     strong::StrongService,
+    tls::{Known, ServerTls},
 };
 use crate::{
-    env::Listener,
+    env::{Connection, Listener},
     limits,
     wire::v1::{
         admin_server::AdminServer, group_server::GroupServer, kv_server::KvServer, peer_server::PeerServer,
@@ -50,16 +52,16 @@ pub struct Server {
 }
 
 impl Server {
-    /// Serves `host` to whoever connects to `listener`, on the current tokio runtime.
-    pub async fn spawn(listener: Box<dyn Listener>, host: Arc<dyn Host>) -> Server {
+    /// Serves `host` to whoever connects to `listener` and may pass `gate`, on the current tokio runtime.
+    pub async fn spawn(listener: Box<dyn Listener>, host: Arc<dyn Host>, gate: Gate) -> Server {
         let (sender, phase) = PhaseWatch::new();
         let (health, health_service) = tonic_health::server::health_reporter();
         health.set_service_status(KV_SERVICE, ServingStatus::Serving).await;
         let (accepted, incoming) = mpsc::channel(1);
-        tokio::spawn(accept(listener, accepted, phase.clone()));
+        tokio::spawn(accept(listener, gate.tls().cloned(), accepted, phase.clone()));
         let incoming = ReceiverStream::new(incoming).map(Ok::<_, std::io::Error>);
         tokio::spawn(watch_fitness(host.clone(), health.clone(), phase.clone()));
-        let router = hardened(routes(host, health_service, &phase));
+        let router = hardened(routes(host, health_service, &gate, &phase));
         let serving = tokio::spawn(async move {
             let closing = phase.reached(Phase::Closing);
             if let Err(error) = router.serve_with_incoming_shutdown(incoming, closing).await {
@@ -120,8 +122,8 @@ async fn watch_fitness(host: Arc<dyn Host>, health: HealthReporter, phase: Phase
     }
 }
 
-/// Every service, each with its bounds on messages.
-fn routes(host: Arc<dyn Host>, health: HealthServer<impl Health>, phase: &PhaseWatch) -> Routes {
+/// Every service, each with its bounds on messages and what it asks of those who come.
+fn routes(host: Arc<dyn Host>, health: HealthServer<impl Health>, gate: &Gate, phase: &PhaseWatch) -> Routes {
     let kv = KvService { keyspace: host.keyspace().clone(), host: host.clone(), phase: phase.clone() };
     let peer = PeerService { host: host.clone(), phase: phase.clone() };
     let kv = KvServer::new(kv)
@@ -143,11 +145,18 @@ fn routes(host: Arc<dyn Host>, health: HealthServer<impl Health>, phase: &PhaseW
         .max_decoding_message_size(limits::MESSAGE_BYTES_MAX)
         .max_encoding_message_size(limits::MESSAGE_BYTES_MAX);
     // The last places are for nodes: see `connection`. Whoever asks for health or for its state is answered there, too.
-    let routes = Routes::new(InterceptedService::new(kv, check_common));
-    let routes = routes.add_service(InterceptedService::new(strong, check_common));
-    let routes = routes.add_service(InterceptedService::new(peer, note_node));
-    let routes = routes.add_service(InterceptedService::new(group, note_node));
-    routes.add_service(admin).add_service(health)
+    let asking = || gate.clone();
+    let (clients, nodes) = (asking(), asking());
+    let for_clients = move |request| clients.admit_client(request);
+    let for_nodes = move |request| nodes.admit_node(request);
+    let operators = asking();
+    let for_operators = move |request| operators.admit_operator(request);
+    let routes = Routes::new(InterceptedService::new(kv, for_clients.clone()));
+    let routes = routes.add_service(InterceptedService::new(strong, for_clients));
+    let routes = routes.add_service(InterceptedService::new(peer, for_nodes.clone()));
+    let routes = routes.add_service(InterceptedService::new(group, for_nodes));
+    let routes = routes.add_service(InterceptedService::new(admin, for_operators));
+    routes.add_service(health)
 }
 
 #[allow(clippy::disallowed_methods, reason = "this is the one builder that the ban points to")]
@@ -186,9 +195,11 @@ fn undated(routes: Routes) -> Routes {
 }
 
 /// Accepts until the server closes, then gives the listener back; dropped, it frees the port. Beyond the bound a new connection is
-/// closed at once; a failed accept is one connection's misfortune, or passes (no file descriptors), and never the end.
+/// closed at once; a failed accept is one connection's misfortune, or passes (no file descriptors), and never the end. With TLS
+/// each connection has a task until both sides know each other: one that is slow keeps nobody else waiting.
 pub(super) async fn accept(
     mut listener: Box<dyn Listener>,
+    tls: Option<Arc<ServerTls>>,
     accepted: mpsc::Sender<GuardedConnection>,
     phase: PhaseWatch,
 ) -> Box<dyn Listener> {
@@ -213,8 +224,35 @@ pub(super) async fn accept(
             tracing::warn!(%from, limit = limits::CONNECTIONS_MAX, "a connection was refused: there are too many");
             continue;
         };
-        if accepted.send(GuardedConnection::new(connection, place, phase.clone())).await.is_err() {
+        if let Some(tls) = &tls {
+            let arrival = Arrival { connection, from, place };
+            tokio::spawn(greet(tls.clone(), arrival, accepted.clone(), phase.clone()));
+            continue;
+        }
+        let known = Known { connection, has_certificate: false };
+        if accepted.send(GuardedConnection::new(known, place, phase.clone())).await.is_err() {
             return listener;
         }
+    }
+}
+
+/// A connection that nothing is known of yet.
+struct Arrival {
+    connection: Box<dyn Connection>,
+    from: String,
+    place: Place,
+}
+
+/// Comes to know who has connected, and hands the connection on. It has its place all the while.
+async fn greet(tls: Arc<ServerTls>, arrival: Arrival, accepted: mpsc::Sender<GuardedConnection>, phase: PhaseWatch) {
+    let Arrival { connection, from, place } = arrival;
+    let known = tokio::select! {
+        () = phase.clone().reached(Phase::Closing) => return,
+        known = tls.shake(connection) => known,
+    };
+    match known {
+        // A server that has ended wants none.
+        Ok(known) => drop(accepted.send(GuardedConnection::new(known, place, phase)).await),
+        Err(error) => tracing::warn!(%from, %error, "a TLS handshake failed"),
     }
 }

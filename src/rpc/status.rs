@@ -42,6 +42,7 @@ fn grpc_code(code: ErrorCode) -> Code {
     match code {
         ErrorCode::WrongCluster => Code::FailedPrecondition,
         ErrorCode::Overloaded => Code::ResourceExhausted,
+        ErrorCode::TokenRefused | ErrorCode::CertificateRefused => Code::Unauthenticated,
         code => match code.kind() {
             ErrorKind::InvalidArgument => Code::InvalidArgument,
             ErrorKind::Unsupported => Code::Unimplemented,
@@ -64,7 +65,7 @@ pub fn from_status(status: &Status) -> Error {
         Some(kind) => nearest_code(text(CODE).unwrap_or_default(), kind),
         None => code_of_stranger(status),
     };
-    let mut error = Error::new(code, status.message());
+    let mut error = Error::new(code, text_of(status));
     let number = |name| text(name).and_then(|text| text.parse::<u64>().ok());
     if let (Some(index), Some(found)) = (number(GUARD), number(FOUND)) {
         error = error.at_guard(FailedGuard { index, found });
@@ -78,6 +79,18 @@ pub fn from_status(status: &Status) -> Error {
 /// Whether our code of a node made this status: then it says itself whether a write may have been applied.
 pub(super) fn is_from_a_node(status: &Status) -> bool {
     status.metadata().contains_key(KIND)
+}
+
+/// What a status says. One of the connection says no more than that; why is told by what it was made of.
+fn text_of(status: &Status) -> String {
+    let mut deepest = status.source();
+    while let Some(source) = deepest.and_then(std::error::Error::source) {
+        deepest = Some(source);
+    }
+    match deepest.map(ToString::to_string) {
+        Some(why) if why != status.message() => format!("{}: {why}", status.message()),
+        Some(_) | None => status.message().to_string(),
+    }
 }
 
 fn code_of_stranger(status: &Status) -> ErrorCode {
@@ -140,5 +153,7 @@ mod tests {
         for (status, code) in cases {
             assert_eq!(from_status(&status).code(), code, "{status:?}");
         }
+        let reset = Status::from_error(Box::new(std::io::Error::other("reset")));
+        assert_eq!(from_status(&reset).message(), "reset");
     }
 }

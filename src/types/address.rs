@@ -1,6 +1,6 @@
 //! Where a node is reached: `host:port`.
 
-use std::{fmt, str::FromStr};
+use std::{fmt, net::IpAddr, str::FromStr};
 
 use crate::error::{Error, ErrorCode};
 
@@ -39,6 +39,16 @@ impl Address {
     pub fn port(&self) -> u16 {
         self.port
     }
+
+    /// Whether it is certainly one of this machine, so that nobody else sees what is sent to it.
+    pub fn is_loopback(&self) -> bool {
+        is_loopback(&self.host)
+    }
+}
+
+/// Whether a host is certainly this machine: by its address, or by the one name that always means it.
+pub fn is_loopback(host: &str) -> bool {
+    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
 fn bad_address(text: &str, why: &str) -> Error {
@@ -77,6 +87,20 @@ mod tests {
         for text in ["127.0.0.1:7001", "db-1.example.org:65535", "[::1]:1", "node_a:80"] {
             assert_eq!(text.parse::<Address>().unwrap().to_string(), text);
         }
+    }
+
+    #[test]
+    fn only_what_is_certainly_this_machine_is_loopback() {
+        for (text, expected) in [
+            ("127.0.0.1:1", true),
+            ("127.8.8.8:1", true),
+            ("[::1]:1", true),
+            ("localhost:1", true),
+            ("10.0.0.1:1", false),
+        ] {
+            assert_eq!(text.parse::<Address>().unwrap().is_loopback(), expected, "{text}");
+        }
+        assert!(!is_loopback("localhost.example.org") && !is_loopback("0.0.0.0"));
     }
 
     #[test]

@@ -9,6 +9,7 @@
 //! | [`VersionVector`] | node -> highest sequence applied without a gap |
 //! | [`Command`], [`Written`] | what a client asks to change, and what came of it |
 //! | [`Mark`], [`SessionToken`] | a write that a session has seen, and all of them |
+//! | [`Secret`], [`TlsFiles`], [`Trust`] | by what nodes and clients know each other |
 //! | [`PeerMessage`] | what replicas tell each other |
 //! | [`Space`], [`Catalogue`] | where the keys of an eventual keyspace are held, and which keyspaces there are |
 //! | [`WatchEvent`], [`WatchPosition`] | what a watcher is told, and where it stands |
@@ -19,6 +20,7 @@ mod client_name;
 mod command;
 mod conflict;
 mod consistency;
+mod credentials;
 mod group;
 mod holding;
 mod id;
@@ -37,12 +39,13 @@ mod value;
 mod vector;
 mod watch;
 
-pub use address::Address;
+pub use address::{is_loopback, Address};
 pub use catalogue::{Catalogue, Edition, Listed};
 pub use client_name::ClientName;
 pub use command::{Command, CommandKind, Written};
 pub use conflict::{Conflict, ConflictCounts, ConflictQuery, Conflicts, LostWrite};
 pub use consistency::{Consistency, DefaultKeyspace, DEFAULT_KEYSPACE};
+pub use credentials::{Secret, TlsFiles, Trust};
 pub use group::{GroupMember, GroupRole, GroupStatus};
 pub use holding::Holding;
 pub use id::{Dot, NodeId, PartitionId, Sequence};

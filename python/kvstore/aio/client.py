@@ -22,6 +22,7 @@ from kvstore._options import (
     parse_options,
     parse_target,
 )
+from kvstore._security import tls_of_client, token_of_client, without_callable
 from kvstore.aio.calls import requests_of
 from kvstore.codecs import AUTO, native
 from kvstore.aio.store import AsyncStore
@@ -43,7 +44,7 @@ V = TypeVar("V")
 
 _TIMEOUT = 5.0
 _RETRY = Retry()
-_VARIABLES = ("URL", "KEYSPACE", "TIMEOUT", "READ")
+_VARIABLES = ("URL", "TOKEN", "KEYSPACE", "TIMEOUT", "READ")
 
 
 class AsyncClient(AsyncStore[V]):
@@ -57,8 +58,8 @@ class AsyncClient(AsyncStore[V]):
 
     Args:
         target: "host:port", several of them in a sequence or with commas between, or
-            "kv://h1:p,h2:p/keyspace?timeout=2&read=local&retry=3&name=web". Arguments count more than what a URL says,
-            but for the keyspace.
+            "kv://:TOKEN@h1:p,h2:p/keyspace?timeout=2&read=local&retry=3&tls=true&name=web". Arguments count more than
+            what a URL says, but for the keyspace.
         keyspace: `default` is eventual, unless the cluster was formed with a strong one; others are what they were
             made as, see create_keyspace(). Nothing is asked for yet.
         codec: How values become bytes and back; default: AUTO.
@@ -67,8 +68,12 @@ class AsyncClient(AsyncStore[V]):
             contacted node has now, without waiting), `retry` (a Retry; the default tries as often as the timeout
             allows; None: never again), `name` (nodes write it to their logs when the client comes; 1 to 64 visible
             ASCII characters), `discover` (default True: learn the other nodes of the cluster, and turn to any that is
-            near and well; False: only the given ones, in their order), and `hedge` (default None: never; after so many
-            seconds without an answer a read is asked of a second node, too, for at most one in ten reads).
+            near and well; False: only the given ones, in their order), `hedge` (default None: never; after so many
+            seconds without an answer a read is asked of a second node, too, for at most one in ten reads), `tls` (a TLS
+            with `ca`; True: the certificate authorities of the system are believed; default False: in the clear), and
+            `token` (what the cluster wants to see, or a callable that gives it, called on a thread of its own at the
+            first call and again after its token was refused; without `tls` it goes to this machine only, unless you say
+            `tls=False`).
 
     Raises:
         InvalidArgumentError: It names the option.
@@ -104,20 +109,26 @@ class AsyncClient(AsyncStore[V]):
         self._timeout: Timeout = options.get("timeout", _TIMEOUT)
         check_timeout(self._timeout)
         self._codec = native(codec)
+        # One that was not given must not look like one that was.
+        tls = tls_of_client(options["tls"]) if "tls" in options else None
         self._channel = Channel(
             parsed.addresses,
             check_retry(options.get("retry", _RETRY)),
             options.get("name"),
             check_discover(options.get("discover", True)),
             check_hedge(options.get("hedge")),
+            tls,
+            token_of_client(options.get("token")),
         )
+        if tls is not None:
+            options["tls"] = tls
         self._made_with: Tuple[Any, str, Any, Dict[str, Any]] = (parsed.addresses, keyspace, codec, options)
 
     @classmethod
     def from_env(cls, prefix: str = "KVSTORE_") -> AsyncClient[Any]:
-        """From <prefix>URL, KEYSPACE, TIMEOUT, READ; those that are not set have the defaults of `AsyncClient`.
+        """From <prefix>URL, TOKEN, KEYSPACE, TIMEOUT, READ; those that are not set have the defaults of `AsyncClient`.
 
-        They count as arguments: TIMEOUT and READ more than what the URL says.
+        They count as arguments: TOKEN, TIMEOUT and READ more than what the URL says.
 
         Raises:
             InvalidArgumentError: It names the variable.
@@ -130,6 +141,10 @@ class AsyncClient(AsyncStore[V]):
             cls(target)
         with naming(names["keyspace"]):
             requests_of(keyspace)
+        if "token" in given:
+            options["token"] = given["token"]
+            with naming(names["token"]):
+                cls(target, **options)
         return cls(target, keyspace, **options)
 
     async def aclose(self) -> None:
@@ -151,8 +166,9 @@ class AsyncClient(AsyncStore[V]):
         return f"{type(self).__name__}({','.join(self._made_with[0])!r})"
 
     def __reduce__(self) -> Tuple[Callable[..., AsyncClient[Any]], Tuple[Any, ...]]:
-        """As configuration: the copy connects by itself."""
-        return _remake, (type(self), *self._made_with)
+        """As configuration: the copy connects by itself. It has the token, if that is a text and no callable."""
+        addresses, keyspace, codec, options = self._made_with
+        return _remake, (type(self), addresses, keyspace, codec, without_callable(options))
 
     async def _run(self, request: Request, timeout: Timeout = DEFAULT, read: Optional[Read] = DEFAULT) -> Any:
         timeout = self._timeout if timeout is DEFAULT else timeout

@@ -38,6 +38,7 @@ from . import (
     watch,
 )
 from .exits import INTERNAL, INTERRUPTED, OK, code_of, report
+from .secret import TOKEN_VARIABLE
 from .settings import Settings, global_options
 
 COMMANDS: List[click.Command] = [
@@ -99,6 +100,8 @@ class Program(click.Group):
 
 def _prepare() -> None:
     settings = click.get_current_context().ensure_object(Settings)
+    if os.environ.get(TOKEN_VARIABLE) and not settings.pinned:
+        settings.set("token", os.environ[TOKEN_VARIABLE], TOKEN_VARIABLE)
     if os.environ.get("NO_COLOR"):
         settings.color = False
         settings.origins.setdefault("color", "NO_COLOR")

@@ -65,7 +65,13 @@ def bench(settings: Settings, work: Any, operations: Optional[int], seconds: Opt
         seconds = _DEFAULT_SECONDS
     with progress(settings, work, operations) as advance:
         report = kvstore.bench.run(
-            settings.targets, work, operations=operations, seconds=seconds, on_progress=_differences(advance), **options
+            settings.target,
+            work,
+            operations=operations,
+            seconds=seconds,
+            on_progress=_differences(advance),
+            **settings.access(),
+            **options,
         )
     print_records(settings, "work", _COLUMNS, _records(report))
     if report.first_error is not None:

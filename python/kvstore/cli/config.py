@@ -40,9 +40,9 @@ def show(settings: Settings, *, origin: bool) -> None:
 
 def _client_settings(settings: Settings) -> Iterator[Mapping[str, Any]]:
     for each in fields(settings):
-        if each.name not in {"origins", "pinned"}:
+        if each.name not in {"origins", "pinned", "of_server"}:
             origin = settings.origins.get(each.name, DEFAULT)
-            yield {"of": "client", "setting": each.name, "value": getattr(settings, each.name), "origin": origin}
+            yield {"of": "client", "setting": each.name, "value": _value_of(settings, each.name), "origin": origin}
 
 
 def _node_settings() -> Iterator[Mapping[str, Any]]:
@@ -52,7 +52,15 @@ def _node_settings() -> Iterator[Mapping[str, Any]]:
         variable = f"KVSTORE_{each.name.upper()}"
         place = str(settings_file()) if each.name in names else DEFAULT
         origin = variable if variable in os.environ else place
-        yield {"of": "node", "setting": each.name, "value": getattr(found, each.name), "origin": origin}
+        yield {"of": "node", "setting": each.name, "value": _value_of(found, each.name), "origin": origin}
+
+
+def _value_of(settings: object, name: str) -> Any:
+    value = getattr(settings, name)
+    if name == "token":
+        return None if value is None else "set"
+    # A named tuple would be a list in JSON.
+    return value._asdict() if isinstance(value, kvstore.TLS) else value
 
 
 def _names_in_file() -> List[str]:
@@ -71,6 +79,8 @@ def _load(load: Callable[[], kvstore.NodeConfig]) -> kvstore.NodeConfig:
 def _shown(value: Any) -> str:
     if isinstance(value, (tuple, list)):
         return ",".join(map(str, value))
+    if isinstance(value, dict):
+        return ",".join(f"{name}={part}" for name, part in value.items() if part is not None)
     if isinstance(value, bool):
         return "true" if value else "false"
     return "" if value is None else str(value)

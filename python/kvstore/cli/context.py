@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, Iterator, Mapping
+import re
+from pathlib import Path
+from typing import Any, Dict, Final, Iterator, Mapping
 
 import click
 
@@ -11,7 +13,11 @@ import kvstore
 from .exits import NOT_FOUND, Failure
 from .layers import CONTEXT_SETTINGS, Contexts, read_contexts, write_contexts
 from .output import Column, print_record, print_records, text_of
+from .secret import without_token
 from .settings import FLAG, LocalVerb, Settings, verb
+
+# A file in the text of --tls.
+_FILE: Final = re.compile(r"\b((?:ca|cert|key)=)([^,]+)")
 
 
 @click.group()
@@ -23,18 +29,29 @@ def context() -> None:
 @click.argument("name")
 @click.argument("target", metavar="SERVER")
 def add(settings: Settings, name: str, target: str) -> None:
-    """Remember SERVER (as for -s) as NAME, with the -k, --read and --timeout given here; replaces one of that name.
+    """Remember SERVER (as for -s) as NAME, with the -k, --read, --timeout, --tls and --token-file given here.
 
-    The first one is used from then on.
+    Replaces one of that name; the first one is used from then on. A token file is remembered by its name, a token in
+    SERVER itself as it is: only you can read the file with the contexts.
     """
-    # Makes no connection; refuses what is no target, and no keyspace, by name.
-    kvstore.Client(target, settings.keyspace).close()
     given = [each for each in CONTEXT_SETTINGS if each != "server" and settings.origins.get(each) == FLAG]
+    # Makes no connection; refuses what is no target, and no keyspace, by name.
+    kvstore.Client(
+        target, settings.keyspace, **{each: getattr(settings, each) for each in given if each == "tls"}
+    ).close()
     values: Dict[str, Any] = {"server": target, **{each: getattr(settings, each) for each in given}}
+    if "token_file" in given:
+        values["token_file"] = _absolute(values["token_file"])
+    if "tls" in given:
+        values["tls"] = _FILE.sub(lambda match: match[1] + _absolute(match[2]), values["tls"])
     contexts = read_contexts()
     write_contexts(Contexts(contexts.current or name, {**contexts.named, name: values}))
     if not settings.quiet:
-        print_record(settings, {"name": name, **values}, f"added {name}")
+        print_record(settings, {"name": name, **values, "server": without_token(target)}, f"added {name}")
+
+
+def _absolute(path: str) -> str:
+    return str(Path(path).expanduser().absolute())
 
 
 @verb("use", cls=LocalVerb)
@@ -70,6 +87,7 @@ def list_contexts(settings: Settings) -> None:
 def _records(contexts: Contexts) -> Iterator[Mapping[str, Any]]:
     for name in sorted(contexts.named):
         values = {setting: contexts.named[name].get(setting) for setting in CONTEXT_SETTINGS}
+        values["server"] = without_token(str(values["server"]))
         yield {"name": name, "current": name == contexts.current, **values}
 
 

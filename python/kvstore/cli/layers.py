@@ -1,7 +1,7 @@
 """Settings of the command line that are kept in files: the context in use, and `[client]` in kvstore.toml.
 
-A context is a name for a target, with the keyspace, read level and timeout to use there. Contexts are in a JSON file of
-the user; `KVSTORE_CONTEXT` takes another than the one in use, for a while.
+A context is a name for a target, with the keyspace, read level, timeout, `tls` and token file to use there. Contexts
+are in a JSON file of the user; `KVSTORE_CONTEXT` takes another than the one in use, for a while.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ READS: Final = ("local", "session", "linearizable")
 FORMATS: Final = ("table", "json", "jsonl", "plain", "raw")
 
 CONTEXT_VARIABLE: Final = "KVSTORE_CONTEXT"
-CONTEXT_SETTINGS: Final = ("server", "keyspace", "read", "timeout")
+CONTEXT_SETTINGS: Final = ("server", "keyspace", "read", "timeout", "tls", "token_file")
 _TABLE: Final = "client"
 
 
@@ -175,6 +175,8 @@ _CHECKS: Final[Mapping[str, Callable[[Any], Any]]] = {
     "keyspace": _text,
     "read": _one_of(*READS),
     "timeout": _seconds,
+    "tls": _text,
+    "token_file": _text,
     "output": _one_of(*FORMATS),
     "quiet": _flag,
     "color": _flag,

@@ -57,7 +57,7 @@ _READ_BYTES = 4096
     is_flag=True,
     default=None,
     envvar="KVSTORE_INSECURE",
-    help="Listen where others can reach it, although nothing is encrypted or authenticated.",
+    help="Listen where others can reach it without tls and token.",
 )
 @click.option(
     "--max-drift",
@@ -96,10 +96,11 @@ _READ_BYTES = 4096
 def serve(settings: Settings, port: int, *, file: Optional[Path], until_eof: bool, **options: Any) -> None:
     """Run a node on PORT (default 7001; 0 picks a free one) until Ctrl-C or SIGTERM.
 
-    The first line printed says the address; with `-o json` it is one JSON object.
+    The first line printed says the address; with `-o json` it is one JSON object. With --tls ca=..,cert=..,key=..
+    clients and peers have to speak TLS, with --token-file or KVSTORE_TOKEN they have to present that token.
     """
     signal.signal(signal.SIGTERM, _end)
-    given = {name: value for name, value in options.items() if value is not None}
+    given = {**{name: value for name, value in options.items() if value is not None}, **settings.access()}
     node = kvstore.Node(port, **given) if file is None else kvstore.Node(config=_config(file, port, given))
     try:
         node.start()

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import sys
 from dataclasses import dataclass, field
-from typing import Any, Callable, Dict, Final, List, Optional, Type
+from typing import Any, Callable, Dict, Final, List, Optional, Type, Union
 
 import click
 from click.core import ParameterSource
@@ -19,6 +19,7 @@ import kvstore
 
 from .layers import FORMATS, READS, layers
 from .params import DURATION
+from .secret import read_token, split_server
 from .values import STORED, Stored
 
 FLAG: Final = "flag"
@@ -33,6 +34,13 @@ class Settings:
     keyspace: str = "default"
     read: Optional[str] = None
     timeout: float = 5.0
+    tls: Optional[str] = None
+    """As in a URL: whom to believe, for nodes also who they are."""
+    token_file: Optional[str] = None
+    token: Optional[str] = field(default=None, repr=False)
+    """Out of a variable."""
+    of_server: Dict[str, str] = field(default_factory=dict, repr=False)
+    """What the URL in `server` said of `tls` and `token`."""
     output: Optional[str] = None
     quiet: bool = False
     color: bool = True
@@ -50,8 +58,38 @@ class Settings:
         for layer in [] if self.pinned else layers():
             for name, value in layer.values.items():
                 if name not in self.origins:
-                    setattr(self, name, value)
-                    self.origins[name] = layer.origin
+                    self.set(name, value, layer.origin)
+
+    def set(self, name: str, value: Any, origin: str) -> None:
+        """Take an option over from a place.
+
+        What a URL says of TLS and token is kept apart: nobody shows it by mistake, and it holds for other members, too.
+        """
+        if name == "server":
+            value, self.of_server = split_server(value)
+        setattr(self, name, value)
+        self.origins[name] = origin
+
+    def access(self) -> Dict[str, Any]:
+        """How nodes are reached: the options `tls` and `token` of a client or a node, those that were said.
+
+        Raises:
+            Failure: The token file cannot be used.
+        """
+        tls, token = self._nearest("tls"), self._nearest("token")
+        if self.token_file is not None and (token is None or self._is_flag("token_file")):
+            token = read_token(self.token_file)
+        return {name: value for name, value in (("tls", tls), ("token", token)) if value is not None}
+
+    def _nearest(self, name: str) -> Optional[str]:
+        """What a URL says counts less than an option, unless it was given as a flag and the option was not."""
+        of_server: Optional[str] = self.of_server.get(name)
+        option: Optional[str] = getattr(self, name)
+        is_nearer = self._is_flag("server") and not self._is_flag(name)
+        return of_server if of_server is not None and (option is None or is_nearer) else option
+
+    def _is_flag(self, name: str) -> bool:
+        return self.origins.get(name) == FLAG
 
     @property
     def format(self) -> str:
@@ -65,13 +103,21 @@ class Settings:
             return [self.server]
         return [target.strip() for target in self.server.split(",") if target.strip()]
 
+    @property
+    def target(self) -> Union[str, List[str]]:
+        """The same as a client takes it."""
+        targets = self.targets
+        return targets[0] if len(targets) == 1 else targets
+
     def client(self, server: Optional[str] = None) -> kvstore.Client[Stored]:
         """A client of `server`, or of the configured ones in their order, that leaves values as they are stored."""
         targets = self.targets
         target = server or (targets[0] if len(targets) == 1 else targets)
         read: Any = self.read
         # A command is about the nodes that it was given, so it turns to no others.
-        return kvstore.Client(target, self.keyspace, codec=STORED, timeout=self.timeout, read=read, discover=False)
+        return kvstore.Client(
+            target, self.keyspace, codec=STORED, timeout=self.timeout, read=read, discover=False, **self.access()
+        )
 
 
 class GlobalOption(click.Option):
@@ -87,8 +133,7 @@ def _remember(ctx: click.Context, param: click.Parameter, value: Any) -> None:
     settings = ctx.ensure_object(Settings)
     origin = _origin(ctx, param)
     if origin == FLAG or not settings.pinned:
-        setattr(settings, param.name, value)
-        settings.origins[param.name] = origin
+        settings.set(param.name, value, origin)
 
 
 def _origin(ctx: click.Context, param: click.Parameter) -> str:
@@ -131,6 +176,18 @@ def global_options(*, from_environment: bool) -> List[click.Parameter]:
             type=DURATION,
             envvar=variable("TIMEOUT"),
             help="Deadline of a call, such as 500ms or 5s.  [default: 5s]",
+        ),
+        GlobalOption(
+            "--token-file",
+            metavar="FILE",
+            envvar=variable("TOKEN_FILE"),
+            help="Holds the token of the cluster; only its owner may read it. KVSTORE_TOKEN has the token itself.",
+        ),
+        GlobalOption(
+            "--tls",
+            metavar="true|ca=FILE,...",
+            envvar=variable("TLS"),
+            help="Speak TLS, and believe the system's authorities or those in FILE; also cert=, key=, server_name=.",
         ),
         GlobalOption(
             "-o",

@@ -12,6 +12,7 @@ import sys
 from typing import Any, Callable, Dict
 
 from kvstore import _core
+from kvstore._security import TLS
 from kvstore.config import NodeConfig
 from kvstore.errors import KVError
 from kvstore.node import Node
@@ -28,7 +29,11 @@ def main() -> None:
     faults.slow(*order["slowness"])
     faults.advance(order["ahead"])
     _core.log_to_stderr()
-    node = Node._of(NodeConfig(**order["config"]), faults)  # noqa: SLF001
+    config: Dict[str, Any] = order["config"]
+    if config["tls"] is not None:
+        # JSON knows no tuples with names.
+        config["tls"] = TLS(*config["tls"])
+    node = Node._of(NodeConfig(**config), faults)  # noqa: SLF001
     _answer(lambda: {"address": node.start().address})
 
     def ready(timeout: float) -> None:

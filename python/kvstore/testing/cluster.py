@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Dict, List, Literal, Optional, Sequence, 
 
 from kvstore import _core
 from kvstore._options import check_names, in_seconds
+from kvstore._security import options_for
 from kvstore.aio.client import AsyncClient
 from kvstore.client import Client
 from kvstore.config import NodeConfig, NodeSettings
@@ -93,6 +94,7 @@ class LocalCluster:
         # Not for secrets: it has to repeat itself.
         self._random = random.Random(self._seed)  # noqa: S311
         configs = [_config_of(index, settings) for index in range(nodes)]
+        self._access: Any = options_for(configs[0].tls, configs[0].token)
         self._members: List[Member] = self._make_members(configs)
         self._host = configs[0].host
         # What keeps the ports of nodes that do not run.
@@ -196,15 +198,15 @@ class LocalCluster:
 
         Args:
             node: Which; it stays with that one, also when it is dead. None: all, the first by chance.
-            **options: As of `Client`.
+            **options: As of `Client`; `tls` and `token` are those of the nodes unless you say others.
         """
-        client: Client[Any] = Client(self._targets(node), **_of_one(node, options))
+        client: Client[Any] = Client(self._targets(node), **{**self._access, **_of_one(node, options)})
         self._clients.add(client)
         return client
 
     def async_client(self, node: Optional[int] = None, **options: Unpack[ClientOptions]) -> AsyncClient[Any]:
         """As client(), for asyncio."""
-        client: AsyncClient[Any] = AsyncClient(self._targets(node), **_of_one(node, options))
+        client: AsyncClient[Any] = AsyncClient(self._targets(node), **{**self._access, **_of_one(node, options)})
         self._clients.add(client)
         return client
 

@@ -16,6 +16,7 @@ import time
 from typing import IO, TYPE_CHECKING, Any, Deque, Dict, List, Optional, Sequence, Tuple, cast
 
 from kvstore import errors
+from kvstore._security import options_for
 from kvstore.client import Client
 from kvstore.errors import InternalError, KVError, UnavailableError
 from kvstore.testing.member import Slowness
@@ -107,7 +108,8 @@ class ProcessMember:
         except KVError:
             self.kill()
             raise
-        self._client = Client(self.address, timeout=_STATUS_SECONDS, discover=False)
+        access = options_for(self._config.tls, self._config.token)
+        self._client = Client(self.address, timeout=_STATUS_SECONDS, discover=False, **access)
         self._started = True
 
     def wait_ready(self, timeout: float) -> None:

@@ -8,7 +8,7 @@ use super::{sampler::Sampler, Client, Load, LoadConfig, Path, Work};
 use crate::{
     env::{Clock, Rng, SeededRng},
     error::{Error, ErrorCode, Result},
-    rpc::{connect, UnaryClient},
+    rpc::UnaryClient,
     types::{Key, Operation},
     wire::{kv, v1},
 };
@@ -34,7 +34,7 @@ pub(super) async fn callers(config: &LoadConfig, client: &Client) -> Result<Vec<
     };
     let mut unary = Vec::with_capacity(connections);
     for target in client.targets().iter().cycle().take(connections) {
-        unary.push(UnaryClient::new(connect(&*client.env().transport, target).await?));
+        unary.push(UnaryClient::new(client.access().connect(target).await?));
     }
     Ok(unary.iter().cycle().take(config.concurrency).cloned().map(Caller::Unary).collect())
 }

@@ -10,7 +10,7 @@ use crate::{
     },
     error::{Error, ErrorCode, Result},
     limits::CLIENT_CONNECT_TIMEOUT,
-    rpc::{cluster_view, connect, Channel},
+    rpc::{cluster_view, Channel},
     types::{Address, SessionToken},
 };
 
@@ -36,7 +36,7 @@ impl Shared {
     /// `UNREACHABLE`, also for a node of another cluster, and for one that does not serve.
     pub(in crate::client) async fn reach(&self, target: &Address) -> Result<Channel> {
         let reaching = async {
-            let channel = connect(&*self.env.transport, target).await?;
+            let channel = self.access.connect(target).await?;
             self.hear(&channel, target).await?;
             Ok(channel)
         };

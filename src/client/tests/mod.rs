@@ -2,6 +2,7 @@
 
 mod failures;
 mod routing;
+mod security;
 mod sessions;
 mod snapshots;
 mod traffic;
@@ -25,7 +26,7 @@ use crate::{
         eventual::{Eventual, PeerStream, Reach, Reaching},
         strong::Group,
     },
-    rpc::{spawn_mute, Accepting, FakeGroup, Host, Moving, Refreshing, Removing, Sending, Server, Unfit},
+    rpc::{spawn_mute, Accepting, FakeGroup, Gate, Host, Moving, Refreshing, Removing, Sending, Server, Unfit},
     types::{Command, CommandKind, Dot, Key, MemberState, NodeId, PartitionId, Value},
 };
 
@@ -150,14 +151,14 @@ impl World {
     /// A node that serves these data.
     async fn node_of(&self, data: &Arc<Eventual>) -> (Server, Address) {
         let (listener, address) = self.listen().await;
-        (Server::spawn(listener, Arc::new(Data::new(data, None))).await, address)
+        (Server::spawn(listener, Arc::new(Data::new(data, None)), Gate::open()).await, address)
     }
 
     /// A node with strong keyspaces.
     pub(super) async fn strong_node(&self, group: &Arc<FakeGroup>) -> (Server, Address) {
         let (listener, address) = self.listen().await;
         let host = Data::new(&self.data, Some(group.clone()));
-        (Server::spawn(listener, Arc::new(host)).await, address)
+        (Server::spawn(listener, Arc::new(host), Gate::open()).await, address)
     }
 
     pub(super) fn client(&self, targets: &[&Address]) -> Client {

@@ -160,7 +160,7 @@ impl Trio {
                 host.cluster = format!("cluster-{place}");
             }
             asked.push(host.asked.clone());
-            servers.push(Some(Server::spawn(listener, Arc::new(host)).await));
+            servers.push(Some(Server::spawn(listener, Arc::new(host), Gate::open()).await));
             data.push(keyspace);
         }
         Trio { ways, env, addresses, servers, asked, data, group }

@@ -46,7 +46,7 @@ pub(super) async fn send(keyspace: &Arc<Eventual>, pieces: &mpsc::Sender<Result<
 async fn fetch(keys: &[&str], path: &Path) -> (Arc<dyn Disk>, Result<u64>) {
     let world = World::simulated();
     let (listener, address) = world.listen().await;
-    let _server = Server::spawn(listener, Arc::new(Data::new(&world.data, None))).await;
+    let _server = Server::spawn(listener, Arc::new(Data::new(&world.data, None)), Gate::open()).await;
     for key in keys {
         let kind = CommandKind::Put { value: Value::new(&[7; 3000]).unwrap(), flags: 0, ttl_ms: None };
         world.data.write(Command { key: Key::new(key.as_bytes()).unwrap(), kind }).unwrap();

@@ -47,7 +47,7 @@ fn a_watch_waits_for_a_node_that_is_not_there_yet() {
         let watch = client.watch(all(WatchStart::Initial), 100).unwrap();
         assert!(tokio::time::timeout(Duration::from_millis(50), watch.next()).await.is_err());
         let listener = world.env.transport.listen("127.0.0.1", address.port()).await.unwrap();
-        let _server = Server::spawn(listener, Arc::new(Data::new(&world.data, None))).await;
+        let _server = Server::spawn(listener, Arc::new(Data::new(&world.data, None)), Gate::open()).await;
         store(&client, "a", b"0").await.unwrap();
         assert_eq!(told(&watch, 1).await, ["a"]);
     });

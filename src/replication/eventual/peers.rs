@@ -9,6 +9,7 @@ use rand::{rngs::StdRng, Rng};
 
 use super::replica::SessionId;
 use crate::{
+    error::{Error, ErrorCode, ErrorKind},
     limits::{HEARSAY_FORGOTTEN_AFTER, MEMBERS_MAX, REDIAL_FIRST, REDIAL_MAX},
     types::{Address, Member, NodeId, PeerState},
 };
@@ -56,6 +57,11 @@ impl Peer {
             PeerState::Connecting
         }
     }
+}
+
+/// Whether a node says that the two have nothing to say to each other, rather than that it is not there.
+pub(super) fn is_refusal(problem: &Error) -> bool {
+    problem.code() == ErrorCode::WrongCluster || problem.kind() == ErrorKind::Denied
 }
 
 /// The address book. Never holds this node's own address.
@@ -158,7 +164,7 @@ impl Peers {
         }
     }
 
-    /// The node at an address and this one do not want to talk to each other.
+    /// The node at an address and this one do not want to talk to each other, see [`is_refusal`].
     pub(super) fn refused(&mut self, address: &Address, now: Duration, problem: &str) {
         let Some(peer) = self.book.get_mut(address) else { return };
         peer.is_refused = true;

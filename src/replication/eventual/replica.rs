@@ -41,7 +41,7 @@ use super::{
     durable::Lows,
     lag::Lag,
     outbox::Reached,
-    peers::Peers,
+    peers::{is_refusal, Peers},
     pull::{Pulls, Request, Source},
     reissue::Reissues,
     retention::Retention,
@@ -319,7 +319,7 @@ impl Replica {
     }
 
     fn handle_dial_failed(&mut self, now: Now, address: &Address, problem: &Error) {
-        if problem.code() == ErrorCode::WrongCluster {
+        if is_refusal(problem) {
             return self.peers.refused(address, now.monotonic, problem.message());
         }
         self.peers.failed(address, now.monotonic, Duration::ZERO, problem.message(), &mut self.rng);
@@ -350,7 +350,7 @@ impl Replica {
         }
         match (&session.dialled, &session.phase) {
             (Some(address), Phase::Refused) => self.peers.refused(address, now.monotonic, problem.message()),
-            (Some(address), Phase::Greeting) if problem.code() == ErrorCode::WrongCluster => {
+            (Some(address), Phase::Greeting) if is_refusal(problem) => {
                 self.peers.refused(address, now.monotonic, problem.message());
             }
             (Some(address), Phase::Greeting | Phase::Linked(_)) => {

@@ -96,11 +96,12 @@ async fn members_are_asked_each_conflict_comes_once_and_the_silent_are_named() {
         member(&nobody(2), true),
         member(&nobody(1), false),
     ];
-    let found = within(gather_conflicts(own.clone(), members, fixture.transport.clone(), query.clone())).await;
+    let found =
+        within(gather_conflicts(own.clone(), members, Access::plain(fixture.transport.clone()), query.clone())).await;
     assert_eq!(found.writes, own);
     let silent: Vec<_> = found.silent.iter().map(|(address, error)| (address.port(), error.code())).collect();
     assert_eq!(silent, [(1, ErrorCode::Unreachable), (2, ErrorCode::Unreachable)]);
-    let all = all_conflicts(fixture.channel().await, fixture.transport.clone(), query).await.unwrap();
+    let all = all_conflicts(fixture.channel().await, Access::plain(fixture.transport.clone()), query).await.unwrap();
     assert_eq!((all.writes, all.silent.len()), (own, MEMBERS_MAX));
 }
 
@@ -123,7 +124,7 @@ async fn a_member_that_the_asked_node_alone_has_lost_is_asked_too() {
         // The first is the node that was asked.
         let members = vec![member(MemberState::Up), member(state)];
         let (transport, query) = (fixture.transport.clone(), ConflictQuery::default());
-        let found = within(gather_conflicts(Vec::new(), members, transport, query)).await;
+        let found = within(gather_conflicts(Vec::new(), members, Access::plain(transport), query)).await;
         assert_eq!((found.writes.len(), found.silent.is_empty()), (found_count, found_count > 0), "{state:?}");
     }
 }

@@ -79,7 +79,7 @@ async fn beyond_the_bound_connections_are_closed_at_once_and_places_come_back() 
     let comes_back = async {
         loop {
             // The places come back as the server notices; until then a new connection is closed.
-            let channel = connect(&*fixture.transport, &fixture.address).await;
+            let channel = connect(&fixture.transport, &fixture.address).await;
             if let Ok(channel) = channel {
                 if node_status(channel, false).await.is_ok() {
                     return;
@@ -103,7 +103,7 @@ async fn the_last_places_are_for_other_nodes() {
     let mut one_more = fixture.client().await;
     let refused = one_more.count(v1::CountRequest::default()).await.unwrap_err();
     assert_eq!(code(Err::<(), _>(refused)), ErrorCode::Overloaded);
-    let channel = || async { connect(&*fixture.transport, &fixture.address).await.unwrap() };
+    let channel = || async { connect(&fixture.transport, &fixture.address).await.unwrap() };
     let mut node = v1::group_client::GroupClient::new(channel().await);
     let greeting = v1::GroupMessage { cluster: "default".to_string(), to: 0, body: Vec::new().into() };
     // This node has no group, and says so: the message was heard.
@@ -150,9 +150,9 @@ async fn a_failed_accept_does_not_end_the_server() {
     let fixture = Fixture::new(simulated()).await;
     let listener = fixture.transport.listen("127.0.0.1", 0).await.unwrap();
     let address = Address::new("127.0.0.1", listener.port()).unwrap();
-    let _server = Server::spawn(Box::new(Failing(listener, false)), fixture.host.clone()).await;
+    let _server = Server::spawn(Box::new(Failing(listener, false)), fixture.host.clone(), Gate::open()).await;
     for _ in 0..3 {
-        let channel = connect(&*fixture.transport, &address).await.unwrap();
+        let channel = connect(&fixture.transport, &address).await.unwrap();
         within(node_status(channel, false)).await.unwrap();
     }
 }

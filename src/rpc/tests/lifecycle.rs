@@ -18,7 +18,7 @@ async fn shutdown_ends_streams_and_idle_connections_in_order_and_frees_the_port(
         within(client.count(v1::CountRequest::default())).await.unwrap();
         let (_requests, receiver) = tokio::sync::mpsc::channel(1);
         let mut answers = client.pipeline(ReceiverStream::new(receiver)).await.unwrap().into_inner();
-        let mut peer = RpcDialer::new(transport.clone()).dial(fixture.address.clone()).await.unwrap();
+        let mut peer = RpcDialer::new(Access::plain(transport.clone())).dial(fixture.address.clone()).await.unwrap();
         let theirs = within(fixture.accepted.recv()).await.unwrap();
         let port = fixture.address.port();
         assert!(within(fixture.server.shutdown(PATIENCE)).await, "everything closed in order");
@@ -56,8 +56,8 @@ async fn the_port_of_a_node_that_still_reads_says_so_and_is_handed_over() {
     for transport in transports() {
         let listener = transport.listen("127.0.0.1", 0).await.unwrap();
         let address = Address::new("127.0.0.1", listener.port()).unwrap();
-        let loading = Loading::spawn(listener).await;
-        let channel = within(connect(&*transport, &address)).await.unwrap();
+        let loading = Loading::spawn(listener, &Gate::open()).await;
+        let channel = within(connect(&transport, &address)).await.unwrap();
         let asked = HealthCheckRequest { service: String::new() };
         let status = within(HealthClient::new(channel.clone()).check(asked)).await.unwrap().into_inner().status();
         assert_eq!(status, ServingStatus::NotServing);

@@ -2,10 +2,12 @@
 
 mod calls;
 mod conflicts;
+mod encryption;
 mod hostile;
 mod lifecycle;
 mod peers;
 mod pipeline;
+mod security;
 mod sessions;
 mod snapshots;
 mod spaces;
@@ -225,6 +227,16 @@ impl Fixture {
         refusal: Option<Error>,
         group: Option<Arc<FakeGroup>>,
     ) -> Fixture {
+        Fixture::behind(Gate::open(), transport, listener, (refusal, group)).await
+    }
+
+    /// One that asks for something before it answers.
+    async fn behind(
+        gate: Gate,
+        transport: Arc<dyn Transport>,
+        listener: Box<dyn Listener>,
+        (refusal, group): (Option<Error>, Option<Arc<FakeGroup>>),
+    ) -> Fixture {
         let clock = Arc::new(SimulatedClock::new(1_700_000_000_000));
         let (sender, accepted) = mpsc::unbounded_channel();
         let keyspace = Arc::new(Eventual::new(NodeId(7), clock));
@@ -232,18 +244,23 @@ impl Fixture {
         let host =
             Arc::new(FakeHost { keyspace, accepted: accepted_by, refusal, removal, group, question: Mutex::default() });
         let address = Address::new("127.0.0.1", listener.port()).unwrap();
-        let server = Server::spawn(listener, host.clone()).await;
+        let server = Server::spawn(listener, host.clone(), gate).await;
         Fixture { transport, server, address, host, accepted }
     }
 
     async fn channel(&self) -> Channel {
-        connect(&*self.transport, &self.address).await.unwrap()
+        connect(&self.transport, &self.address).await.unwrap()
     }
 
     async fn client(&self) -> KvClient<Channel> {
         let client = KvClient::new(self.channel().await);
         client.max_decoding_message_size(MESSAGE_BYTES_MAX).max_encoding_message_size(2 * MESSAGE_BYTES_MAX)
     }
+}
+
+/// Connects in the clear.
+async fn connect(transport: &Arc<dyn Transport>, to: &Address) -> OurResult<Channel> {
+    Access::plain(transport.clone()).connect(to).await
 }
 
 /// The real transport and the simulated one.

@@ -15,7 +15,7 @@ fn message(transfer: u64) -> PeerMessage {
 async fn messages_flow_both_ways_in_order() {
     for transport in transports() {
         let mut fixture = Fixture::new(transport.clone()).await;
-        let mut ours = RpcDialer::new(transport).dial(fixture.address.clone()).await.unwrap();
+        let mut ours = RpcDialer::new(Access::plain(transport)).dial(fixture.address.clone()).await.unwrap();
         let mut theirs = within(fixture.accepted.recv()).await.unwrap();
         for i in 0..100 {
             ours.outbound.send(message(i)).await.unwrap();
@@ -31,7 +31,7 @@ async fn messages_flow_both_ways_in_order() {
 #[tokio::test]
 async fn the_largest_batch_passes() {
     let mut fixture = Fixture::new(simulated()).await;
-    let ours = RpcDialer::new(fixture.transport.clone()).dial(fixture.address.clone()).await.unwrap();
+    let ours = RpcDialer::new(Access::plain(fixture.transport.clone())).dial(fixture.address.clone()).await.unwrap();
     let mut theirs = within(fixture.accepted.recv()).await.unwrap();
     let change = |length| Change {
         key: Key::new(b"k").unwrap(),
@@ -54,7 +54,8 @@ async fn the_largest_batch_passes() {
 async fn dropping_either_end_ends_the_other() {
     for drop_dialler in [true, false] {
         let mut fixture = Fixture::new(simulated()).await;
-        let ours = RpcDialer::new(fixture.transport.clone()).dial(fixture.address.clone()).await.unwrap();
+        let ours =
+            RpcDialer::new(Access::plain(fixture.transport.clone())).dial(fixture.address.clone()).await.unwrap();
         let theirs = within(fixture.accepted.recv()).await.unwrap();
         let (dropped, mut left) = if drop_dialler { (ours, theirs) } else { (theirs, ours) };
         // What was sent before the end still arrives, from the side that answers: its stream ends in order.
@@ -73,7 +74,7 @@ async fn dropping_either_end_ends_the_other() {
 async fn a_refusal_reaches_the_dialler_with_its_code() {
     let refusal = Error::new(ErrorCode::WrongCluster, "this is cluster 'b'");
     let fixture = Fixture::with_refusal(simulated(), Some(refusal.clone())).await;
-    let refused = RpcDialer::new(fixture.transport.clone()).dial(fixture.address.clone()).await;
+    let refused = RpcDialer::new(Access::plain(fixture.transport.clone())).dial(fixture.address.clone()).await;
     assert_eq!(refused.map(|_| ()), Err(refusal));
 }
 
@@ -83,7 +84,7 @@ async fn nobody_there_is_unreachable() {
         let listener = transport.listen("127.0.0.1", 0).await.unwrap();
         let address = Address::new("127.0.0.1", listener.port()).unwrap();
         drop(listener);
-        let refused = RpcDialer::new(transport).dial(address.clone()).await.map(|_| ());
+        let refused = RpcDialer::new(Access::plain(transport)).dial(address.clone()).await.map(|_| ());
         assert_eq!(refused.as_ref().unwrap_err().code(), ErrorCode::Unreachable);
         assert!(refused.unwrap_err().message().contains(&address.to_string()));
     }
