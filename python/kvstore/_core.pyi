@@ -15,18 +15,9 @@ from kvstore.offline import DirectoryReport, SnapshotReport
 from kvstore.status import Consistency
 
 __all__ = ["Changes", "Client", "Completions", "Conflict", "Entry", "Event", "Faults", "Kept", "Load", "Node"]
-__all__ += [
-    "EventualRequests",
-    "Request",
-    "StrongRequests",
-    "TokenDesk",
-    "Write",
-    "__version__",
-    "after_fork_in_child",
-    "check_timeout",
-]
-__all__ += ["decode_auto", "encode_auto", "examine_data_dir", "keep_log", "log_to_stderr", "recent_log"]
-__all__ += ["restore_snapshot", "verify_snapshot"]
+__all__ += ["EventualRequests", "Request", "StrongRequests", "TokenDesk", "Write", "__version__"]
+__all__ += ["after_fork_in_child", "check_timeout", "decode_auto", "encode_auto", "examine_data_dir", "keep_log"]
+__all__ += ["log_to_stderr", "recent_log", "restore_snapshot", "verify_snapshot"]
 
 __version__: Final[str]
 
@@ -154,11 +145,7 @@ class Request:
 
 @final
 class EventualRequests:
-    """The requests of one keyspace that is eventual, or of which it is not known what it is. Raises what Request does.
-
-    Raises:
-        InvalidArgumentError: No keyspace can have that name.
-    """
+    """The requests of one keyspace that is eventual, or of which that is not known. Raises what Request does."""
 
     def __new__(cls, keyspace: str, /) -> EventualRequests: ...
     @property

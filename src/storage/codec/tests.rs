@@ -211,7 +211,7 @@ fn each_bad_field_is_named_with_its_rule() {
     assert_eq!(fault::<NodeId>(&[0; 8]), "node: 0 is none");
     assert_eq!(fault::<PartitionId>(&[16, 0]), "partition: 16, the limit is 15");
     assert_eq!(fault::<Key>(&[0]), "key: 0 is none");
-    assert_eq!(fault::<Key>(&[0x81, 0x40]), "key: 8193, the limit is 8192");
+    assert_eq!(fault::<Key>(&[0x8f, 0x40]), "key: 8207, the limit is 8206");
     assert_eq!(fault::<Value>(&[0x81, 0x80, 0x40]), "value: 1048577, the limit is 1048576");
     assert_eq!(fault::<Sequence>(&[0xff; 10]), "sequence: no number in its shortest form");
     assert_eq!(fault::<Dot>(&[1, 0, 0, 0, 0, 0, 0, 0, 0]), "dot.sequence: 0 is none");
