@@ -10,6 +10,7 @@ use crate::{
     error::Result,
     python::{
         answer::Outcome,
+        call::into_python,
         client::Started,
         convert::{KeyBytes, Level},
         default,
@@ -30,7 +31,7 @@ pub(super) struct Conditions<'a, 'py> {
 
 impl Conditions<'_, '_> {
     fn lease(&self) -> PyResult<Option<u64>> {
-        self.lease.map(|lease| lease.getattr("id")?.extract()).transpose()
+        self.lease.map(|lease| into_python(|| lease.getattr("id"))?.extract()).transpose()
     }
 
     fn if_version(&self) -> PyResult<Option<u64>> {
