@@ -19,7 +19,7 @@ from typing import (
     overload,
 )
 
-from typing_extensions import Self
+from typing_extensions import Self, TypeAlias
 
 from kvstore._options import Key, Page, Path, Read, Retry, Seconds, Timeout, Wanted
 from kvstore.bench import LoadReport, LoadSettings
@@ -31,12 +31,14 @@ from kvstore.status import Consistency
 __all__ = ["Changes", "Client", "Completions", "Conflict", "Entry", "Event", "Faults", "Kept", "Load", "Node"]
 __all__ += ["Request", "StrongRequests", "Write", "__version__", "after_fork_in_child", "check_timeout"]
 __all__ += ["decode_auto", "encode_auto", "examine_data_dir", "keep_log", "log_to_stderr", "recent_log"]
-__all__ += ["restore_snapshot", "verify_snapshot"]
+__all__ += ["close_log", "log_parts", "open_log", "restore_snapshot", "set_log_levels", "take_log", "verify_snapshot"]
 
 __version__: Final[str]
 
 _V = TypeVar("_V")
 _D = TypeVar("_D")
+
+_LogRecord: TypeAlias = Tuple[int, str, str, str, int, float, Optional[str], Optional[str], Optional[int]]
 
 @final
 class Entry(Generic[_V]):
@@ -594,5 +596,20 @@ def recent_log() -> List[str]:
 def log_to_stderr() -> None:
     """Report what the nodes and clients of this process do on stderr, from now on."""
 
-def after_fork_in_child() -> None:
-    """Forget what lived on threads that the child does not have."""
+def open_log() -> bool:
+    """Keep records for take_log() from now on. False: that is so already, in this process."""
+
+def log_parts() -> List[str]:
+    """The parts of the store that have a logger each."""
+
+def set_log_levels(levels: List[int], /) -> None:
+    """What the loggers of these parts want at least, as `logging` counts."""
+
+def take_log(timeout: Timeout, /) -> Tuple[List[_LogRecord], int, bool]:
+    """Records that wait, after at most `timeout`; how many were dropped; whether more may come."""
+
+def close_log() -> None:
+    """Keep no more: take_log() gives what is left, and waits no longer."""
+
+def after_fork_in_child() -> List[int]:
+    """Forget what lived on threads that the child does not have. What it is to close."""

@@ -29,6 +29,7 @@ _PREFIX = "KVSTORE_"
 _TRUE = ("1", "true", "yes", "on")
 _FALSE = ("0", "false", "no", "off")
 _DURABILITIES = ("sync", "interval", "memory")
+_LOGS = ("python", "stderr", "none")
 _CONSISTENCIES = ("eventual", "strong")
 
 
@@ -40,7 +41,7 @@ class NodeSettings(TypedDict, total=False):
     cluster: str
     threads: int
     insecure: bool
-    log: Literal["stderr", "none"]
+    log: Literal["python", "stderr", "none"]
     max_drift: float
     data_dir: Optional[Path]
     durability: Literal["sync", "interval", "memory"]
@@ -66,13 +67,15 @@ class NodeConfig:
         **settings: `host`, the interface to listen on (default "127.0.0.1"; one that others reach needs
             `insecure=True`, for there is no encryption yet); `advertise`, the "host:port" by which others reach this
             node; `cluster`, its name (nodes of another are refused); `threads` (0: one for every two cores; the others
-            are for your program); `log`, "none" or "stderr", where the nodes of this process report what changed;
-            `max_drift`, in seconds (default 10): writes of peers stamped further ahead of this node's clock are refused
-            until it gets there; `data_dir`, a directory in which the node keeps its data and its id over restarts
-            (default None: in memory only); `durability`, what a write there waits for: "sync" (the default with a
-            `data_dir`), until it is on disk; "interval", for nothing, and the power cut takes about a second; "memory"
-            (the default without one), for nothing, and the system decides; `max_memory`, what keys and values may
-            take, as bytes or such as "2GB" or "512MiB" (default None: no bound): puts beyond it raise LimitError;
+            are for your program); `log`, where the nodes and clients of this process report what changed: "none" (the
+            default), "stderr", or "python" (the loggers `kvstore.node`, `kvstore.raft` and others of `logging`, see
+            docs/in-your-program.md); `max_drift`, in seconds (default 10): writes of peers stamped further ahead of
+            this node's clock are refused until it gets there; `data_dir`, a directory in which the node keeps its data
+            and its id over restarts (default None: in memory only); `durability`, what a write there waits for: "sync"
+            (the default with a `data_dir`), until it is on disk; "interval", for nothing, and the power cut takes about
+            a second; "memory" (the default without one), for nothing, and the system decides; `max_memory`, what keys
+            and values may take, as bytes or such as "2GB" or "512MiB" (default None: no bound): puts beyond it raise
+            LimitError;
             `default_consistency`, "eventual" (the default) or "strong", what the keyspace `default` is: read when a
             cluster is first formed, which then keeps it for ever; say the same to all nodes.
 
@@ -109,16 +112,13 @@ class NodeConfig:
             "cluster": _text("cluster", settings.get("cluster", "default")),
             "threads": _number("threads", settings.get("threads", 0), 256),
             "insecure": bool(settings.get("insecure", False)),
-            "log": _text("log", settings.get("log", "none")),
+            "log": _log(settings.get("log", "none")),
             "max_drift": _seconds("max_drift", settings.get("max_drift", 10.0), (0.1, 3600.0)),
             "data_dir": data_dir,
             "durability": _durability(settings.get("durability"), data_dir),
             "max_memory": parse_size("max_memory", settings.get("max_memory")),
             "default_consistency": _consistency(settings.get("default_consistency", "eventual")),
         }
-        if values["log"] not in ("stderr", "none"):
-            msg = f'log: {values["log"]!r} is neither "stderr" nor "none"'
-            raise InvalidArgumentError(msg)
         for name, value in values.items():
             object.__setattr__(self, name, value)
 
@@ -247,6 +247,13 @@ def _durability(value: object, data_dir: Optional[str]) -> str:
 def _consistency(value: object) -> str:
     if value not in _CONSISTENCIES:
         msg = f"default_consistency: {value!r} is neither {' nor '.join(_CONSISTENCIES)}"
+        raise InvalidArgumentError(msg)
+    return str(value)
+
+
+def _log(value: object) -> str:
+    if value not in _LOGS:
+        msg = f"log: {value!r} is none of {', '.join(_LOGS)}"
         raise InvalidArgumentError(msg)
     return str(value)
 
