@@ -182,9 +182,13 @@ impl Node {
         let before = std::mem::replace(&mut *self.state.write(), State::Stopped);
         self.readiness.say(Word::Stopped);
         let (State::Running(running), Some(runtime)) = (before, runtime_slot.take()) else { return Ok(()) };
+        // By a thread of the node: this one has to wait for others of its program whenever it polls `cut_short`.
+        let closing = running.clone();
+        let closed = runtime.spawn(async move { closing.close(timeout).await });
         let close = async {
             tokio::select! {
-                in_order = running.close(timeout) => Some(in_order),
+                // What broke off was not in order.
+                in_order = closed => Some(in_order.unwrap_or(false)),
                 () = cut_short => None,
             }
         };

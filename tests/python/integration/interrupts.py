@@ -23,7 +23,7 @@ from kvstore.testing import LocalCluster
 # It is run as a program, which has no package.
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
-from integration.harness import is_stopped  # noqa: E402
+from integration.harness import is_stopped
 
 Call = Callable[[], Any]
 
@@ -447,4 +447,6 @@ OF_LIFE = [
 
 
 if __name__ == "__main__":
+    # A shell lets what it runs in the background ignore it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     sys.stdout.write("\n".join([*PARTS[sys.argv[1]](), "done"]))

@@ -18,7 +18,7 @@ from . import cancelled
 if TYPE_CHECKING:
     from .harness import Cluster
 
-CALLS = int(os.environ.get("KVSTORE_CANCELLED_CALLS", "20000"))
+CALLS = int(os.environ.get("KVSTORE_CANCELLED_CALLS", "10000"))
 
 
 @pytest.mark.timeout(max(120, CALLS // 100))

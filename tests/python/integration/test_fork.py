@@ -369,7 +369,7 @@ app.conf.update(
         "data_folder_in": os.path.join(here, "queue"), "data_folder_out": os.path.join(here, "queue"),
         "control_folder": os.path.join(here, "control"), "polling_interval": 0.02,
     },
-    worker_prefetch_multiplier=1,
+    worker_prefetch_multiplier=8,
     worker_redirect_stdouts=False,
     broker_connection_retry_on_startup=True,
 )
@@ -406,7 +406,7 @@ def test_celery_with_forked_workers(
             worker = subprocess.Popen(command, cwd=tmp_path, env=target, stdout=file, stderr=file, text=True)
         started.append(worker)
         app = _application_of_the_tasks(tmp_path, node.address, monkeypatch)
-        sent = [app.send_task("work", [f"task/{number}"]) for number in range(12)]
+        sent = [app.send_task("work", [f"task/{number}"]) for number in range(8)]
         answers: List[Any] = [each.get(timeout=PATIENCE_SECONDS) for each in sent]
         assert all(pid == through == client for pid, through, client in answers), answers
         assert worker.pid not in {pid for pid, _, _ in answers}

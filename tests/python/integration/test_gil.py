@@ -77,7 +77,7 @@ def _holds(busy: subprocess.Popen[str]) -> bool:
 
 def test_a_node_serves_and_replicates_while_its_program_holds_the_gil(cluster: Cluster, start_busy: Start) -> None:
     cluster.start(1)
-    busy = start_busy(8)
+    busy = start_busy(5)
     address, _ = busy.stdout.readline().split()
     cluster.wait_value(0, "from/busy", "hello")
     with kvstore.Client(address, timeout=5.0) as client, cluster.client(0) as other:
