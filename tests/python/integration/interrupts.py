@@ -29,7 +29,7 @@ Call = Callable[[], Any]
 
 # How long a call that answers Ctrl-C may take to do so. Generous: slow machines are no bug.
 ANSWER_SECONDS = 10.0
-CALLS_OF_A_PAUSE = 15
+CALLS_OF_A_PAUSE = 8
 
 # Where a thread is that waits: in the package, or in a loop whose tasks do.
 WAITING = (str(pathlib.Path(kvstore.__file__).parent), selectors.__file__)

@@ -30,6 +30,9 @@ sys.stdin.readline()
 node.stop()
 """
 
+# A machine that is busy with other tests takes its time to start three nodes.
+pytestmark = pytest.mark.timeout(180)
+
 Start = Callable[[float], subprocess.Popen]  # type: ignore[type-arg]
 
 

@@ -13,6 +13,9 @@ import pytest
 
 import kvstore
 
+# Generous: it bounds how long a broken build hangs, not how long a good one takes.
+pytestmark = pytest.mark.timeout(90)
+
 BEGIN = """
 import logging, os, sys, threading, time
 import kvstore
@@ -41,7 +44,7 @@ kept = Kept()
 def run(code: str, **options: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-W", "error::ResourceWarning", "-W", "ignore::DeprecationWarning"]
     program = BEGIN + textwrap.dedent(code)
-    return subprocess.run([*command, "-c", program], capture_output=True, text=True, timeout=28, check=False)
+    return subprocess.run([*command, "-c", program], capture_output=True, text=True, timeout=60, check=False)
 
 
 def assert_clean(code: str, output: str = "") -> None:
