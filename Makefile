@@ -12,7 +12,7 @@ SEEDS ?= 500
 SMOKE_SEEDS ?= 24
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-rust test-python test-concurrency test-sim sim sim-mutants churn chaos strong-chaos strong-hand-overs kills kills-mutant docs verify fix bench bench-paired bench-store bench-memory bench-durable bench-strong wheel clean
+.PHONY: help demo test test-rust test-python test-concurrency test-sim sim sim-mutants churn chaos strong-chaos strong-hand-overs exits cancellations kills kills-mutant docs verify fix bench bench-paired bench-store bench-memory bench-durable bench-strong wheel clean
 
 help:            ## list the targets
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 20
@@ -61,6 +61,12 @@ strong-chaos: ## ten minutes of kills, pauses and network cuts under strong keys
 
 strong-hand-overs: ## 1,000 hand-overs of a lock between processes that are killed and stopped
 	KVSTORE_STRONG_HAND_OVERS=1000 $(MAKE) test-python PYTHONS=3.11 PYTEST_ARGS='-k strong_hand_overs -s --timeout 3600'
+
+exits: ## 1,000 ends of the interpreter, of every kind, with nodes that run and calls under way
+	KVSTORE_EXITS=1000 $(MAKE) test-python PYTHONS=3.11 PYTEST_ARGS='-k exits -s --timeout 7200'
+
+cancellations: ## 100,000 calls of which many are given up: nobody gets the answer of another
+	KVSTORE_CANCELLED_CALLS=100000 $(MAKE) test-python PYTHONS=3.11 PYTEST_ARGS='-k cancellation -s --timeout 3600'
 
 kills: ## 200 kills and 200 power cuts of a durable node; as root, for the power cuts
 	KVSTORE_KILL_CYCLES=200 KVSTORE_POWER_CUTS=200 $(MAKE) test-python PYTHONS=3.11 PYTEST_ARGS='-k "by_kills or with_the_power" -s --timeout 7200'

@@ -311,6 +311,11 @@ pub const JSON_DEPTH_MAX: usize = 200;
 #[cfg(feature = "python")]
 pub const SIGNAL_CHECK_INTERVAL: Duration = Duration::from_millis(50);
 
+/// Records that wait for Python's `logging`, of at most 4 KiB each. More hide a slow handler for longer and cost memory; fewer are
+/// lost sooner while a program holds the GIL.
+#[cfg(feature = "python")]
+pub const LOG_RECORDS_MAX: usize = 2048;
+
 /// Checks the length of a key: 1 to [`KEY_BYTES_MAX`] bytes.
 ///
 /// # Errors

@@ -4,7 +4,7 @@ import asyncio
 import datetime as dt
 from typing import Any, Final, Generic, Iterable, List, Literal, Mapping, Optional, Tuple, Type, TypeVar, Union
 
-from typing_extensions import Self, final, overload
+from typing_extensions import Self, TypeAlias, final, overload
 
 from kvstore._options import Key, Page, Path, Read, Retry, Seconds, Timeout, Wanted
 from kvstore._security import TLS, Token
@@ -17,12 +17,15 @@ from kvstore.status import Consistency
 __all__ = ["Changes", "Client", "Completions", "Conflict", "Entry", "Event", "Faults", "Kept", "Load", "Node"]
 __all__ += ["EventualRequests", "Request", "StrongRequests", "TokenDesk", "Write", "__version__"]
 __all__ += ["after_fork_in_child", "check_timeout", "decode_auto", "encode_auto", "examine_data_dir", "keep_log"]
-__all__ += ["log_to_stderr", "recent_log", "restore_snapshot", "verify_snapshot"]
+__all__ += ["log_to_stderr", "recent_log"]
+__all__ += ["close_log", "log_parts", "open_log", "restore_snapshot", "set_log_levels", "take_log", "verify_snapshot"]
 
 __version__: Final[str]
 
 _V = TypeVar("_V")
 _D = TypeVar("_D")
+
+_LogRecord: TypeAlias = Tuple[int, str, str, str, int, float, Optional[str], Optional[str], Optional[int]]
 
 @final
 class Entry(Generic[_V]):
@@ -594,5 +597,20 @@ def recent_log() -> List[str]:
 def log_to_stderr() -> None:
     """Report what the nodes and clients of this process do on stderr, from now on."""
 
-def after_fork_in_child() -> None:
-    """Forget what lived on threads that the child does not have."""
+def open_log() -> bool:
+    """Keep records for take_log() from now on. False: that is so already, in this process."""
+
+def log_parts() -> List[str]:
+    """The parts of the store that have a logger each."""
+
+def set_log_levels(levels: List[int], /) -> None:
+    """What the loggers of these parts want at least, as `logging` counts."""
+
+def take_log(timeout: Timeout, /) -> Tuple[List[_LogRecord], int, bool]:
+    """Records that wait, after at most `timeout`; how many were dropped; whether more may come."""
+
+def close_log() -> None:
+    """Keep no more: take_log() gives what is left, and waits no longer."""
+
+def after_fork_in_child() -> List[int]:
+    """Forget what lived on threads that the child does not have. What it is to close."""

@@ -1,4 +1,4 @@
-"""The end of the interpreter: nodes that still run hand over what they have and stop.
+"""The end of the interpreter: nodes that still run hand over what they have and stop, `logging` gets the last of it.
 
 The clients' threads need no end: they never touch Python, and end with the process.
 """
@@ -10,6 +10,7 @@ import contextlib
 import threading
 from typing import TYPE_CHECKING, Final, Set
 
+from kvstore import _log
 from kvstore.errors import KVError
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ def _stop_nodes() -> None:
         # A child inherited it, or it was cut short: the process ends anyway, and there is nobody left to tell.
         with contextlib.suppress(KVError):
             node.stop(_STOP_SECONDS)
+    _log.end()
 
 
 # Runs before the interpreter waits for its threads, so that one which waits for a node to end does not wait for ever.

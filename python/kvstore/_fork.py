@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 
 from kvstore import _core
@@ -16,7 +17,10 @@ def generation() -> int:
 
 def _in_child() -> None:
     global _generation  # noqa: PLW0603  # there is one process
-    _core.after_fork_in_child()
+    for file in _core.after_fork_in_child():
+        # A port or a lock of the parent, which would stay taken for as long as this process lives.
+        with contextlib.suppress(OSError):
+            os.close(file)
     _generation += 1
 
 

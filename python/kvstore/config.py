@@ -30,6 +30,7 @@ _PREFIX = "KVSTORE_"
 _TRUE = ("1", "true", "yes", "on")
 _FALSE = ("0", "false", "no", "off")
 _DURABILITIES = ("sync", "interval", "memory")
+_LOGS = ("python", "stderr", "none")
 _CONSISTENCIES = ("eventual", "strong")
 
 
@@ -46,7 +47,7 @@ class NodeSettings(TypedDict, total=False):
     tls: Optional[TLS]
     token: Optional[str]
     insecure: bool
-    log: Literal["stderr", "none"]
+    log: Literal["python", "stderr", "none"]
     max_drift: float
     data_dir: Optional[Path]
     durability: Literal["sync", "interval", "memory"]
@@ -74,8 +75,9 @@ class NodeConfig:
             TLS, and peers have to present a certificate of `ca`; `token`, what clients and peers have to present, one
             for the whole cluster, which is in no repr, log or status; `advertise`, the "host:port" by which others
             reach this node; `cluster`, its name (nodes of another are refused); `threads` (0: one for every two cores;
-            the others are for your program); `log`, "none" or "stderr", where the nodes of this process report what
-            changed; `max_drift`, in seconds (default 10): writes of peers stamped further ahead of this node's clock
+            the others are for your program); `log`, where the nodes and clients of this process report what
+            changed: "none" (the default), "stderr", or "python" (the loggers `kvstore.node`, `kvstore.raft` and others
+            of `logging`, see docs/in-your-program.md); `max_drift`, in seconds (default 10): writes of peers stamped further ahead of this node's clock
             are refused until it gets there; `data_dir`, a directory in which the node keeps its data and its id over
             restarts (default None: in memory only); `durability`, what a write there waits for: "sync" (the default
             with a `data_dir`), until it is on disk; "interval", for nothing, and the power cut takes about a second;
@@ -122,16 +124,13 @@ class NodeConfig:
             "tls": tls_of_node(settings.get("tls")),
             "token": token_of_node(settings.get("token")),
             "insecure": bool(settings.get("insecure", False)),
-            "log": _text("log", settings.get("log", "none")),
+            "log": _log(settings.get("log", "none")),
             "max_drift": _seconds("max_drift", settings.get("max_drift", 10.0), (0.1, 3600.0)),
             "data_dir": data_dir,
             "durability": _durability(settings.get("durability"), data_dir),
             "max_memory": parse_size("max_memory", settings.get("max_memory")),
             "default_consistency": _consistency(settings.get("default_consistency", "eventual")),
         }
-        if values["log"] not in ("stderr", "none"):
-            msg = f'log: {values["log"]!r} is neither "stderr" nor "none"'
-            raise InvalidArgumentError(msg)
         for name, value in values.items():
             object.__setattr__(self, name, value)
 
@@ -260,6 +259,13 @@ def _durability(value: object, data_dir: Optional[str]) -> str:
 def _consistency(value: object) -> str:
     if value not in _CONSISTENCIES:
         msg = f"default_consistency: {value!r} is neither {' nor '.join(_CONSISTENCIES)}"
+        raise InvalidArgumentError(msg)
+    return str(value)
+
+
+def _log(value: object) -> str:
+    if value not in _LOGS:
+        msg = f"log: {value!r} is none of {', '.join(_LOGS)}"
         raise InvalidArgumentError(msg)
     return str(value)
 

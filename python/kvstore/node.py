@@ -9,7 +9,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any, Callable, Final, Literal, NoReturn, Optional, Tuple, TypeVar, cast, final
 
-from kvstore import _core, _exit
+from kvstore import _core, _exit, _log
 from kvstore._bridge import LocalChannel
 from kvstore._options import DEFAULT, check_names
 from kvstore.aio.client import AsyncClient
@@ -128,6 +128,8 @@ class Node(_core.Node, Store[Any]):
             raise InvalidArgumentError(msg)
         if self._config.log == "stderr":
             _core.log_to_stderr()
+        elif self._config.log == "python":
+            _log.begin()
         self._start()
         _exit.keep(self)
         if wait == "ready":

@@ -8,7 +8,10 @@ mod clock;
 mod disk;
 mod faulty;
 mod rng;
+mod speaker;
 mod transport;
+#[cfg(unix)]
+mod unshared;
 
 #[cfg(test)]
 mod contract;
@@ -21,7 +24,10 @@ pub use clock::{Clock, SimulatedClock, SystemClock};
 pub use disk::{Disk, DiskFile, DiskLock, DiskWorker, OpenMode, RealDisk, SimDisk, SimFault};
 pub use faulty::{Faults, Slowness};
 pub use rng::{ambient_u64, seed_ambient, Rng, SeededRng, SystemRng};
+pub use speaker::Speaker;
 pub use transport::{BoxFuture, Connection, Listener, SimulatedNetwork, TcpTransport, Transport};
+#[cfg(unix)]
+pub use unshared::inherited_files;
 
 /// The doors of one node.
 #[derive(Clone)]

@@ -10,6 +10,8 @@ use tokio::{
     sync::mpsc,
 };
 
+#[cfg(unix)]
+use super::unshared::Unshared;
 use crate::types::Address;
 
 /// A byte stream in both directions.
@@ -55,7 +57,7 @@ impl Transport for TcpTransport {
                 // Without it a restarted node could not bind its port while old connections linger.
                 socket.set_reuseaddr(true)?;
                 match socket.bind(address).and_then(|()| socket.listen(BACKLOG)) {
-                    Ok(listener) => return Ok(Box::new(listener) as Box<dyn Listener>),
+                    Ok(listener) => return Ok(Box::new(OpenPort::new(listener)) as Box<dyn Listener>),
                     Err(error) => failure = error,
                 }
             }
@@ -72,17 +74,51 @@ impl Transport for TcpTransport {
     }
 }
 
-impl Listener for TcpListener {
+/// A port that is closed when this is dropped, whoever has it open from a fork.
+struct OpenPort {
+    #[cfg(unix)]
+    unshared: Option<Unshared>,
+    /// `None` only while it is being dropped.
+    listener: Option<TcpListener>,
+}
+
+impl OpenPort {
+    fn new(listener: TcpListener) -> OpenPort {
+        OpenPort {
+            #[cfg(unix)]
+            unshared: Some(Unshared::new(std::os::fd::AsRawFd::as_raw_fd(&listener))),
+            listener: Some(listener),
+        }
+    }
+}
+
+impl Drop for OpenPort {
+    fn drop(&mut self) {
+        #[cfg(unix)]
+        drop(self.unshared.take());
+        #[cfg(unix)]
+        if let Some(Ok(listener)) = self.listener.take().map(TcpListener::into_std) {
+            // A listener is shut down like a stream; the standard library does that to streams only. One that listens no longer
+            // is not connected, which is an error on some systems, and no matter.
+            let as_stream = std::net::TcpStream::from(std::os::fd::OwnedFd::from(listener));
+            drop(as_stream.shutdown(std::net::Shutdown::Both));
+        }
+    }
+}
+
+impl Listener for OpenPort {
     fn accept(&mut self) -> BoxFuture<'_, io::Result<(Box<dyn Connection>, String)>> {
         Box::pin(async move {
-            let (stream, peer) = TcpListener::accept(self).await?;
+            let Some(listener) = &self.listener else { return Err(io::ErrorKind::ConnectionAborted.into()) };
+            let (stream, peer) = listener.accept().await?;
             stream.set_nodelay(true)?;
             Ok((Box::new(stream) as Box<dyn Connection>, peer.ip().to_string()))
         })
     }
 
     fn port(&self) -> u16 {
-        self.local_addr().map_or(0, |address| address.port())
+        let address = self.listener.as_ref().and_then(|listener| listener.local_addr().ok());
+        address.map_or(0, |address| address.port())
     }
 }
 

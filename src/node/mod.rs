@@ -16,7 +16,7 @@ use std::{
     path::PathBuf,
     sync::{
         mpsc::{self, RecvTimeoutError},
-        Arc, OnceLock,
+        Arc,
     },
     time::Duration,
 };
@@ -28,20 +28,20 @@ pub use self::running::Running;
 use self::spaces::Backend;
 use crate::{
     config::NodeConfig,
-    env::Env,
+    env::{Env, Speaker},
     error::{Error, ErrorCode, Result},
     limits::{BLOCKING_THREADS_MAX, RUNTIME_GRACE},
     replication::eventual::{draw_id, Eventual},
     rpc::StrongBackend,
-    types::{Address, ConflictQuery, Conflicts, MemberStatus, NodeId, NodeStatus},
+    types::{Address, MemberStatus, NodeId, NodeStatus},
 };
 
 /// A whole node: store, server, replication, on threads of its own. Starts once, stops once.
 pub struct Node {
     config: NodeConfig,
     env: Env,
-    /// This incarnation, once it is known: a directory says at the start.
-    id: OnceLock<NodeId>,
+    /// This incarnation, once it is known: a directory says at the start. Its threads carry it.
+    id: Speaker,
     /// Held while the node starts or stops, so that the two do not overlap. Guards the runtime, which has to be dropped
     /// outside of its own threads.
     runtime: Mutex<Option<Runtime>>,
@@ -97,10 +97,10 @@ impl Node {
     /// Those of [`NodeConfig::check`]; `INTERNAL` when there is no randomness to draw an identity from.
     pub fn new(config: NodeConfig, env: Env) -> Result<Node> {
         config.check()?;
-        let id = match config.data_dir {
-            None => OnceLock::from(draw_id(&env)?),
-            Some(_) => OnceLock::new(),
-        };
+        let id = Speaker::default();
+        if config.data_dir.is_none() {
+            id.call(draw_id(&env)?);
+        }
         let state = RwLock::new(State::New);
         Ok(Node { config, env, id, runtime: Mutex::new(None), state, readiness: Arc::default() })
     }
@@ -111,21 +111,35 @@ impl Node {
     /// # Errors
     /// `BAD_SETTING` for the files of `tls`; `ADDRESS_IN_USE` (names the owner if it is a node), `BIND_FAILED`; `NOT_RUNNING` after a stop: make a new node.
     pub fn start(&self) -> Result<()> {
+        self.start_unless(std::future::pending())
+    }
+
+    /// As [`Node::start`], but gives it up when `given_up` ends first, which the calling thread polls. It may be started again.
+    ///
+    /// # Errors
+    /// Those of [`Node::start`]; `NOT_RUNNING` when it was given up.
+    pub fn start_unless(&self, given_up: impl Future<Output = ()>) -> Result<()> {
         let mut runtime_slot = self.runtime.lock();
         match &*self.state.read() {
             State::New => {}
             State::Running(_) => return Ok(()),
             State::Stopped => return Err(Error::new(ErrorCode::NotRunning, "a stopped node does not start again")),
         }
-        let runtime = build_runtime(self.config.threads)?;
-        let running = match runtime.block_on(Running::open(&self.config, &self.env, self.id())) {
+        let runtime = build_runtime(self.config.threads, self.id.clone())?;
+        let open = async {
+            tokio::select! {
+                opened = Running::open(&self.config, &self.env, self.id()) => opened,
+                () = given_up => Err(Error::new(ErrorCode::NotRunning, "the start was given up")),
+            }
+        };
+        let running = match self.id.speak(|| runtime.block_on(open)) {
             Ok(running) => Arc::new(running),
             Err(error) => {
                 runtime.shutdown_timeout(RUNTIME_GRACE);
                 return Err(error);
             }
         };
-        self.id.get_or_init(|| running.keyspace().me());
+        self.id.call(running.keyspace().me());
         let (ready, readiness) = (running.ready(), self.readiness.clone());
         runtime.spawn(async move {
             ready.await;
@@ -156,18 +170,41 @@ impl Node {
     /// # Errors
     /// `DEADLINE_EXCEEDED` when it had to be cut short; it is stopped all the same.
     pub fn stop(&self, timeout: Duration) -> Result<()> {
+        self.stop_unless(timeout, std::future::pending())
+    }
+
+    /// As [`Node::stop`], but cuts it short when `cut_short` ends first, which the calling thread polls: then it ends as by
+    /// [`Node::abandon`].
+    ///
+    /// # Errors
+    /// Those of [`Node::stop`].
+    pub fn stop_unless(&self, timeout: Duration, cut_short: impl Future<Output = ()>) -> Result<()> {
         let deadline = || Error::deadline("stop", timeout);
         let mut runtime_slot = self.runtime.try_lock_for(timeout).ok_or_else(deadline)?;
         let before = std::mem::replace(&mut *self.state.write(), State::Stopped);
         self.readiness.say(Word::Stopped);
         let (State::Running(running), Some(runtime)) = (before, runtime_slot.take()) else { return Ok(()) };
-        let in_order = runtime.block_on(running.close(timeout));
-        drop(running);
-        runtime.shutdown_timeout(RUNTIME_GRACE);
-        if in_order {
-            return Ok(());
+        // By a thread of the node: this one has to wait for others of its program whenever it polls `cut_short`.
+        let closing = running.clone();
+        let closed = runtime.spawn(async move { closing.close(timeout).await });
+        let close = async {
+            tokio::select! {
+                // What broke off was not in order.
+                in_order = closed => Some(in_order.unwrap_or(false)),
+                () = cut_short => None,
+            }
+        };
+        match self.id.speak(|| runtime.block_on(close)) {
+            Some(in_order) => {
+                drop(running);
+                runtime.shutdown_timeout(RUNTIME_GRACE);
+                in_order.then_some(()).ok_or_else(deadline)
+            }
+            None => {
+                give_up(runtime, &running);
+                Err(deadline())
+            }
         }
-        Err(deadline())
     }
 
     /// Ends it as the end of its process would: nothing is handed over, brought to disk or said to anybody. Its port and its
@@ -177,12 +214,7 @@ impl Node {
         let before = std::mem::replace(&mut *self.state.write(), State::Stopped);
         self.readiness.say(Word::Stopped);
         let (State::Running(running), Some(runtime)) = (before, runtime_slot.take()) else { return };
-        runtime.shutdown_timeout(RUNTIME_GRACE);
-        // Of its own: what ran on the other must not run while the disk is given up.
-        match Builder::new_current_thread().build() {
-            Ok(last) => last.block_on(running.abandon()),
-            Err(error) => tracing::error!(%error, "the directory of a node that was given up is not free yet"),
-        }
+        self.id.speak(|| give_up(runtime, &running));
     }
 
     /// Whether it was started and not stopped.
@@ -192,7 +224,7 @@ impl Node {
 
     /// This incarnation; `None`: its directory says, once it is open.
     pub fn id(&self) -> Option<NodeId> {
-        self.id.get().copied()
+        self.id.name()
     }
 
     /// The address by which others reach it; `None` before the start when the port is picked, and after a stop.
@@ -260,15 +292,6 @@ impl Node {
         Ok(self.running()?.members())
     }
 
-    /// Its own conflicts and those of every member that it does not take for dead, the newest first. Blocks while it asks
-    /// them: not for use inside a tokio runtime.
-    ///
-    /// # Errors
-    /// `NOT_RUNNING`, `DEADLINE_EXCEEDED`; those of finding the keyspace.
-    pub fn conflicts(&self, query: ConflictQuery, timeout: Duration) -> Result<Conflicts> {
-        self.ask("conflicts", timeout, move |running| async move { running.conflicts(query).await })?
-    }
-
     /// Writes everything that it holds to a file of this machine, while reads and writes go on; the bytes of the file,
     /// which is there whole or not at all. Blocks: not for use inside a tokio runtime. After a deadline it goes on.
     ///
@@ -287,15 +310,6 @@ impl Node {
         let running = self.running()?;
         let runtime = self.runtime.lock().as_ref().map(|runtime| runtime.handle().clone()).ok_or_else(not_running)?;
         runtime.block_on(running.remove_member(node, force))
-    }
-
-    /// Has another member lead the strong group, or for `None` whoever is best at it; the id of the new leader. Blocks: not for
-    /// use inside a tokio runtime.
-    ///
-    /// # Errors
-    /// `UNKNOWN_MEMBER` when it has no vote; `NO_LEADER`, `DEADLINE_EXCEEDED`, `NOT_RUNNING`.
-    pub fn move_leader(&self, to: Option<NodeId>, timeout: Duration) -> Result<NodeId> {
-        self.ask("move_leader", timeout, move |running| async move { running.move_leader(to).await })?
     }
 
     /// Does something on the runtime of the node, and waits for it.
@@ -319,7 +333,11 @@ impl Node {
         })
     }
 
-    fn running(&self) -> Result<Arc<Running>> {
+    /// What runs. It is to be let go of soon: a stop does not wait for it.
+    ///
+    /// # Errors
+    /// `NOT_RUNNING`.
+    pub fn running(&self) -> Result<Arc<Running>> {
         match &*self.state.read() {
             State::Running(running) => Ok(running.clone()),
             State::New | State::Stopped => Err(not_running()),
@@ -336,11 +354,21 @@ impl Drop for Node {
     }
 }
 
+/// Ends what runs, then gives up what is open on disk.
+fn give_up(runtime: Runtime, running: &Running) {
+    runtime.shutdown_timeout(RUNTIME_GRACE);
+    // Of its own: what ran on the other must not run while the disk is given up.
+    match Builder::new_current_thread().build() {
+        Ok(last) => last.block_on(running.abandon()),
+        Err(error) => tracing::error!(%error, "the directory of a node that was given up is not free yet"),
+    }
+}
+
 fn not_running() -> Error {
     Error::new(ErrorCode::NotRunning, "the node is not running")
 }
 
-fn build_runtime(threads: usize) -> Result<Runtime> {
+fn build_runtime(threads: usize, speaker: Speaker) -> Result<Runtime> {
     let mut builder = Builder::new_multi_thread();
     if threads > 0 {
         builder.worker_threads(threads);
@@ -350,6 +378,7 @@ fn build_runtime(threads: usize) -> Result<Runtime> {
         builder.worker_threads(cores.div_ceil(2));
     }
     let builder = builder.thread_name("kvstore-node").max_blocking_threads(BLOCKING_THREADS_MAX).enable_all();
+    builder.on_thread_start(move || speaker.begin());
     builder.build().map_err(|error| Error::new(ErrorCode::Internal, format!("no threads for the node: {error}")))
 }
 

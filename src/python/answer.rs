@@ -6,10 +6,10 @@ use pyo3::{
     prelude::*,
     sync::PyOnceLock,
     types::{PyBool, PyBytes, PyDict, PyList, PyTuple},
-    BoundObject,
 };
 
 use super::{
+    call::call,
     codec,
     conflict::PyConflict,
     convert,
@@ -246,10 +246,9 @@ impl Record {
     pub(super) fn make<'py>(
         &self,
         py: Python<'py>,
-        fields: impl IntoPyObject<'py, Target = PyTuple>,
+        fields: impl IntoPyObject<'py, Target = PyTuple, Output = Bound<'py, PyTuple>>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let fields = fields.into_pyobject(py).map_err(Into::into)?.into_bound();
-        self.class.import(py, self.module, self.name)?.call1(fields)
+        call(self.class.import(py, self.module, self.name)?, fields)
     }
 }
 

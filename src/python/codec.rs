@@ -16,12 +16,17 @@ use std::ops::Deref;
 
 use pyo3::{
     exceptions::{PyRecursionError, PyValueError},
+    intern,
     prelude::*,
     sync::PyOnceLock,
     types::{PyBool, PyByteArray, PyBytes, PyDict, PyFloat, PyInt, PyList, PyMemoryView, PyString, PyTuple},
 };
 
-use super::{convert::type_name, errors};
+use super::{
+    call::{call, call_method},
+    convert::type_name,
+    errors,
+};
 use crate::limits::JSON_DEPTH_MAX;
 
 const BYTES: u32 = 0;
@@ -63,7 +68,7 @@ pub(super) fn encode<'py>(
     value: &Bound<'py, PyAny>,
 ) -> PyResult<(Payload<'py>, u32)> {
     let Some(codec) = codec else { return auto(value) };
-    let encoded = codec.call_method1("encode", (value,))?;
+    let encoded = call_method(codec, intern!(value.py(), "encode"), (value,))?;
     let Ok((payload, flags)) = encoded.extract::<(Bound<'py, PyBytes>, u32)>() else {
         let text = format!("encode() of the codec {codec} must return (bytes, flags up to 32 bits)");
         return Err(errors::codec(value.py(), &text, None));
@@ -80,7 +85,7 @@ pub(super) fn decode<'py>(
 ) -> PyResult<Bound<'py, PyAny>> {
     match codec {
         None => from_auto(py, payload, flags),
-        Some(codec) => codec.call_method1("decode", (PyBytes::new(py, payload), flags)),
+        Some(codec) => call_method(codec, intern!(py, "decode"), (PyBytes::new(py, payload), flags)),
     }
 }
 
@@ -172,7 +177,7 @@ fn not_storable(value: &Bound<'_, PyAny>, place: &str) -> PyErr {
 fn to_json<'py>(value: &Bound<'py, PyAny>) -> PyResult<Payload<'py>> {
     let py = value.py();
     let encode = ENCODE_JSON.import(py, "kvstore.codecs", "encode_json")?;
-    match encode.call1((value,)) {
+    match call(encode, (value,)) {
         Ok(bytes) => Ok(Payload::Bytes(bytes.cast_into::<PyBytes>()?)),
         Err(error) => Err(as_codec_error(py, error, None)),
     }
@@ -194,7 +199,7 @@ fn from_auto<'py>(py: Python<'py>, payload: &[u8], flags: u32) -> PyResult<Bound
         JSON if payload == JSON_NULL => Ok(py.None().into_bound(py)),
         JSON => {
             let decode = DECODE_JSON.import(py, "kvstore.codecs", "decode_json")?;
-            decode.call1((PyBytes::new(py, payload),)).map_err(|error| as_codec_error(py, error, Some(payload)))
+            call(decode, (PyBytes::new(py, payload),)).map_err(|error| as_codec_error(py, error, Some(payload)))
         }
         other => {
             let text = format!("stored value: flags {other} are not of this codec; read it with the one that wrote it");

@@ -23,6 +23,7 @@ use pyo3::{intern, prelude::*};
 
 use super::{
     answer::{Conversion, Outcome},
+    call::call_method,
     client::{PyClient, Started},
     convert::{Level, Timeout},
     durable::Limit,
@@ -129,12 +130,12 @@ fn broken(error: &std::io::Error) -> Error {
 /// Hands an outcome to its future, unless that was cancelled meanwhile.
 fn settle(py: Python<'_>, waiting: Waiting, outcome: Result<Outcome>) -> PyResult<()> {
     let future = waiting.future.bind(py);
-    if future.call_method0(intern!(py, "done"))?.is_truthy()? {
+    if call_method(future, intern!(py, "done"), ())?.is_truthy()? {
         return Ok(());
     }
     match waiting.conversion.finish(py, outcome) {
-        Ok(answer) => future.call_method1(intern!(py, "set_result"), (answer,))?,
-        Err(error) => future.call_method1(intern!(py, "set_exception"), (error.into_value(py),))?,
+        Ok(answer) => call_method(future, intern!(py, "set_result"), (answer,))?,
+        Err(error) => call_method(future, intern!(py, "set_exception"), (error.into_value(py),))?,
     };
     Ok(())
 }

@@ -4,12 +4,16 @@ use std::{ops::Deref, time::Duration};
 
 use pyo3::{
     exceptions::{PyTypeError, PyUnicodeEncodeError},
+    intern,
     prelude::*,
     sync::PyOnceLock,
     types::{PyBytes, PyDelta, PyFloat, PyInt, PyString},
 };
 
-use super::errors;
+use super::{
+    call::{call, call_method},
+    errors,
+};
 use crate::{
     error::{Error, ErrorCode, Result},
     limits,
@@ -80,13 +84,13 @@ pub(super) fn key_text<'py>(py: Python<'py>, key: &[u8]) -> PyResult<Bound<'py, 
 
 /// Milliseconds since the Unix epoch as an aware `datetime`.
 pub(super) fn moment(py: Python<'_>, wall_ms: u64) -> PyResult<Bound<'_, PyAny>> {
-    MOMENT.import(py, "kvstore._options", "moment")?.call1((wall_ms,))
+    call(MOMENT.import(py, "kvstore._options", "moment")?, (wall_ms,))
 }
 
 /// Seconds as int, float or timedelta; `name` is what the argument is called.
 fn seconds(object: &Bound<'_, PyAny>, name: &str) -> PyResult<f64> {
     let seconds = match object.cast::<PyDelta>() {
-        Ok(delta) => delta.call_method0("total_seconds")?.extract::<f64>()?,
+        Ok(delta) => call_method(delta, intern!(object.py(), "total_seconds"), ())?.extract::<f64>()?,
         Err(_) if object.is_instance_of::<PyFloat>() || object.is_instance_of::<PyInt>() => {
             object.extract::<f64>().map_err(|_| errors::invalid(format!("{name}: {object} seconds are too many")))?
         }

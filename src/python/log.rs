@@ -1,5 +1,8 @@
-//! What the nodes and clients of this process report, written by their own threads without the GIL: to stderr, and to a bounded
-//! memory of the last lines, as asked for.
+//! What the nodes and clients of this process report, written by their own threads without the GIL: to stderr, to a bounded
+//! memory of the last lines, and to a queue from which a thread of Python hands it to `logging`, as asked for.
+
+mod queue;
+mod records;
 
 use std::{
     collections::VecDeque,
@@ -9,12 +12,18 @@ use std::{
 };
 
 use parking_lot::Mutex;
-use pyo3::prelude::*;
+use pyo3::{prelude::*, types::PyTuple};
+use tracing::{level_filters::LevelFilter, Level, Metadata};
 use tracing_subscriber::{
-    filter::{LevelFilter, Targets},
-    layer::SubscriberExt,
+    layer::{Context, Filter, Layer, SubscriberExt},
     util::SubscriberInitExt,
 };
+
+use self::{
+    queue::{Queue, Record, Taken},
+    records::{Records, Wanted},
+};
+use super::convert::Timeout;
 
 /// Bytes of a line that are kept.
 const LINE_BYTES_MAX: usize = 4096;
@@ -51,13 +60,75 @@ pub(super) fn recent_log(py: Python<'_>) -> Vec<String> {
     py.detach(|| KEPT.try_lock_for(PATIENCE).map(|kept| kept.iter().cloned().collect()).unwrap_or_default())
 }
 
+/// From now on, it waits for [`take_log`]. False: it does already, in this process.
+#[pyfunction]
+pub(super) fn open_log() -> bool {
+    let is_new = Queue::open();
+    subscribe();
+    is_new
+}
+
+/// The parts of the store that have a logger each.
+#[pyfunction]
+pub(super) fn log_parts() -> Vec<&'static str> {
+    records::parts()
+}
+
+/// What the loggers of the parts want at least, as `logging` counts.
+#[pyfunction]
+#[pyo3(signature = (levels, /))]
+pub(super) fn set_log_levels(levels: Vec<u8>) {
+    if records::set_levels(&levels) {
+        tracing::callsite::rebuild_interest_cache();
+    }
+}
+
+/// What waits, after at most `timeout`; how many records were dropped; and whether more may come.
+#[pyfunction]
+#[pyo3(signature = (timeout, /))]
+pub(super) fn take_log(py: Python<'_>, timeout: Timeout) -> PyResult<(Vec<Bound<'_, PyTuple>>, u64, bool)> {
+    let Some(queue) = Queue::of_process() else { return Ok((Vec::new(), 0, false)) };
+    let Taken { records, dropped, is_open } = py.detach(|| queue.take(timeout.0.unwrap_or(Duration::MAX)));
+    let records = records.into_iter().map(|record| to_python(py, record)).collect::<PyResult<Vec<_>>>()?;
+    Ok((records, dropped, is_open))
+}
+
+/// Nothing more is taken in: [`take_log`] gives what is left and does not wait.
+#[pyfunction]
+pub(super) fn close_log(py: Python<'_>) {
+    if let Some(queue) = Queue::of_process() {
+        py.detach(|| queue.close());
+    }
+}
+
+fn to_python(py: Python<'_>, record: Record) -> PyResult<Bound<'_, PyTuple>> {
+    let Record { level, part, message, file, line, time_ms, node, peer, term } = record;
+    (level, part, message, file, line, time_ms as f64 / 1000.0, node, peer, term).into_pyobject(py)
+}
+
 fn subscribe() {
-    let lines = tracing_subscriber::fmt().with_writer(|| Sink).with_ansi(false).with_max_level(LevelFilter::INFO);
-    // The consensus library tells of every message that a dead member does not take, ten times a second. What a person must see
-    // to, the group itself tells.
-    let loud = Targets::new().with_default(LevelFilter::INFO).with_target("openraft", LevelFilter::OFF);
-    // It fails only when there is a subscriber already, which is what was wanted.
-    drop(lines.finish().with(loud).try_init());
+    let lines = tracing_subscriber::fmt::layer().with_writer(|| Sink).with_ansi(false).with_filter(Loud);
+    // It fails only when there is a subscriber already: ours, which is what was wanted, or somebody else's.
+    drop(tracing_subscriber::registry().with(lines).with(Records.with_filter(Wanted)).try_init());
+    tracing::callsite::rebuild_interest_cache();
+}
+
+/// What becomes a line, if anybody wants lines. The consensus library tells of every message that a dead member does not take,
+/// ten times a second. What a person must see to, the group itself tells.
+struct Loud;
+
+impl<S> Filter<S> for Loud {
+    fn enabled(&self, metadata: &Metadata<'_>, _: &Context<'_, S>) -> bool {
+        wants_lines() && *metadata.level() <= Level::INFO && !metadata.target().starts_with("openraft")
+    }
+
+    fn max_level_hint(&self) -> Option<LevelFilter> {
+        Some(if wants_lines() { LevelFilter::INFO } else { LevelFilter::OFF })
+    }
+}
+
+fn wants_lines() -> bool {
+    TO_STDERR.load(Ordering::Relaxed) || KEPT_MAX.load(Ordering::Relaxed) > 0
 }
 
 /// Where lines go. Each is written at once.
@@ -87,4 +158,13 @@ fn keep(line: &[u8]) {
     while kept.len() > most {
         kept.pop_front();
     }
+}
+
+/// As much of a text as is kept, in whole characters.
+fn cut(text: &str) -> &str {
+    let mut end = text.len().min(LINE_BYTES_MAX);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    &text[..end]
 }

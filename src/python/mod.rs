@@ -9,6 +9,7 @@
 //! `fork()` breaks is in [`runtime`].
 
 mod answer;
+mod call;
 mod client;
 mod codec;
 mod completion;
@@ -55,9 +56,14 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(codec::encode_auto, module)?)?;
     module.add_function(wrap_pyfunction!(codec::decode_auto, module)?)?;
     module.add_function(wrap_pyfunction!(convert::py_check_timeout, module)?)?;
+    module.add_function(wrap_pyfunction!(log::close_log, module)?)?;
     module.add_function(wrap_pyfunction!(log::keep_log, module)?)?;
+    module.add_function(wrap_pyfunction!(log::log_parts, module)?)?;
     module.add_function(wrap_pyfunction!(log::log_to_stderr, module)?)?;
+    module.add_function(wrap_pyfunction!(log::open_log, module)?)?;
     module.add_function(wrap_pyfunction!(log::recent_log, module)?)?;
+    module.add_function(wrap_pyfunction!(log::set_log_levels, module)?)?;
+    module.add_function(wrap_pyfunction!(log::take_log, module)?)?;
     module.add_function(wrap_pyfunction!(offline::verify_snapshot, module)?)?;
     module.add_function(wrap_pyfunction!(offline::restore_snapshot, module)?)?;
     module.add_function(wrap_pyfunction!(offline::examine_data_dir, module)?)?;

@@ -4,6 +4,7 @@
 mod group;
 mod memory;
 mod now;
+mod waiting;
 
 use std::{
     path::PathBuf,
@@ -19,6 +20,7 @@ use pyo3::prelude::*;
 use self::{
     group::Conditions,
     memory::{look_up, look_up_presence, put, write},
+    waiting::Promise,
 };
 use super::{
     answer::{Conversion, Outcome},
@@ -109,10 +111,13 @@ impl PyNode {
             Ok(started) => return Ok(started),
             Err(done) => done,
         };
-        let outcome = py.detach(|| self.answer(call, timeout));
-        let written = keyspace.written();
+        if waiting::takes_long(&call) {
+            return Ok(self.begin_long(call, timeout, done)?);
+        }
+        let outcome = py.detach(|| self.answer(call));
+        let (written, promise) = (keyspace.written(), Promise::new(done));
         let task = runtime.spawn(async move {
-            done(durable::settled(&keyspace, written, timeout).await.and(outcome));
+            promise.keep(durable::settled(&keyspace, written, timeout).await.and(outcome));
         });
         Ok(Started::Task(task.abort_handle()))
     }
@@ -199,7 +204,7 @@ impl PyNode {
 
     fn _start(&self, py: Python<'_>) -> PyResult<()> {
         let node = self.node()?;
-        py.detach(|| node.start())?;
+        waiting::start(py, node)?;
         let keyspace = node.keyspace()?;
         self.keyspace.get_or_init(|| ProcessBound::new(keyspace));
         let (group, runtime) = (node.strong()?, node.runtime()?);
@@ -209,14 +214,13 @@ impl PyNode {
     }
 
     fn _wait_ready(&self, py: Python<'_>, timeout: Timeout) -> PyResult<()> {
-        let node = self.node()?;
-        Ok(py.detach(|| node.wait_ready(patience(timeout)))?)
+        waiting::wait_ready(py, self.node()?, timeout)
     }
 
     fn _stop(&self, py: Python<'_>, timeout: Timeout) -> PyResult<()> {
         let node = self.node()?;
         self.open_in.store(0, Ordering::Release);
-        Ok(py.detach(|| node.stop(patience(timeout)))?)
+        waiting::stop(py, node, timeout)
     }
 
     /// Without a word to anybody, and without a flush.
@@ -237,7 +241,7 @@ impl PyNode {
         read: Level,
     ) -> PyResult<Bound<'py, PyAny>> {
         let (call, conversion): (Call, Conversion) = request.take()?;
-        if matches!(call, Call::Strong(_)) || self.is_for_group(&call)? {
+        if matches!(call, Call::Strong(_)) || waiting::takes_long(&call) || self.is_for_group(&call)? {
             let outcome = client::wait(py, |done| self.begin(py, call, (read, timeout.duration()), done))?;
             return conversion.finish(py, outcome);
         }
@@ -247,7 +251,7 @@ impl PyNode {
         if is_write {
             durable::make_room(py, self.keyspace()?, timeout)?;
         }
-        let outcome = py.detach(|| self.answer(call, timeout.duration()))?;
+        let outcome = py.detach(|| self.answer(call))?;
         if is_write {
             durable::wait(py, self.keyspace()?, timeout)?;
         }

@@ -7,6 +7,7 @@ use pyo3::{prelude::*, types::PyDict};
 
 use super::{
     answer::Conversion,
+    call::{call, into_python},
     codec,
     conflict::PyConflict,
     convert::{self, KeyBytes, Level},
@@ -78,7 +79,8 @@ fn each_key(
     operation: impl Fn(&KeyBytes<'_>) -> Result<Operation>,
 ) -> PyResult<Vec<Operation>> {
     let (mut operations, mut bytes) = (Vec::new(), 0);
-    for key in keys.try_iter()? {
+    let mut keys = into_python(|| keys.try_iter())?;
+    while let Some(key) = into_python(|| keys.next()) {
         let key: KeyBytes<'_> = key?.extract()?;
         operations.push(operation(&key)?);
         bytes += key.len();
@@ -159,7 +161,7 @@ impl Requests {
         codec: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Request> {
         let ttl_ms = convert::ttl_ms(ttl)?;
-        let items = items.py().get_type::<PyDict>().call1((items,))?.cast_into::<PyDict>()?;
+        let items = call(items.py().get_type::<PyDict>().as_any(), (items,))?.cast_into::<PyDict>()?;
         let (mut operations, mut bytes) = (Vec::with_capacity(items.len()), 0);
         for (key, value) in items.iter() {
             let key: KeyBytes<'_> = key.extract()?;

@@ -21,6 +21,7 @@ use pyo3::prelude::*;
 use tokio::runtime::{Builder, Handle, Runtime};
 
 use crate::{
+    env::inherited_files,
     error::{Error, ErrorCode, Result},
     limits::CLIENT_RUNTIME_THREADS,
 };
@@ -87,9 +88,10 @@ pub(super) fn handle() -> Result<Handle> {
     Ok(runtime.insert(made).handle().clone())
 }
 
-/// For `os.register_at_fork`: the child forgets what lived on threads.
+/// For `os.register_at_fork`: the child forgets what lived on threads. What it is to close.
 #[pyfunction]
-pub(super) fn after_fork_in_child() {
+pub(super) fn after_fork_in_child() -> Vec<i32> {
     mem::forget(RUNTIME.lock().take());
     GENERATION.fetch_add(1, Ordering::Relaxed);
+    inherited_files()
 }

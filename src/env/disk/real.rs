@@ -11,7 +11,9 @@ use std::{
 use tokio::sync::oneshot;
 
 use super::{Disk, DiskFile, DiskLock, DiskWorker, OpenMode};
-use crate::env::BoxFuture;
+#[cfg(unix)]
+use crate::env::unshared::Unshared;
+use crate::env::{BoxFuture, Speaker};
 
 /// The files of this machine. What it creates can be read by its owner only.
 #[derive(Clone, Copy, Debug, Default)]
@@ -70,7 +72,7 @@ impl Disk for RealDisk {
         options.read(true).write(true).create(true).truncate(false);
         let file = owned_only(&mut options).open(path)?;
         match file.try_lock() {
-            Ok(()) => Ok(Box::new(RealLock(file))),
+            Ok(()) => Ok(Box::new(RealLock::new(file))),
             Err(TryLockError::WouldBlock) => Err(ErrorKind::WouldBlock.into()),
             Err(TryLockError::Error(error)) => Err(error),
         }
@@ -79,7 +81,11 @@ impl Disk for RealDisk {
     fn spawn(&self, name: &str, work: BoxFuture<'static, ()>) -> io::Result<Box<dyn DiskWorker>> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
         let (ended_sender, ended) = oneshot::channel();
+        let speaker = Speaker::inherited();
         let run = move || {
+            if let Some(speaker) = speaker {
+                speaker.begin();
+            }
             // Dropped at the end, also by a panic: that is what `join` waits for.
             let _ended: oneshot::Sender<()> = ended_sender;
             runtime.block_on(work);
@@ -187,11 +193,35 @@ impl DiskFile for RealFile {
     }
 }
 
-/// Holds the lock: the system lets go of it when the file is closed.
-#[expect(dead_code, reason = "the open file is the lock")]
-struct RealLock(File);
+/// Holds the lock: the system lets go of it when the file is closed, here and in every child that has it from a fork.
+struct RealLock {
+    #[cfg(unix)]
+    unshared: Option<Unshared>,
+    file: File,
+}
+
+impl RealLock {
+    fn new(file: File) -> RealLock {
+        RealLock {
+            #[cfg(unix)]
+            unshared: Some(Unshared::new(std::os::fd::AsRawFd::as_raw_fd(&file))),
+            file,
+        }
+    }
+}
 
 impl DiskLock for RealLock {}
+
+impl Drop for RealLock {
+    fn drop(&mut self) {
+        #[cfg(unix)]
+        drop(self.unshared.take());
+        // Counts for all who have it open; closing it would not.
+        if let Err(error) = self.file.unlock() {
+            tracing::warn!(%error, "a directory stays locked until this process and its children have ended");
+        }
+    }
+}
 
 struct RealWorker {
     thread: JoinHandle<()>,

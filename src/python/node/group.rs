@@ -11,6 +11,7 @@ use crate::{
     error::{Error, ErrorCode, Result},
     python::{
         answer::Outcome,
+        call::into_python,
         client::Started,
         convert::{KeyBytes, Level},
         default,
@@ -44,7 +45,7 @@ pub(super) enum Whereabouts {
 
 impl Conditions<'_, '_> {
     fn lease(&self) -> PyResult<Option<u64>> {
-        self.lease.map(|lease| lease.getattr("id")?.extract()).transpose()
+        self.lease.map(|lease| into_python(|| lease.getattr("id"))?.extract()).transpose()
     }
 
     fn if_version(&self) -> PyResult<Option<u64>> {

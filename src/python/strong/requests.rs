@@ -11,6 +11,7 @@ use crate::{
     limits,
     python::{
         answer::Conversion,
+        call::{call, into_python},
         convert::{self, KeyBytes, Level},
         errors,
         request::{Call, PageArguments, Request},
@@ -64,7 +65,8 @@ impl StrongRequests {
 
     fn keys(keys: &Bound<'_, PyAny>) -> PyResult<Vec<ReadKind>> {
         let (mut kinds, mut bytes) = (Vec::new(), 0);
-        for key in keys.try_iter()? {
+        let mut keys = into_python(|| keys.try_iter())?;
+        while let Some(key) = into_python(|| keys.next()) {
             let key: KeyBytes<'_> = key?.extract()?;
             kinds.push(ReadKind::Key { key: key.to_key()?, metadata_only: false });
             bytes += key.len();
@@ -219,7 +221,7 @@ impl StrongRequests {
         codec: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Request> {
         let lifetime = lifetime(ttl, None)?;
-        let items = items.py().get_type::<PyDict>().call1((items,))?.cast_into::<PyDict>()?;
+        let items = call(items.py().get_type::<PyDict>().as_any(), (items,))?.cast_into::<PyDict>()?;
         let (mut operations, mut bytes) = (Vec::with_capacity(items.len()), 0);
         for (key, value) in items.iter() {
             let operation = write::put(&key.extract()?, &value, lifetime, codec)?;
@@ -238,7 +240,8 @@ impl StrongRequests {
 
     fn delete_many(&self, keys: &Bound<'_, PyAny>) -> PyResult<Request> {
         let mut operations = Vec::new();
-        for key in keys.try_iter()? {
+        let mut keys = into_python(|| keys.try_iter())?;
+        while let Some(key) = into_python(|| keys.next()) {
             operations.push(write::delete(&key?.extract()?)?);
             limits::check_transaction(operations.len(), 0)?;
         }

@@ -31,7 +31,7 @@ def eventually(condition: Callable[[], Any], what: str, timeout: float = DEADLIN
         pause.wait(_LOOK_SECONDS)
 
 
-def _is_stopped(pid: int) -> bool:
+def is_stopped(pid: int) -> bool:
     """Whether every thread has stopped: a signal takes its time to reach those that run on another core."""
     states = [
         path.read_text().rpartition(")")[2].split()[0] for path in pathlib.Path(f"/proc/{pid}/task").glob("*/stat")
@@ -77,7 +77,7 @@ class Cluster:
         """SIGSTOP: it keeps everything and answers nothing, from when this returns."""
         node = self.nodes[index]
         node.signal(signal.SIGSTOP)
-        eventually(lambda: _is_stopped(node.pid), f"node {index} is stopped")
+        eventually(lambda: is_stopped(node.pid), f"node {index} is stopped")
 
     def resume(self, index: int) -> None:
         """SIGCONT."""

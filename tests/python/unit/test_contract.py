@@ -27,10 +27,7 @@ def more(owner: str, names: str) -> Tuple[str, ...]:
 
 
 DIFFERENT: Dict[str, Tuple[str, ...]] = {
-    "the dashboard and logging through Python are a step of their own": (
-        "NodeSettings.http: missing",
-        "NodeSettings.log: Literal['none', 'stderr'] instead of Literal['none', 'python', 'stderr']",
-    ),
+    "the dashboard is a step of its own": ("NodeSettings.http: missing",),
     "an id is random, and kept in the data_dir: two nodes cannot have the same by mistake": (
         "NodeSettings.node_id: missing",
     ),

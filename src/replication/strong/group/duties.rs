@@ -6,10 +6,14 @@ use std::{sync::Weak, time::Duration};
 use openraft::ServerState;
 use tokio::time::{self, MissedTickBehavior};
 
-use super::{core::Core, elections::Candidacy};
+use super::{
+    core::{Core, Leadership},
+    elections::Candidacy,
+};
 use crate::{
     limits::{GROUP_CALL_TIMEOUT, GROUP_LOG_BYTES_TARGET, GROUP_LOOK, LEASES_PER_EXPIRY_MAX},
     replication::strong::{Command, MachineTime, Request, SeenLease},
+    types::NodeId,
 };
 
 /// What is to be proposed now.
@@ -75,6 +79,21 @@ impl Core {
         running.is_ok()
     }
 
+    /// Reports who leads when that has changed; `told` is what was reported last.
+    fn tell_leader(&self, told: &mut Option<(u64, u64)>) {
+        let Leadership { term, leader, is_mine } = self.leadership();
+        let now = leader.map(|leader| (term, leader.member));
+        if now == *told {
+            return;
+        }
+        match now {
+            Some(_) if is_mine => tracing::info!(term, "this node leads the strong group"),
+            Some((_, leader)) => tracing::info!(term, peer = %NodeId(leader), "another node leads the strong group"),
+            None => tracing::info!(term, "nobody is known to lead the strong group"),
+        }
+        *told = now;
+    }
+
     fn see_to_silence(&self) {
         let unheard = {
             let metrics = self.raft.metrics();
@@ -92,7 +111,7 @@ impl Core {
 pub(super) async fn run(core: Weak<Core>) {
     let mut ticker = time::interval(GROUP_LOOK);
     ticker.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let (mut looks, mut candidacy) = (0u32, Candidacy::default());
+    let (mut looks, mut candidacy, mut told) = (0u32, Candidacy::default(), None);
     loop {
         ticker.tick().await;
         let Some(core) = core.upgrade() else { return };
@@ -100,6 +119,7 @@ pub(super) async fn run(core: Weak<Core>) {
             return;
         }
         core.see_to_silence();
+        core.tell_leader(&mut told);
         // So that the time which has passed is counted from when the machine's changed, not from when somebody asks.
         core.elapsed_ms(&core.replica.machine());
         core.see_to_elections(&mut candidacy).await;

@@ -25,7 +25,7 @@ use super::{
 };
 use crate::{
     limits::{GROUP_ACQUAINTANCES_MAX, GROUP_CALL_TIMEOUT, GROUP_FOUNDING_PAUSE, GROUP_FOUNDING_PAUSE_MAX},
-    types::Address,
+    types::{Address, NodeId},
 };
 
 /// What a node knows on its way to a group.
@@ -181,7 +181,7 @@ impl Core {
         }
         let founder = BTreeMap::from([(self.me.member, BasicNode::new(&self.me.address))]);
         match self.raft.initialize(founder).await {
-            Ok(()) => tracing::info!(member = self.me.member, "a strong group was founded"),
+            Ok(()) => tracing::info!(member = %NodeId(self.me.member), "a strong group was founded"),
             // Somebody has made this node a member in the meantime.
             Err(error) => tracing::info!(%error, "no strong group was founded here"),
         }

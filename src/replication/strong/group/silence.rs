@@ -45,6 +45,12 @@ impl Silence {
         self.has_handed_over.store(is_handed_over, Ordering::Relaxed);
     }
 
+    /// The leadership is being handed over: nothing new is taken in until the answer is dropped.
+    pub(super) fn begin_hand_over(&self) -> HandingOver<'_> {
+        self.pause(true);
+        HandingOver(self)
+    }
+
     /// To be told from time to time for how long a leader has not heard from a majority; `None`: it does not lead.
     pub(super) fn note(&self, now: Duration, unheard: Option<Duration>) {
         let mut until = self.until.lock();
@@ -76,6 +82,17 @@ impl Silence {
     }
 }
 
+/// A hand-over under way. It ends with this, also when whoever asked for it waits no longer, so that what was done for it is dropped
+/// half way: else the leader would be silent for ever.
+pub(super) struct HandingOver<'a>(&'a Silence);
+
+impl Drop for HandingOver<'_> {
+    fn drop(&mut self) {
+        self.0.hand_over(false);
+        self.0.pause(false);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -97,5 +114,16 @@ mod tests {
         assert!(silence.is_kept());
         silence.note(40 * second, None);
         assert!(!silence.is_kept(), "another leads");
+    }
+
+    #[test]
+    fn a_hand_over_that_is_dropped_half_way_leaves_a_leader_that_speaks() {
+        let silence = Silence::default();
+        let handing_over = silence.begin_hand_over();
+        assert!(silence.is_paused() && !silence.is_kept());
+        silence.hand_over(true);
+        assert!(silence.is_kept());
+        drop(handing_over);
+        assert!(!silence.is_paused());
     }
 }

@@ -19,6 +19,7 @@ use super::{
 use crate::{
     error::{Error, ErrorCode, Result},
     limits::{GROUP_CALL_TIMEOUT, GROUP_HEARTBEAT, GROUP_PROMOTION_LAG_MAX, GROUP_VOTERS_MAX},
+    types::NodeId,
 };
 
 type Metrics = RaftMetrics<u64, BasicNode>;
@@ -111,7 +112,7 @@ impl Core {
                 return Err(Error::new(ErrorCode::Conflict, text));
             }
         }
-        tracing::info!(member = joiner.member, address = %joiner.address, "a node joins the strong group");
+        tracing::info!(member = %NodeId(joiner.member), address = %joiner.address, "a node joins the strong group");
         Ok(Reply::Done)
     }
 
@@ -133,7 +134,7 @@ impl Core {
                 }
             }
         }
-        tracing::info!(member, "a member left the strong group");
+        tracing::info!(member = %NodeId(member), "a member left the strong group");
         Ok(Reply::Done)
     }
 
@@ -189,11 +190,8 @@ impl Core {
         if to == self.me.member {
             return Ok(Reply::Done);
         }
-        self.silence.pause(true);
-        let outcome = self.hand_over(to).await;
-        self.silence.hand_over(false);
-        self.silence.pause(false);
-        outcome.map(|()| Reply::Done)
+        let _handing_over = self.silence.begin_hand_over();
+        self.hand_over(to).await.map(|()| Reply::Done)
     }
 
     async fn hand_over(&self, to: u64) -> Result<()> {
