@@ -210,6 +210,7 @@ pub(super) fn wait(
 impl PyClient {
     #[new]
     #[pyo3(signature = (targets, retry, name, discover, hedge, tls=None, token=None, /))]
+    #[allow(clippy::too_many_arguments, reason = "one for each option of a client")]
     fn new(
         targets: Vec<String>,
         retry: Option<RetryArgument>,
