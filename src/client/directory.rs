@@ -163,6 +163,11 @@ impl Directory {
         self.home = Some(address.clone());
     }
 
+    /// Calls still go to this node, which is well; so it is home, if no other is.
+    pub(super) fn settle_if_homeless(&mut self, address: &Address) {
+        self.home.get_or_insert_with(|| address.clone());
+    }
+
     /// The round trip to a node was measured.
     pub(super) fn measured(&mut self, address: &Address, distance: Duration) {
         if let Some(node) = self.node_mut(address) {

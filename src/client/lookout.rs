@@ -113,8 +113,12 @@ async fn look_around(shared: &Shared) {
         let directory = shared.directory.lock();
         (directory.home().cloned(), directory.to_measure(shared.now(), draw(&shared.env)))
     };
-    let Some(home) = home else { return };
+    // When nobody is home, because it failed a question, calls go on where they go as long as they are answered.
+    let Some(home) = home.or_else(|| shared.contact().map(|(address, _)| address)) else { return };
     let to_home = measure(shared, &home).await;
+    if to_home.is_some() {
+        shared.directory.lock().settle_if_homeless(&home);
+    }
     let mut nearest: Option<(Address, Duration)> = None;
     for other in others {
         let Some(distance) = measure(shared, &other).await else { continue };

@@ -191,3 +191,20 @@ fn a_client_of_strong_keyspaces_alone_moves_to_a_nearer_node_too() {
         }
     });
 }
+
+#[test]
+fn a_node_that_failed_a_question_and_serves_on_is_home_again() {
+    fast(|| async {
+        let trio = Trio::new(Has::OneKeyspace).await;
+        let client = trio.client(&[0], None);
+        store(&client, "a", b"1").await.unwrap();
+        client.handle.shared.note_failure(&trio.addresses[0], "a test says so");
+        assert_eq!(client.handle.shared.directory.lock().home(), None);
+        for _ in 0..200 {
+            value(&client, "a").await.unwrap();
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+        assert_eq!(client.handle.shared.directory.lock().home(), contact(&client).as_ref());
+        assert_eq!(contact(&client).as_ref(), Some(&trio.addresses[0]));
+    });
+}
