@@ -14,7 +14,7 @@ use std::{
 use kvstore::{
     limits::{CLOCK_DRIFT_MAX, TOMBSTONE_GRACE},
     node::Running,
-    types::{Conflict, ConflictQuery, NodeId},
+    types::{Conflict, ConflictQuery, NodeId, Space},
 };
 
 use super::{Invariant, Reopening, Verdict};
@@ -46,7 +46,7 @@ impl ConflictJournal {
         let chronicle = &history.chronicle;
         let keyspace = node.keyspace();
         let mut recorded: BTreeMap<WriteName, u64> = BTreeMap::new();
-        for conflict in keyspace.conflicts(&ConflictQuery::default()) {
+        for conflict in keyspace.conflicts(Space::Default, &ConflictQuery::default()) {
             let name = check_entry(node, &conflict, chronicle, &self.selves(keyspace.me()))?;
             *recorded.entry(name).or_default() += 1;
         }
