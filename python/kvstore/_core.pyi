@@ -409,14 +409,7 @@ class Node:
 class Client:
     """The connection of a Client or AsyncClient. Opens nothing before its first call; a forked child gets a new one.
 
-    Args:
-        targets: "host:port" each.
-        retry: None: never.
-        name: Told to the nodes, which write it to their logs.
-        discover: Whether to learn further nodes; else the first target that answers is used.
-        hedge: Seconds after which a read is asked of a second node, too; None: never.
-        tls: True: the system's authorities are believed; False: in the clear; None: but no token to other machines.
-        token: Presented to nodes; a callable is asked for it, on a Python thread.
+    The arguments are the options of `kvstore.Client`; with `tls` None no token goes to another machine in the clear.
 
     Raises:
         InvalidArgumentError: An address is none, the name no visible ASCII, or the token would be told to others.
@@ -466,11 +459,7 @@ class Completions:
     def submit(
         self, client: Client, request: Request, timeout: Timeout, read: Optional[Read], future: asyncio.Future[Any], /
     ) -> int:
-        """Start a call whose answer `future` gets; the result names it.
-
-        Raises:
-            ForkedError: Made before a fork.
-        """
+        """Start a call whose answer `future` gets; the result names it. ForkedError: made before a fork."""
     def submit_local(
         self, node: Node, request: Request, timeout: Timeout, read: Optional[Read], future: asyncio.Future[Any], /
     ) -> int:
@@ -530,12 +519,7 @@ class Changes:
     def position(self) -> bytes:
         """After the last event that was taken."""
     def take(self, codec: Optional[Codec[Any]], /) -> Optional[Event[Any]]:
-        """The next event, if it is there.
-
-        Raises:
-            ClosedError: It was cancelled, or the client closed, or the node stopped.
-            CompactedError: It cannot go on from `since`.
-        """
+        """The next event, if it is there. ClosedError: it has been ended; CompactedError: it cannot go on from `since`."""
     def wait(self, timeout: Timeout, /) -> bool:
         """Wait until there may be something to take, with the GIL released; False after the timeout."""
     def cancel(self) -> None:
@@ -555,11 +539,7 @@ class Faults:
 
 @final
 class Load:
-    """A load run under way; it begins when it is made.
-
-    Raises:
-        InvalidArgumentError: It names the setting.
-    """
+    """A load run under way; it begins when it is made. InvalidArgumentError names the setting."""
 
     def __new__(cls, client: Client, settings: LoadSettings, /) -> Load: ...
     @property

@@ -1,6 +1,8 @@
 //! The composition root: where the data, replication and the server of a running node are put together, and taken apart
 //! in the one order that loses nothing.
 
+mod removal;
+
 use std::{future::Future, path::PathBuf, sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
@@ -16,7 +18,7 @@ use super::{
 use crate::{
     config::NodeConfig,
     env::{Env, Listener},
-    error::{Error, ErrorCode, Result},
+    error::Result,
     limits::CLOSE_GRACE,
     replication::{
         eventual::{Eventual, PeerStream, Reach, Replication, ReplicationConfig},
@@ -132,7 +134,7 @@ impl Running {
         });
         tokio::spawn(default::learn(inside.keyspace.clone(), inside.group.clone(), inside.wanted));
         tokio::spawn(spaces::learn(inside.keyspace.clone(), inside.group.clone()));
-        tokio::spawn(retire_when_removed(inside.clone()));
+        tokio::spawn(removal::retire_when_removed(inside.clone()));
         let server = Server::spawn(listener, inside.clone(), gate).await;
         Ok(Running { inside, server: Mutex::new(Some(server)) })
     }
@@ -237,45 +239,6 @@ impl Running {
     /// `UNKNOWN_MEMBER` when it has no vote, `NO_LEADER`.
     pub async fn move_leader(&self, to: Option<NodeId>) -> Result<NodeId> {
         self.inside.group.move_leader(to).await
-    }
-}
-
-impl Inside {
-    /// Removes a member from the strong group, if it is in it, and then from the cluster. In this order: a node that learns of its
-    /// removal from the cluster ends its part in the group at once, and the group may need its vote to let it go. A group that can
-    /// do nothing, for want of a majority, does not keep the cluster from going on without that member.
-    ///
-    /// # Errors
-    /// Those of the cluster, and `CONFLICT` of the group: nothing is changed then. Other errors of the group, when the cluster has
-    /// removed the member.
-    async fn remove(&self, node: NodeId, force: bool) -> Result<()> {
-        self.replication.check_removal(node, force).await?;
-        let is_in_group = self.group.status().members.iter().any(|member| member.member == node);
-        let dismissed = match is_in_group {
-            true => self.group.remove(node).await,
-            false => Ok(()),
-        };
-        if dismissed.as_ref().is_err_and(|error| error.code() == ErrorCode::Conflict) {
-            return dismissed;
-        }
-        self.replication.remove_member(node, force).await?;
-        dismissed.map_err(|error| {
-            let text = format!("the cluster has removed member {node}, but the strong group could not yet: {error}");
-            let error_now = Error::new(error.code(), text);
-            if error.is_maybe_applied() {
-                error_now.maybe_applied()
-            } else {
-                error_now
-            }
-        })
-    }
-}
-
-/// A node that the cluster has removed takes no part in the strong group any more.
-async fn retire_when_removed(inside: Arc<Inside>) {
-    tokio::select! {
-        () = inside.replication.removed() => inside.group.retire().await,
-        () = inside.group.retired() => {}
     }
 }
 

@@ -1,6 +1,7 @@
 //! A node of this process. Its data is read and written here and now, without a socket. Where the keyspace `default` is strong,
 //! the group is asked instead.
 
+mod begin;
 mod group;
 mod memory;
 mod now;
@@ -20,18 +21,17 @@ use pyo3::prelude::*;
 use self::{
     group::Conditions,
     memory::{look_up, look_up_presence, put, write},
-    waiting::Promise,
 };
 use super::{
-    answer::{Conversion, Outcome},
-    client::{self, Started},
+    answer::Conversion,
+    client,
     convert::{self, KeyBytes, Level, Timeout},
     durable::{self, Limit},
     faults::PyFaults,
     request::{Call, Request},
     runtime::{self, ProcessBound},
     security::TlsArgument,
-    strong::{self, Kept},
+    strong::Kept,
     watch::{Changes, Wanted},
 };
 use crate::{
@@ -83,43 +83,6 @@ impl PyNode {
             Ok(_) => Error::new(ErrorCode::NotRunning, "this node is not running: call start()"),
             Err(forked) => forked,
         }
-    }
-}
-
-impl PyNode {
-    /// Starts what does not end at once, and tells `done` when it has, from a thread of the node. A write is done now, and
-    /// has ended when it is on disk: many writes share one sync.
-    ///
-    /// # Errors
-    /// `NOT_RUNNING`, `FORKED`.
-    pub(super) fn begin(
-        &self,
-        py: Python<'_>,
-        call: Call,
-        (read, timeout): (Level, Option<Duration>),
-        done: impl FnOnce(Result<Outcome>) + Send + 'static,
-    ) -> PyResult<Started> {
-        let (keyspace, runtime) = (self.keyspace()?.clone(), self.node()?.runtime()?);
-        let call = match call {
-            Call::Strong(call) => {
-                let done = Box::new(|reply: Result<_>| done(reply.map(Outcome::Strong)));
-                return Ok(Started::Strong(self.strong()?.submit(strong::at_level(*call, read), timeout, done)));
-            }
-            call => call,
-        };
-        let done = match self.begin_at_group(&call, (read, timeout), done)? {
-            Ok(started) => return Ok(started),
-            Err(done) => done,
-        };
-        if waiting::takes_long(&call) {
-            return Ok(self.begin_long(call, timeout, done)?);
-        }
-        let outcome = py.detach(|| self.answer(call));
-        let (written, promise) = (keyspace.written(), Promise::new(done));
-        let task = runtime.spawn(async move {
-            promise.keep(durable::settled(&keyspace, written, timeout).await.and(outcome));
-        });
-        Ok(Started::Task(task.abort_handle()))
     }
 }
 

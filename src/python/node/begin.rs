@@ -1,0 +1,51 @@
+//! Calls that go on in the background.
+
+use std::time::Duration;
+
+use pyo3::prelude::*;
+
+use super::{
+    waiting::{takes_long, Promise},
+    PyNode,
+};
+use crate::{
+    error::Result,
+    python::{answer::Outcome, client::Started, convert::Level, durable, request::Call, strong},
+};
+
+impl PyNode {
+    /// Starts what does not end at once, and tells `done` when it has, from a thread of the node. A write is done now, and
+    /// has ended when it is on disk: many writes share one sync.
+    ///
+    /// # Errors
+    /// `NOT_RUNNING`, `FORKED`.
+    pub(in crate::python) fn begin(
+        &self,
+        py: Python<'_>,
+        call: Call,
+        (read, timeout): (Level, Option<Duration>),
+        done: impl FnOnce(Result<Outcome>) + Send + 'static,
+    ) -> PyResult<Started> {
+        let (keyspace, runtime) = (self.keyspace()?.clone(), self.node()?.runtime()?);
+        let call = match call {
+            Call::Strong(call) => {
+                let done = Box::new(|reply: Result<_>| done(reply.map(Outcome::Strong)));
+                return Ok(Started::Strong(self.strong()?.submit(strong::at_level(*call, read), timeout, done)));
+            }
+            call => call,
+        };
+        let done = match self.begin_at_group(&call, (read, timeout), done)? {
+            Ok(started) => return Ok(started),
+            Err(done) => done,
+        };
+        if takes_long(&call) {
+            return Ok(self.begin_long(call, timeout, done)?);
+        }
+        let outcome = py.detach(|| self.answer(call));
+        let (written, promise) = (keyspace.written(), Promise::new(done));
+        let task = runtime.spawn(async move {
+            promise.keep(durable::settled(&keyspace, written, timeout).await.and(outcome));
+        });
+        Ok(Started::Task(task.abort_handle()))
+    }
+}
