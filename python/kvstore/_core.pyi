@@ -519,7 +519,7 @@ class Changes:
     def position(self) -> bytes:
         """After the last event that was taken."""
     def take(self, codec: Optional[Codec[Any]], /) -> Optional[Event[Any]]:
-        """The next event, if it is there. ClosedError: it has been ended; CompactedError: it cannot go on from `since`."""
+        """The next event, if it is there. ClosedError: it has ended; CompactedError: it cannot go on from `since`."""
     def wait(self, timeout: Timeout, /) -> bool:
         """Wait until there may be something to take, with the GIL released; False after the timeout."""
     def cancel(self) -> None:
