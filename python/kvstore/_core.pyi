@@ -16,8 +16,8 @@ from kvstore.status import Consistency
 
 __all__ = ["Changes", "Client", "Completions", "Conflict", "Entry", "Event", "Faults", "Kept", "Load", "Node"]
 __all__ += ["EventualRequests", "Request", "StrongRequests", "TokenDesk", "Write", "__version__"]
-__all__ += ["after_fork_in_child", "check_timeout", "decode_auto", "encode_auto", "examine_data_dir", "keep_log"]
-__all__ += ["log_to_stderr", "recent_log"]
+__all__ += ["after_fork_in_child", "check_timeout", "decode_auto", "encode_auto", "end_calls", "examine_data_dir"]
+__all__ += ["keep_log", "log_to_stderr", "recent_log"]
 __all__ += ["close_log", "log_parts", "open_log", "restore_snapshot", "set_log_levels", "take_log", "verify_snapshot"]
 
 __version__: Final[str]
@@ -555,6 +555,9 @@ def encode_auto(value: Any, /) -> Tuple[bytes, int]:
 
 def decode_auto(payload: bytes, flags: int, /) -> Any:
     """AUTO's value. CodecError: not of this codec, or damaged."""
+
+def end_calls() -> None:
+    """Let no other thread run Python code from here any more: the interpreter is about to end."""
 
 def check_timeout(timeout: Timeout, /) -> None:
     """Refuse what is no timeout."""

@@ -10,7 +10,7 @@ import contextlib
 import threading
 from typing import TYPE_CHECKING, Final, Set
 
-from kvstore import _log
+from kvstore import _core, _log
 from kvstore.errors import KVError
 
 if TYPE_CHECKING:
@@ -42,3 +42,5 @@ def _stop_nodes() -> None:
 # Runs before the interpreter waits for its threads, so that one which waits for a node to end does not wait for ever.
 _register = getattr(threading, "_register_atexit", atexit.register)
 _register(_stop_nodes)
+# Runs after that wait: only daemon threads are left, which end where they are.
+atexit.register(_core.end_calls)

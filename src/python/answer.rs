@@ -9,7 +9,7 @@ use pyo3::{
 };
 
 use super::{
-    call::call,
+    call::{call, into_python},
     codec,
     conflict::PyConflict,
     convert,
@@ -248,7 +248,7 @@ impl Record {
         py: Python<'py>,
         fields: impl IntoPyObject<'py, Target = PyTuple, Output = Bound<'py, PyTuple>>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        call(self.class.import(py, self.module, self.name)?, fields)
+        call(into_python(py, || self.class.import(py, self.module, self.name))?, fields)
     }
 }
 

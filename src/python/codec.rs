@@ -23,7 +23,7 @@ use pyo3::{
 };
 
 use super::{
-    call::{call, call_method},
+    call::{call, call_method, into_python},
     convert::type_name,
     errors,
 };
@@ -176,7 +176,7 @@ fn not_storable(value: &Bound<'_, PyAny>, place: &str) -> PyErr {
 
 fn to_json<'py>(value: &Bound<'py, PyAny>) -> PyResult<Payload<'py>> {
     let py = value.py();
-    let encode = ENCODE_JSON.import(py, "kvstore.codecs", "encode_json")?;
+    let encode = into_python(py, || ENCODE_JSON.import(py, "kvstore.codecs", "encode_json"))?;
     match call(encode, (value,)) {
         Ok(bytes) => Ok(Payload::Bytes(bytes.cast_into::<PyBytes>()?)),
         Err(error) => Err(as_codec_error(py, error, None)),
@@ -198,7 +198,7 @@ fn from_auto<'py>(py: Python<'py>, payload: &[u8], flags: u32) -> PyResult<Bound
         },
         JSON if payload == JSON_NULL => Ok(py.None().into_bound(py)),
         JSON => {
-            let decode = DECODE_JSON.import(py, "kvstore.codecs", "decode_json")?;
+            let decode = into_python(py, || DECODE_JSON.import(py, "kvstore.codecs", "decode_json"))?;
             call(decode, (PyBytes::new(py, payload),)).map_err(|error| as_codec_error(py, error, Some(payload)))
         }
         other => {

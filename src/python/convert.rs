@@ -11,7 +11,7 @@ use pyo3::{
 };
 
 use super::{
-    call::{call, call_method},
+    call::{call, call_method, into_python},
     errors,
 };
 use crate::{
@@ -84,7 +84,7 @@ pub(super) fn key_text<'py>(py: Python<'py>, key: &[u8]) -> PyResult<Bound<'py, 
 
 /// Milliseconds since the Unix epoch as an aware `datetime`.
 pub(super) fn moment(py: Python<'_>, wall_ms: u64) -> PyResult<Bound<'_, PyAny>> {
-    call(MOMENT.import(py, "kvstore._options", "moment")?, (wall_ms,))
+    call(into_python(py, || MOMENT.import(py, "kvstore._options", "moment"))?, (wall_ms,))
 }
 
 /// Seconds as int, float or timedelta; `name` is what the argument is called.

@@ -3,7 +3,10 @@
 
 use pyo3::{prelude::*, sync::PyOnceLock, types::PyBytes};
 
-use super::{call::call, convert};
+use super::{
+    call::{call, into_python},
+    convert,
+};
 use crate::error::{Error, ErrorCode};
 
 const MODULE: &str = "kvstore.errors";
@@ -29,7 +32,7 @@ pub(super) fn exception(py: Python<'_>, error: &Error) -> PyErr {
         error.is_maybe_applied(),
         error.node(),
     );
-    let made = FROM_CORE.import(py, MODULE, "from_core").and_then(|make| call(make, fields));
+    let made = into_python(py, || FROM_CORE.import(py, MODULE, "from_core")).and_then(|make| call(make, fields));
     made.map_or_else(|failed| failed, PyErr::from_value)
 }
 
@@ -37,7 +40,7 @@ pub(super) fn exception(py: Python<'_>, error: &Error) -> PyErr {
 pub(super) fn guard(py: Python<'_>, error: &Error, guard: &str, name: &[u8], found: u64) -> PyErr {
     let make = || {
         let fields = (guard, error.code().as_str(), convert::key_text(py, name)?, found, error.node());
-        call(FROM_GUARD.import(py, MODULE, "from_guard")?, fields)
+        call(into_python(py, || FROM_GUARD.import(py, MODULE, "from_guard"))?, fields)
     };
     make().map_or_else(|failed: PyErr| failed, PyErr::from_value)
 }
@@ -45,7 +48,7 @@ pub(super) fn guard(py: Python<'_>, error: &Error, guard: &str, name: &[u8], fou
 /// A `CodecError`; `payload` is what could not be decoded.
 pub(super) fn codec(py: Python<'_>, message: &str, payload: Option<&[u8]>) -> PyErr {
     let make = || {
-        let error = call(CODEC_ERROR.import(py, MODULE, "CodecError")?, (message,))?;
+        let error = call(into_python(py, || CODEC_ERROR.import(py, MODULE, "CodecError"))?, (message,))?;
         error.setattr("payload", payload.map(|payload| PyBytes::new(py, payload)))?;
         Ok(error)
     };
@@ -69,7 +72,7 @@ pub(super) fn bad_ttl(message: impl Into<String>) -> PyErr {
 
 /// A `KeyNotFoundError`.
 pub(super) fn key_not_found(py: Python<'_>, key: &[u8]) -> PyErr {
-    let made =
-        convert::key_text(py, key).and_then(|key| call(KEY_NOT_FOUND.import(py, MODULE, "key_not_found")?, (key,)));
+    let made = convert::key_text(py, key)
+        .and_then(|key| call(into_python(py, || KEY_NOT_FOUND.import(py, MODULE, "key_not_found"))?, (key,)));
     made.map_or_else(|failed| failed, PyErr::from_value)
 }

@@ -53,6 +53,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<strong::Write>()?;
     module.add_class::<watch::PyEvent>()?;
     module.add_class::<watch::Changes>()?;
+    module.add_function(wrap_pyfunction!(call::end_calls, module)?)?;
     module.add_function(wrap_pyfunction!(codec::encode_auto, module)?)?;
     module.add_function(wrap_pyfunction!(codec::decode_auto, module)?)?;
     module.add_function(wrap_pyfunction!(convert::py_check_timeout, module)?)?;

@@ -79,8 +79,8 @@ fn each_key(
     operation: impl Fn(&KeyBytes<'_>) -> Result<Operation>,
 ) -> PyResult<Vec<Operation>> {
     let (mut operations, mut bytes) = (Vec::new(), 0);
-    let mut keys = into_python(|| keys.try_iter())?;
-    while let Some(key) = into_python(|| keys.next()) {
+    let mut keys = into_python(keys.py(), || keys.try_iter())?;
+    while let Some(key) = into_python(keys.py(), || keys.next()) {
         let key: KeyBytes<'_> = key?.extract()?;
         operations.push(operation(&key)?);
         bytes += key.len();

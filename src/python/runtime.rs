@@ -20,6 +20,7 @@ use parking_lot::Mutex;
 use pyo3::prelude::*;
 use tokio::runtime::{Builder, Handle, Runtime};
 
+use super::call;
 use crate::{
     env::inherited_files,
     error::{Error, ErrorCode, Result},
@@ -91,6 +92,7 @@ pub(super) fn handle() -> Result<Handle> {
 /// For `os.register_at_fork`: the child forgets what lived on threads. What it is to close.
 #[pyfunction]
 pub(super) fn after_fork_in_child() -> Vec<i32> {
+    call::after_fork_in_child();
     mem::forget(RUNTIME.lock().take());
     GENERATION.fetch_add(1, Ordering::Relaxed);
     inherited_files()

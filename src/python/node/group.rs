@@ -45,7 +45,7 @@ pub(super) enum Whereabouts {
 
 impl Conditions<'_, '_> {
     fn lease(&self) -> PyResult<Option<u64>> {
-        self.lease.map(|lease| into_python(|| lease.getattr("id"))?.extract()).transpose()
+        self.lease.map(|lease| into_python(lease.py(), || lease.getattr("id"))?.extract()).transpose()
     }
 
     fn if_version(&self) -> PyResult<Option<u64>> {

@@ -65,8 +65,8 @@ impl StrongRequests {
 
     fn keys(keys: &Bound<'_, PyAny>) -> PyResult<Vec<ReadKind>> {
         let (mut kinds, mut bytes) = (Vec::new(), 0);
-        let mut keys = into_python(|| keys.try_iter())?;
-        while let Some(key) = into_python(|| keys.next()) {
+        let mut keys = into_python(keys.py(), || keys.try_iter())?;
+        while let Some(key) = into_python(keys.py(), || keys.next()) {
             let key: KeyBytes<'_> = key?.extract()?;
             kinds.push(ReadKind::Key { key: key.to_key()?, metadata_only: false });
             bytes += key.len();
@@ -240,8 +240,8 @@ impl StrongRequests {
 
     fn delete_many(&self, keys: &Bound<'_, PyAny>) -> PyResult<Request> {
         let mut operations = Vec::new();
-        let mut keys = into_python(|| keys.try_iter())?;
-        while let Some(key) = into_python(|| keys.next()) {
+        let mut keys = into_python(keys.py(), || keys.try_iter())?;
+        while let Some(key) = into_python(keys.py(), || keys.next()) {
             operations.push(write::delete(&key?.extract()?)?);
             limits::check_transaction(operations.len(), 0)?;
         }
