@@ -6,6 +6,7 @@ import contextlib
 import os
 
 from kvstore import _core
+from kvstore._options import Retry
 
 _generation = 0
 
@@ -24,5 +25,14 @@ def _in_child() -> None:
     _generation += 1
 
 
+def _make_names() -> None:
+    """Make the names that the native module needs for a client, which it keeps from their first use on.
+
+    A child that is forked while another thread makes one would wait for that thread, which it does not have.
+    """
+    _core.Client(["127.0.0.1:1"], Retry(), None, False, None)  # noqa: FBT003 - by position, as it takes them
+
+
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_in_child)
+    _make_names()

@@ -198,7 +198,8 @@ def test_an_eventual_keyspace_is_refused_at_the_first_use(setting: Dict[str, Any
         ):
             cache.set("k", 1)
         assert host.count() == 0
-    missing = pytest.raises(kvstore.InvalidArgumentError, match="no 'missing'; `kvstore keyspace create NAME` makes")
+    text = 'keyspace "missing": there is none; `kvstore keyspace create NAME` makes'
+    missing = pytest.raises(kvstore.InvalidArgumentError, match=text)
     with override_settings(CACHES={"default": options(setting, keyspace="missing")}), missing:
         caches["default"].get("k")
 

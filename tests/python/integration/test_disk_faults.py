@@ -168,6 +168,11 @@ def test_a_failed_sync_ends_the_log_until_a_restart(durable: DurableCluster) -> 
         client.put("later", 1)
 
 
+def _is_settled(group: Optional[kvstore.GroupStatus]) -> bool:
+    """Whether it leads, and has applied what it wrote at its start."""
+    return group is not None and group.role == "leader" and 0 < group.applied_index == group.last_index
+
+
 def _is_traced(pid: int) -> bool:
     """Whether every thread of a process is under the eyes of a tracer."""
     statuses = [path.read_text() for path in pathlib.Path(f"/proc/{pid}/task").glob("*/status")]

@@ -198,6 +198,7 @@ def test_a_child_has_records_of_its_own_only() -> None:
                     client.ping()
         thread = threading.Thread(target=chatter)
         thread.start()
+        eventually(lambda: kept.of("name=chatter"))
         address, name = node.address, node.id
         for _ in range(10):
             pid = os.fork()
