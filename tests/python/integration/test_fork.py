@@ -275,7 +275,8 @@ def prepare():
 
 for number in range(10):
     command = [sys.executable, "-S", "-c", "print(%d)" % number]
-    done = subprocess.run(command, preexec_fn=prepare, stdout=subprocess.PIPE)
+    # With close_fds the descriptors of the client in the child are closed under its thread just before the exec.
+    done = subprocess.run(command, preexec_fn=prepare, stdout=subprocess.PIPE, close_fds=False)
     assert (done.returncode, int(done.stdout)) == (0, number), done
 ended.set()
 for thread in threads:
