@@ -84,6 +84,20 @@ threading.Thread(target=loop, daemon=True).start()
 entered.wait()
 """
 
+# The end does not wait for it for ever.
+CODEC = """
+class Slow:
+    def encode(self, value):
+        inside.set()
+        threading.Event().wait()
+    def decode(self, payload, flags):
+        raise AssertionError
+inside = threading.Event()
+slow = client.with_options(codec=Slow())
+threading.Thread(target=lambda: slow.put("k", 2), daemon=True).start()
+inside.wait()
+"""
+
 LOGGING = """
 import logging
 logging.getLogger("kvstore").addHandler(logging.NullHandler())
@@ -123,6 +137,7 @@ KINDS: Dict[str, Kind] = {
     "a group and threads in calls": Kind(
         BEGIN + GROUP + CALLS.replace("create_keyspace", "keyspace").replace(', consistency="strong"', "")
     ),
+    "a codec that does not return": Kind(BEGIN + CODEC),
     "logging": Kind(BEGIN + LOGGING),
     "a thread that ends the program": Kind(
         BEGIN + "threading.Thread(target=lambda: (client.get('k'), os._exit(5))).start()\nnode.join()", 5

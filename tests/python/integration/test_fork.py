@@ -275,8 +275,7 @@ def prepare():
 
 for number in range(10):
     command = [sys.executable, "-S", "-c", "print(%d)" % number]
-    # With close_fds the descriptors of the client in the child are closed under its thread just before the exec.
-    done = subprocess.run(command, preexec_fn=prepare, stdout=subprocess.PIPE, close_fds=False)
+    done = subprocess.run(command, preexec_fn=prepare, stdout=subprocess.PIPE, close_fds=CLOSE_FDS)
     assert (done.returncode, int(done.stdout)) == (0, number), done
 ended.set()
 for thread in threads:
@@ -286,7 +285,16 @@ print(client.get("k"), node.get("k"))
 
 
 def test_subprocesses_with_a_preexec_fn() -> None:
-    assert_silent(run_program(WITH_SUBPROCESSES), "1 1")
+    assert_silent(run_program("CLOSE_FDS = False\n" + WITH_SUBPROCESSES), "1 1")
+
+
+def test_a_client_that_a_preexec_fn_used_may_lose_its_descriptors_and_nothing_else() -> None:
+    # As subprocess does by default: it closes them under the thread of that client, which complains before the exec.
+    done = run_program("CLOSE_FDS = True\n" + WITH_SUBPROCESSES)
+    assert (done.returncode, done.stdout.strip()) == (0, "1 1"), done
+    for thread in re.findall(r"thread '(.*?)'.* panicked", done.stderr):
+        assert thread == "kvstore-client", done
+    assert not done.stderr or "Bad file descriptor" in done.stderr, done
 
 
 # One process owns the node, as ADDRESS_IN_USE says; here it is the one that loads the application for its workers.
