@@ -10,7 +10,7 @@ use crate::{
         eventual::Eventual,
         strong::{Call, Command, Group, GroupWatch, Reply, Submission},
     },
-    rpc::{StrongBackend, StrongPages},
+    rpc::{call_each, StrongBackend, StrongPages},
     types::Space,
 };
 
@@ -27,13 +27,7 @@ impl Backend {
     }
 
     async fn ask(&self, call: Call, timeout: Duration) -> Result<Reply> {
-        let is_about_names = matches!(
-            &call,
-            Call::Submit(Submission {
-                command: Command::CreateKeyspace { .. } | Command::CreateEventual { .. } | Command::DropKeyspace { .. },
-                ..
-            })
-        );
+        let is_about_names = is_about_names(&call);
         let reply = self.group.call(call, timeout).await?;
         if is_about_names {
             // The group has done it; this node hears of it a little later where it cannot ask just now.
@@ -45,9 +39,26 @@ impl Backend {
     }
 }
 
+fn is_about_names(call: &Call) -> bool {
+    matches!(
+        call,
+        Call::Submit(Submission {
+            command: Command::CreateKeyspace { .. } | Command::CreateEventual { .. } | Command::DropKeyspace { .. },
+            ..
+        })
+    )
+}
+
 impl StrongBackend for Backend {
     fn call(&self, call: Call, timeout: Duration) -> BoxFuture<'_, Result<Reply>> {
         Box::pin(self.ask(call, timeout))
+    }
+
+    fn call_many(&self, calls: Vec<Call>, timeout: Duration) -> BoxFuture<'_, Vec<Result<Reply>>> {
+        match calls.iter().any(is_about_names) {
+            true => call_each(self, calls, timeout),
+            false => StrongBackend::call_many(&self.group, calls, timeout),
+        }
     }
 
     fn watch(&self, watch: GroupWatch, timeout: Duration) -> BoxFuture<'_, Result<Box<dyn StrongPages>>> {

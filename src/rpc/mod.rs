@@ -56,7 +56,7 @@ pub use loading::Loading;
 pub use server::Server;
 pub use status::{from_status, to_status};
 pub use strong::{
-    bytes_of_call, bytes_of_change, check_call, check_watch, RpcPages, StrongBackend, StrongPages, StrongRpc,
+    bytes_of_call, bytes_of_change, call_each, check_call, check_watch, RpcPages, StrongBackend, StrongPages, StrongRpc,
 };
 
 pub use tls::{ClientTls, ServerTls};

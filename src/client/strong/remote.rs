@@ -22,7 +22,7 @@ use crate::{
     error::{Error, ErrorCode, Result},
     limits::STRONG_TRY_FIRST,
     replication::strong::{Call, GroupWatch, Reply, WatchPage},
-    rpc::{RpcPages, StrongBackend, StrongPages, StrongRpc},
+    rpc::{call_each, RpcPages, StrongBackend, StrongPages, StrongRpc},
     types::Address,
 };
 
@@ -158,6 +158,11 @@ impl Remote {
 impl StrongBackend for Remote {
     fn call(&self, call: Call, timeout: Duration) -> BoxFuture<'_, Result<Reply>> {
         Box::pin(self.ask(call, timeout))
+    }
+
+    fn call_many(&self, calls: Vec<Call>, timeout: Duration) -> BoxFuture<'_, Vec<Result<Reply>>> {
+        // They share messages all the same.
+        call_each(self, calls, timeout)
     }
 
     fn watch(&self, watch: GroupWatch, timeout: Duration) -> BoxFuture<'_, Result<Box<dyn StrongPages>>> {

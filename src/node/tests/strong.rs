@@ -91,6 +91,49 @@ fn three_nodes_form_a_group_that_every_node_serves() {
 }
 
 #[test]
+fn calls_that_come_together_are_each_answered_in_their_place() {
+    let network = SimulatedNetwork::default();
+    let nodes = started_with(&network, [&[], &[1]]);
+    formed(&nodes.iter().collect::<Vec<_>>());
+    create(&nodes[0]);
+    strong_put(&nodes[0], "there", "before");
+    let read = |keyspace: &str, freshness| {
+        let read = Read { space: Space::Data, kind: ReadKind::Key { key: key("there"), metadata_only: false } };
+        Call::Read(ReadCall { keyspace: keyspace.to_string(), freshness, at: None, reads: vec![read] })
+    };
+    let Call::Submit(put) = put_call("k", "v", Vec::new()) else { panic!("a put is a change") };
+    let nowhere = Call::Submit(Submission { keyspace: "nowhere".to_string(), ..put });
+    let calls = vec![
+        put_call("a", "1", Vec::new()),
+        read(KEYSPACE, Freshness::Linearizable),
+        nowhere,
+        Call::Keyspaces,
+        put_call("there", "again", vec![Guard::Absent { key: key("there") }]),
+        read("nowhere", Freshness::Linearizable),
+        read(KEYSPACE, Freshness::Local),
+        put_call("b", "2", Vec::new()),
+    ];
+    for node in &nodes {
+        let asked = calls.clone();
+        let ask = move |running: Arc<Running>| async move { running.group().call_many(asked, DEADLINE).await };
+        let answers = node.ask("strong", DEADLINE, ask).unwrap();
+        let codes: Vec<Option<ErrorCode>> =
+            answers.iter().map(|answer| answer.as_ref().err().map(Error::code)).collect();
+        let (unknown, conflict) = (Some(ErrorCode::UnknownKeyspace), Some(ErrorCode::VersionConflict));
+        assert_eq!(codes, [None, None, unknown, None, conflict, unknown, None, None]);
+        let is_written = |answer: &crate::Result<Reply>| matches!(answer, Ok(Reply::Done(Answer::Written { .. })));
+        assert!(is_written(&answers[0]) && is_written(&answers[7]), "{answers:?}");
+        for read in [&answers[1], &answers[6]] {
+            let Ok(Reply::Read(reply)) = read else { panic!("{read:?}") };
+            assert!(
+                matches!(&reply.answers[..], [ReadAnswer::Key { item: Some(item), .. }] if &*item.value == b"before")
+            );
+        }
+        assert!(matches!(&answers[3], Ok(Reply::Keyspaces(found)) if !found.is_empty()));
+    }
+}
+
+#[test]
 fn a_group_goes_on_when_its_leader_stops_and_takes_it_back_as_somebody_new() {
     let network = SimulatedNetwork::default();
     let mut nodes = started_with(&network, [&[], &[1], &[1, 2]]);

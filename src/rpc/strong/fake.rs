@@ -12,7 +12,7 @@ use tokio::{
     time::Instant,
 };
 
-use super::{StrongBackend, StrongPages};
+use super::{call_each, StrongBackend, StrongPages};
 use crate::{
     env::BoxFuture,
     error::{Error, ErrorCode, Result},
@@ -277,6 +277,10 @@ impl State {
 impl StrongBackend for FakeGroup {
     fn call(&self, call: Call, timeout: Duration) -> BoxFuture<'_, Result<Reply>> {
         Box::pin(self.answer(call, timeout))
+    }
+
+    fn call_many(&self, calls: Vec<Call>, timeout: Duration) -> BoxFuture<'_, Vec<Result<Reply>>> {
+        call_each(self, calls, timeout)
     }
 
     fn watch(&self, watch: GroupWatch, _timeout: Duration) -> BoxFuture<'_, Result<Box<dyn StrongPages>>> {

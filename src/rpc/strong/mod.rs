@@ -44,14 +44,22 @@ pub trait StrongBackend: Send + Sync + 'static {
     /// same.
     fn call(&self, call: Call, timeout: Duration) -> BoxFuture<'_, Result<Reply>>;
 
-    /// One try of each of several calls that came together; the outcomes in order.
-    fn call_many(&self, calls: Vec<Call>, timeout: Duration) -> BoxFuture<'_, Vec<Result<Reply>>> {
-        Box::pin(join_all(calls.into_iter().map(move |call| self.call(call, timeout))))
-    }
+    /// One try of each of several calls that came together; the outcomes in order. Without a way of its own to do that a backend
+    /// has [`call_each`].
+    fn call_many(&self, calls: Vec<Call>, timeout: Duration) -> BoxFuture<'_, Vec<Result<Reply>>>;
 
     /// Begins to watch, within about the time that it is given. The first page comes at once and says where the watch
     /// begins.
     fn watch(&self, watch: GroupWatch, timeout: Duration) -> BoxFuture<'_, Result<Box<dyn StrongPages>>>;
+}
+
+/// Makes calls at the same time, as if each had come alone.
+pub fn call_each(
+    backend: &dyn StrongBackend,
+    calls: Vec<Call>,
+    timeout: Duration,
+) -> BoxFuture<'_, Vec<Result<Reply>>> {
+    Box::pin(join_all(calls.into_iter().map(move |call| backend.call(call, timeout))))
 }
 
 /// What a watch tells, page by page.
