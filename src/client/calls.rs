@@ -10,7 +10,10 @@
 //!   takes into account what may have come of earlier tries.
 //! * A call that was tried in vain as often as it may be fails with the reason of the last try.
 //! * A node that is stopping refuses operations without having done anything: they wait for another node, while
-//!   those it had taken before are still answered.
+//!   those it had taken before are still answered. What it leaves unanswered when it ends the stream in order, it has
+//!   not done either.
+//! * What waits is in the order in which it was submitted, also what has to be sent again: of two writes to a key the
+//!   later one stays the later one.
 //! * A session read leaves the queue for `held` while the node has not said that it has what the session has seen
 //!   ([`super::session`]), and comes back in front of it; nothing else waits for that.
 //! * A call is in the map until its completion is taken out together with its outcome, so none is called twice.
@@ -226,7 +229,7 @@ impl Calls {
     /// Takes answers in; gives the calls that have all of theirs.
     pub(super) fn answer(&mut self, answers: Vec<(u64, Result<(Answer, Seen)>)>) -> Vec<Finished> {
         self.answered += 1;
-        let mut finished = Vec::new();
+        let (mut finished, mut refused) = (Vec::new(), Vec::new());
         for (id, mut answer) in answers {
             self.in_flight = self.in_flight.saturating_sub(1);
             let Some((first, call)) = call_of(&mut self.calls, id) else { continue };
@@ -241,7 +244,7 @@ impl Calls {
                 if !self.retry.is_exhausted(call.tries.count(self.targets)) {
                     slot.state = State::Waiting;
                     self.queue_bytes += slot.bytes;
-                    self.queue.push_back(id);
+                    refused.push(id);
                     continue;
                 }
                 // That one node is being stopped does not end the client.
@@ -256,7 +259,16 @@ impl Calls {
                 finished.extend(self.calls.remove(&first).map(Call::finish));
             }
         }
+        self.queue_again(refused);
         finished
+    }
+
+    /// Operations that were sent in vain wait where they would wait if they had not been sent.
+    fn queue_again(&mut self, ids: Vec<u64>) {
+        if !ids.is_empty() {
+            self.queue.extend(ids);
+            self.queue.make_contiguous().sort();
+        }
     }
 
     /// Takes in whether the node has what the session has seen; gives the calls that fail for it.
@@ -316,8 +328,7 @@ impl Calls {
         self.in_flight = 0;
         self.release_held();
         self.problem = why.to_string();
-        let mut failed = Vec::new();
-        let mut again = VecDeque::new();
+        let (mut failed, mut again) = (Vec::new(), Vec::new());
         for (&first, call) in &mut self.calls {
             let is_sent = |slot: &Slot| matches!(slot.state, State::Sent);
             if !call.slots.iter().any(is_sent) {
@@ -335,37 +346,12 @@ impl Calls {
                 slot.state = State::Waiting;
                 slot.is_repeated = true;
                 self.queue_bytes += slot.bytes;
-                again.push_back(id);
+                again.push(id);
             }
         }
-        again.append(&mut self.queue);
-        self.queue = again;
+        self.queue_again(again);
         let text = format!("the connection was lost before the answer came: {why}");
         failed.into_iter().filter_map(|id| self.remove(id)).map(|c| c.fail(ErrorCode::ConnectionLost, &text)).collect()
-    }
-
-    /// Another attempt to reach a node failed; `problem` tells of all targets. Gives the calls that fail for it.
-    pub(super) fn connecting_failed(&mut self, problem: String) -> Vec<Finished> {
-        self.problem = problem;
-        if self.retry.attempts.is_none() {
-            return Vec::new();
-        }
-        let mut failed = Vec::new();
-        for (&first, call) in &mut self.calls {
-            call.tries.dialled_in_vain();
-            if self.retry.is_exhausted(call.tries.count(self.targets)) {
-                failed.push(first);
-            }
-        }
-        let text = format!("no node could be reached: {}", self.problem);
-        failed.into_iter().filter_map(|id| self.remove(id)).map(|c| c.fail(ErrorCode::Unreachable, &text)).collect()
-    }
-
-    /// No node lets this client in: every call fails, which has not been tried by another way.
-    pub(super) fn denied(&mut self, error: &Error) -> Vec<Finished> {
-        self.problem = error.message().to_string();
-        let all: Vec<u64> = self.calls.keys().copied().collect();
-        all.into_iter().filter_map(|id| self.remove(id)).map(|call| call.fail_with(error)).collect()
     }
 
     /// Why there is no connection.

@@ -154,8 +154,8 @@ async fn run(shared: &Shared, channel: Channel, answers: PipelineAnswers, target
 async fn read(shared: &Shared, mut answers: PipelineAnswers, target: &Address) -> (String, bool) {
     let mut has_answered = false;
     loop {
-        let mut results = match answers.next().await {
-            Ok(Some(response)) => response.results,
+        let (mut results, is_end) = match answers.next().await {
+            Ok(Some(response)) => (response.results, response.is_end),
             Ok(None) => return ("the node ended the stream".to_string(), has_answered),
             Err(error) => return (error.message().to_string(), has_answered),
         };
@@ -166,7 +166,10 @@ async fn read(shared: &Shared, mut answers: PipelineAnswers, target: &Address) -
         }
         let decode = |result| decode_result(result).map_err(|error| error.of_node(&target.to_string()));
         is_drained |= shared.answer(results.into_iter().map(|result| (result.id, decode(result))).collect());
-        if is_drained {
+        if is_end {
+            shared.refuse_rest();
+        }
+        if is_drained || is_end {
             return ("the node is being stopped".to_string(), has_answered);
         }
     }

@@ -208,6 +208,12 @@ impl Shared {
         is_drained
     }
 
+    /// The node has ended the stream in order.
+    pub(super) fn refuse_rest(&self) {
+        let finished = self.inner.lock().calls.refuse_rest();
+        complete(finished);
+    }
+
     /// Takes in whether the node has what the session has seen. True when the connection is of no more use.
     pub(super) fn handle_caught_up(&self, answer: Result<Vec<LostWrites>>) -> bool {
         let mut inner = self.inner.lock();

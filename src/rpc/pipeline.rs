@@ -58,8 +58,12 @@ struct Pipeline {
     held: VecDeque<Held>,
     /// The log has to catch up before anything more is executed.
     room: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
-    /// The client sends nothing more.
+    /// The client sends nothing more, or is not listened to any more.
     is_ended: bool,
+    /// Until the server closes.
+    closing: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+    /// What ends the stream once everything that was executed is answered.
+    last_word: Option<v1::PipelineResponse>,
 }
 
 /// The end of asking the group which keyspaces there are.
@@ -71,14 +75,15 @@ struct Held {
     durable: Pin<Box<dyn Future<Output = Result<()>> + Send>>,
 }
 
-/// The answers to the operations of `inbound`, until it ends or the server closes.
+/// The answers to the operations of `inbound`, until it ends or the server closes. Then what was executed is answered, nothing
+/// more is executed, and the last message says so.
 pub(super) fn answers(
     host: Arc<dyn Host>,
     phase: PhaseWatch,
     inbound: Streaming<v1::PipelineRequest>,
 ) -> impl Stream<Item = Result<v1::PipelineResponse, Status>> + Send {
-    let closing = phase.clone().reached(Phase::Closing);
-    let pipeline = Pipeline {
+    let closing = Box::pin(phase.clone().reached(Phase::Closing));
+    Pipeline {
         host,
         phase,
         inbound,
@@ -92,8 +97,9 @@ pub(super) fn answers(
         held: VecDeque::new(),
         room: None,
         is_ended: false,
-    };
-    until(closing, pipeline)
+        closing: Some(closing),
+        last_word: None,
+    }
 }
 
 impl Pipeline {
@@ -124,7 +130,7 @@ impl Pipeline {
             let durable = Box::pin(async move { keyspace.durable(written).await });
             self.held.push_back(Held { results: held, durable });
         }
-        (!results.is_empty()).then_some(v1::PipelineResponse { results })
+        (!results.is_empty()).then(|| answers_of(results))
     }
 
     /// Waits until the log takes more. It costs no task: the client is not read from meanwhile, and so slowed down.
@@ -148,7 +154,7 @@ impl Pipeline {
         if let Err(error) = outcome {
             results.iter_mut().for_each(|result| *result = failure(result.id, &error));
         }
-        Some(v1::PipelineResponse { results })
+        Some(answers_of(results))
     }
 
     /// `None`: the answer comes later.
@@ -243,7 +249,22 @@ impl Pipeline {
             Ok(response) => v1::OperationResult { id, result: Some(ResultBody::CatchUp(response)) },
             Err(error) => failure(id, &error),
         };
-        Some(v1::PipelineResponse { results: vec![result] })
+        Some(answers_of(vec![result]))
+    }
+
+    /// Gives up what is not executed when the server closes.
+    fn poll_closing(&mut self, cx: &mut Context<'_>) {
+        let is_closing = self.closing.as_mut().is_some_and(|closing| closing.as_mut().poll(cx).is_ready());
+        if !is_closing {
+            return;
+        }
+        self.closing = None;
+        self.waiting = Vec::new().into_iter();
+        self.settled.clear();
+        self.aside.clear();
+        (self.question, self.catching_up, self.room) = (None, None, None);
+        self.is_ended = true;
+        self.last_word = Some(v1::PipelineResponse { results: Vec::new(), is_end: true });
     }
 
     fn take(&mut self, request: v1::PipelineRequest) {
@@ -257,6 +278,7 @@ impl Stream for Pipeline {
     type Item = Result<v1::PipelineResponse, Status>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.poll_closing(cx);
         loop {
             if let Some(response) = self.poll_durable(cx) {
                 return Poll::Ready(Some(Ok(response)));
@@ -277,7 +299,7 @@ impl Stream for Pipeline {
             }
             if self.is_ended {
                 let is_waiting = self.catching_up.is_some() || !self.held.is_empty() || !self.aside.is_empty();
-                return if is_waiting { Poll::Pending } else { Poll::Ready(None) };
+                return if is_waiting { Poll::Pending } else { Poll::Ready(self.last_word.take().map(Ok)) };
             }
             match ready!(Pin::new(&mut self.inbound).poll_next(cx)) {
                 Some(Ok(request)) => self.take(request),
@@ -294,6 +316,10 @@ fn is_write(operation: &v1::Operation) -> bool {
         Some(Body::Put(_) | Body::Delete(_) | Body::Touch(_)) => true,
         Some(Body::Get(_) | Body::Count(_) | Body::Scan(_) | Body::Ping(_) | Body::CatchUp(_)) | None => false,
     }
+}
+
+fn answers_of(results: Vec<v1::OperationResult>) -> v1::PipelineResponse {
+    v1::PipelineResponse { results, is_end: false }
 }
 
 fn failure(id: u64, error: &Error) -> v1::OperationResult {

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::{Call, CallId, Calls, Finished, Link};
-use crate::error::ErrorCode;
+use super::{Call, CallId, Calls, Finished, Link, Slot, State};
+use crate::error::{Error, ErrorCode};
 
 impl Calls {
     /// Fails the calls whose deadline has passed.
@@ -34,6 +34,44 @@ impl Calls {
             return call.fail(ErrorCode::DeadlineExceeded, &format!("{name} got no answer within {timeout:.3} s"));
         }
         call.fail(ErrorCode::Unreachable, &format!("no node could be reached within {timeout:.3} s: {}", self.problem))
+    }
+
+    /// Another attempt to reach a node failed; `problem` tells of all targets. Gives the calls that fail for it.
+    pub(in crate::client) fn connecting_failed(&mut self, problem: String) -> Vec<Finished> {
+        self.problem = problem;
+        if self.retry.attempts.is_none() {
+            return Vec::new();
+        }
+        let mut failed = Vec::new();
+        for (&first, call) in &mut self.calls {
+            call.tries.dialled_in_vain();
+            if self.retry.is_exhausted(call.tries.count(self.targets)) {
+                failed.push(first);
+            }
+        }
+        let text = format!("no node could be reached: {}", self.problem);
+        failed.into_iter().filter_map(|id| self.remove(id)).map(|c| c.fail(ErrorCode::Unreachable, &text)).collect()
+    }
+
+    /// No node lets this client in: every call fails, which has not been tried by another way.
+    pub(in crate::client) fn denied(&mut self, error: &Error) -> Vec<Finished> {
+        self.problem = error.message().to_string();
+        let all: Vec<u64> = self.calls.keys().copied().collect();
+        all.into_iter().filter_map(|id| self.remove(id)).map(|call| call.fail_with(error)).collect()
+    }
+
+    /// The node has ended the stream in order: what it has not answered it has not done and will not do. That is as if
+    /// it had refused the rest one by one.
+    pub(in crate::client) fn refuse_rest(&mut self) -> Vec<Finished> {
+        self.link = Link::Leaving;
+        let is_sent = |slot: &Slot| matches!(slot.state, State::Sent);
+        let of_call = |(&first, call): (&u64, &Call)| {
+            let sent = (first..).zip(&call.slots).filter(|(_, slot)| is_sent(slot));
+            sent.map(|(id, _)| id).collect::<Vec<_>>()
+        };
+        let rest: Vec<u64> = self.calls.iter().flat_map(of_call).collect();
+        let refusal = || Err(Error::new(ErrorCode::NotRunning, "the node is being stopped"));
+        self.answer(rest.into_iter().map(|id| (id, refusal())).collect())
     }
 
     /// Gives up a call; what it held is to be dropped outside of the lock.

@@ -134,6 +134,38 @@ fn stopping_one_node_of_two_fails_no_call() {
 }
 
 #[test]
+fn a_node_that_ends_in_order_leaves_no_write_in_doubt() {
+    over_both(|world| async move {
+        let (first, first_address) = world.node().await;
+        let (_second, second_address) = world.node().await;
+        let clients: Vec<_> = (0..8).map(|_| world.client(&[&first_address, &second_address])).collect();
+        for client in &clients {
+            store(client, "a", b"0").await.unwrap();
+        }
+        let (stop, stopped) = tokio::sync::watch::channel(false);
+        let writers: Vec<_> = clients
+            .into_iter()
+            .map(|client| {
+                let stopped = stopped.clone();
+                tokio::spawn(async move {
+                    let mut rounds = 0;
+                    while !*stopped.borrow() || rounds < 10 {
+                        store(&client, "a", b"1").await.unwrap();
+                        rounds += 1;
+                    }
+                })
+            })
+            .collect();
+        // At once, so that writes are on their way while the streams end.
+        assert!(first.shutdown(Duration::from_secs(10)).await);
+        stop.send(true).unwrap();
+        for writer in writers {
+            writer.await.unwrap();
+        }
+    });
+}
+
+#[test]
 fn closing_ends_calls_under_way_and_refuses_new_ones() {
     with_tcp(|world| async move {
         let (address, received) = spawn_mute(false).await;

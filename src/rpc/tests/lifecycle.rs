@@ -22,7 +22,9 @@ async fn shutdown_ends_streams_and_idle_connections_in_order_and_frees_the_port(
         let theirs = within(fixture.accepted.recv()).await.unwrap();
         let port = fixture.address.port();
         assert!(within(fixture.server.shutdown(PATIENCE)).await, "everything closed in order");
-        assert!(within(answers.next()).await.is_none_or(|last| last.is_err()));
+        let last = within(answers.next()).await.unwrap().unwrap();
+        assert!(last.is_end && last.results.is_empty(), "nothing is left in doubt");
+        assert!(within(answers.next()).await.is_none());
         within(async { while peer.inbound.recv().await.is_some() {} }).await;
         within(theirs.outbound.closed()).await;
         transport.listen("127.0.0.1", port).await.expect("the port is free again");
