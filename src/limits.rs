@@ -308,7 +308,6 @@ pub const JSON_DEPTH_MAX: usize = 200;
 
 /// How long a thread that waits for an answer goes without a look for Ctrl-C. Shorter ones wake idle threads more often,
 /// longer ones feel stuck.
-#[cfg(feature = "python")]
 pub const SIGNAL_CHECK_INTERVAL: Duration = Duration::from_millis(50);
 
 /// Records that wait for Python's `logging`, of at most 4 KiB each. More hide a slow handler for longer and cost memory; fewer are

@@ -27,6 +27,7 @@ mod channels;
 mod default;
 mod directory;
 mod download;
+mod driver;
 mod endpoints;
 mod hedge;
 pub mod load;
@@ -62,6 +63,7 @@ use crate::{
 use call::Slot;
 pub use default::{as_eventual, as_strong, told, Book, Known, Told};
 use download::download;
+pub use driver::{Driver, Turn};
 use hedge::{is_hedgeable, race};
 pub use retry::{RepeatedWrites, Retry};
 use shared::Shared;

@@ -70,10 +70,14 @@ pub const LOAD_KEYS_MAX: u64 = 10_000_000;
 /// The deadline of a client's call when none is given.
 pub const CALL_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Threads that all clients of a Python process share. They decode and route answers, and what they save by being two
-/// they lose to the wake-ups between them.
-#[cfg(feature = "python")]
-pub const CLIENT_RUNTIME_THREADS: usize = 1;
+/// How soon after the end of a call the next one has to begin to be made in a row with it, and how long the thread of the clients
+/// stands aside after a call that its caller has driven. A longer time lets what nobody waits for lie, a shorter one
+/// has a thread that thinks between its calls wake the other each time.
+pub const CLIENT_STAND_ASIDE: Duration = Duration::from_millis(1);
+
+/// Calls in a row by one thread after which it drives the tasks itself. Fewer let a program with several threads pass
+/// them to and fro.
+pub const CLIENT_STREAK_MIN: u32 = 8;
 
 /// Nodes that answer within this of the nearest are as near: within one data centre the difference is noise. Larger sends calls
 /// farther than they need to go, smaller crowds all clients on one node.

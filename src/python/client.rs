@@ -6,23 +6,20 @@ use parking_lot::Mutex;
 use pyo3::prelude::*;
 
 use super::{
-    answer::Outcome,
     convert::{self, Level, Timeout},
-    default::{self, Ticket},
-    request::{Call, Request},
+    request::Request,
     retry::RetryArgument,
     runtime::{self, ProcessBound},
     security::{check_exposure, TokenDesk, TrustArgument},
-    slot::Slot,
-    strong::{self, Kept},
+    started::{wait_or_drive, Ready},
+    strong::Kept,
     watch::{Changes, Wanted},
 };
 use crate::{
-    client::{Book, CallId, Client, ClientConfig, StrongClient, StrongTicket, Token},
+    client::{Book, Client, ClientConfig, StrongClient, Token},
     env::Env,
     error::{Error, ErrorCode, Result},
-    limits::SIGNAL_CHECK_INTERVAL,
-    types::{Address, ClientName, Consistency, Holding, Secret},
+    types::{Address, ClientName, Consistency, Secret},
 };
 
 /// See `_core.pyi`.
@@ -62,7 +59,7 @@ impl PyClient {
         }
         // Another thread may do the same meanwhile, for the GIL is released where a thread is started.
         let config = ClientConfig { token: self.token()?, ..self.config.clone() };
-        let client = Client::new(config, Env::system(), runtime::handle()?)?;
+        let client = Client::new(config, Env::system(), runtime::driver()?.handle().clone())?;
         let mut state = self.state.lock();
         if let Some(connection) = state.connection()? {
             return Ok(connection);
@@ -101,109 +98,6 @@ impl State {
 enum TokenArgument {
     Text(String),
     Callable(Py<PyAny>),
-}
-
-/// A call under way.
-pub(super) enum Started {
-    Operations(Client, CallId),
-    Task(tokio::task::AbortHandle),
-    Strong(StrongTicket),
-    /// In the eventual way, and in the strong one if that is refused.
-    Trial(Client, CallId, Ticket),
-}
-
-impl Started {
-    /// Starts a call; `done` gets the outcome once, from a thread of the runtime.
-    ///
-    /// # Errors
-    /// Those of making the runtime; `UNSUPPORTED`, when the keyspace does not promise such reads.
-    pub(super) fn new(
-        connection: Connection,
-        call: Call,
-        (read, timeout): (Level, Option<Duration>),
-        done: impl FnOnce(Result<Outcome>) + Send + 'static,
-    ) -> Result<Started> {
-        let call = match call {
-            Call::Operations(asked) => {
-                return default::start(connection, asked, (read, timeout), Box::new(done));
-            }
-            call => call,
-        };
-        let (asking, strong) = (connection.client.clone(), connection.strong);
-        let task = match call {
-            Call::Operations(_) => return Err(Error::new(ErrorCode::Internal, "operations have a way of their own")),
-            Call::Status { digests } => runtime::handle()?.spawn(async move {
-                let status = asking.status(digests, timeout).await;
-                done(status.map(|status| Outcome::Status(Box::new(status))));
-            }),
-            Call::Members => runtime::handle()?.spawn(async move {
-                done(asking.members(timeout).await.map(Outcome::Members));
-            }),
-            Call::Holdings => runtime::handle()?.spawn(async move {
-                let parts = |held: Vec<Holding>| held.into_iter().map(Holding::into_parts).collect();
-                done(asking.holdings(timeout).await.map(parts).map(Outcome::Holdings));
-            }),
-            Call::Conflicts(query) => runtime::handle()?.spawn(async move {
-                done(asking.conflicts(query, timeout).await.map(Outcome::Conflicts));
-            }),
-            Call::RemoveMember { node, force } => runtime::handle()?.spawn(async move {
-                done(asking.remove_member(node, force, timeout).await.map(|()| Outcome::Removed));
-            }),
-            Call::MoveLeader { to } => runtime::handle()?.spawn(async move {
-                done(asking.move_leader(to, timeout).await.map(Outcome::Leader));
-            }),
-            Call::Snapshot { path } => runtime::handle()?.spawn(async move {
-                done(asking.snapshot(path, timeout).await.map(Outcome::Bytes));
-            }),
-            Call::Metrics => runtime::handle()?.spawn(async move {
-                done(asking.metrics(timeout).await.map(Outcome::Metrics));
-            }),
-            Call::Strong(call) => {
-                let note = default::note(&connection.book, &call);
-                let done = Box::new(|reply: Result<_>| {
-                    note(&reply);
-                    done(reply.map(Outcome::Strong));
-                });
-                return Ok(Started::Strong(strong.submit(strong::at_level(*call, read), timeout, done)));
-            }
-        };
-        Ok(Started::Task(task.abort_handle()))
-    }
-
-    /// Gives the call up.
-    pub(super) fn cancel(self) {
-        match self {
-            Started::Operations(client, call) => client.cancel(call),
-            Started::Task(task) => task.abort(),
-            Started::Strong(ticket) => ticket.cancel(),
-            Started::Trial(client, call, ticket) => {
-                ticket.cancel();
-                client.cancel(call);
-            }
-        }
-    }
-}
-
-/// Starts a call and waits for its outcome with the GIL released; looks for Ctrl-C from time to time.
-///
-/// # Errors
-/// Those of `start`; what a handler of a signal raises.
-pub(super) fn wait(
-    py: Python<'_>,
-    start: impl FnOnce(Box<dyn FnOnce(Result<Outcome>) + Send>) -> PyResult<Started>,
-) -> PyResult<Result<Outcome>> {
-    let slot = Arc::new(Slot::new());
-    let filled = slot.clone();
-    let started = start(Box::new(move |outcome| filled.fill(outcome)))?;
-    loop {
-        if let Some(outcome) = py.detach(|| slot.take(SIGNAL_CHECK_INTERVAL)) {
-            return Ok(outcome);
-        }
-        if let Err(interrupt) = py.check_signals() {
-            started.cancel();
-            return Err(interrupt);
-        }
-    }
 }
 
 #[pymethods]
@@ -250,7 +144,7 @@ impl PyClient {
     ) -> PyResult<Bound<'py, PyAny>> {
         let connection = self.connection()?;
         let (call, conversion) = request.take()?;
-        let outcome = wait(py, |done| Ok(Started::new(connection, call, (read, timeout.0), done)?))?;
+        let outcome = wait_or_drive(py, Ready::new(connection, call), (read, timeout.0))?;
         conversion.finish(py, outcome)
     }
 

@@ -24,12 +24,13 @@ use pyo3::{intern, prelude::*};
 use super::{
     answer::{Conversion, Outcome},
     call::call_method,
-    client::{PyClient, Started},
+    client::PyClient,
     convert::{Level, Timeout},
     durable::Limit,
     node::PyNode,
     request::Request,
-    runtime::{forked, ProcessBound},
+    runtime::{driver, forked, ProcessBound},
+    started::{Ready, Started},
     watch::Changes,
 };
 use crate::error::{Error, ErrorCode, Result};
@@ -172,7 +173,9 @@ impl Completions {
         let connection = client.connection()?;
         let (call, conversion) = request.take()?;
         let id = self.calls.lock().wait(future, conversion);
-        let started = Started::new(connection, call, (read, timeout.0), move |outcome| queue.push(id, outcome));
+        let started = Ready::new(connection, call).start((read, timeout.0), move |outcome| queue.push(id, outcome));
+        // Nobody waits for it who could drive.
+        driver()?.run_alone();
         self.started(id, started.map_err(PyErr::from))
     }
 

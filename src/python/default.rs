@@ -14,13 +14,13 @@ use parking_lot::Mutex;
 
 use super::{
     answer::{mismatch, Outcome},
-    client::{Connection, Started},
     convert::Level,
     request::Asked,
+    started::Started,
     strong,
 };
 use crate::{
-    client::{as_eventual, as_strong, told, Book, Known, StrongClient, StrongTicket, Told},
+    client::{as_eventual, as_strong, told, Book, Client, Known, StrongClient, StrongTicket, Told},
     env::{Clock, SystemClock},
     error::{Error, ErrorCode, Result},
     replication::strong::{Call, Reply},
@@ -29,6 +29,9 @@ use crate::{
 
 /// Called once with the outcome of a call.
 pub(super) type Done = Box<dyn FnOnce(Result<Outcome>) + Send>;
+
+/// Called once with the reply to a call.
+pub(super) type Note = Box<dyn FnOnce(&Result<Reply>) + Send>;
 
 /// What the group answered, as if in the eventual way.
 ///
@@ -59,7 +62,7 @@ fn is_eventual(name: &str, error: &Error) -> bool {
 }
 
 /// Takes note of what the answer to any call of the group says of its keyspace, when there is one.
-pub(super) fn note(book: &Book, call: &Call) -> impl FnOnce(&Result<Reply>) + Send + 'static {
+pub(super) fn note(book: &Book, call: &Call) -> Note {
     use crate::replication::strong::{Command, ReadCall, Submission};
     let of = |name: &String, consistency| Some((book.of(name), consistency));
     let (told, is_made) = match call {
@@ -75,7 +78,7 @@ pub(super) fn note(book: &Book, call: &Call) -> impl FnOnce(&Result<Reply>) + Se
         }
         Call::Lease(_) | Call::Keyspaces => (None, false),
     };
-    move |reply| {
+    Box::new(move |reply| {
         let Some((known, consistency)) = told else { return };
         match reply.as_ref().map_err(Error::code) {
             Ok(_) => known.tell(consistency),
@@ -83,21 +86,19 @@ pub(super) fn note(book: &Book, call: &Call) -> impl FnOnce(&Result<Reply>) + Se
             Err(ErrorCode::KeyspaceExists) if is_made => known.tell(None),
             Err(_) => {}
         }
-    }
+    })
 }
 
-/// Starts a call about a keyspace.
+/// Starts a call about a keyspace of which so much is known.
 ///
 /// # Errors
 /// `UNSUPPORTED`, when the keyspace is eventual and does not promise such reads.
 pub(super) fn start(
-    connection: Connection,
-    asked: Asked,
+    (client, strong): (Client, StrongClient),
+    (asked, known): (Asked, Arc<Known>),
     (read, timeout): (Level, Option<Duration>),
     done: Done,
 ) -> Result<Started> {
-    let Connection { client, strong, book } = connection;
-    let known = book.of(asked.name());
     let Asked { keyspace, operations } = asked;
     let name = keyspace.as_deref().unwrap_or_default();
     let is_eventual = known.get() == Some(Consistency::Eventual);

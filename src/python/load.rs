@@ -80,7 +80,7 @@ impl PyLoad {
         let client = client.connection()?.client;
         let (running, filled) = (Arc::clone(&load), Arc::clone(&report));
         // It ends by itself, by `stop`, or with the runtime.
-        drop(runtime::handle()?.spawn(async move { filled.fill(running.run(&client).await) }));
+        drop(runtime::spawn(async move { filled.fill(running.run(&client).await) })?);
         Ok(PyLoad { load, report })
     }
 

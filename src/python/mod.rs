@@ -30,6 +30,7 @@ mod retry;
 mod runtime;
 mod security;
 mod slot;
+mod started;
 mod strong;
 mod watch;
 

@@ -24,13 +24,13 @@ use self::{
 };
 use super::{
     answer::Conversion,
-    client,
     convert::{self, KeyBytes, Level, Timeout},
     durable::{self, Limit},
     faults::PyFaults,
     request::{Call, Request},
     runtime::{self, ProcessBound},
     security::TlsArgument,
+    started,
     strong::Kept,
     watch::{Changes, Wanted},
 };
@@ -205,7 +205,7 @@ impl PyNode {
     ) -> PyResult<Bound<'py, PyAny>> {
         let (call, conversion): (Call, Conversion) = request.take()?;
         if matches!(call, Call::Strong(_)) || waiting::takes_long(&call) || self.is_for_group(&call)? {
-            let outcome = client::wait(py, |done| self.begin(py, call, (read, timeout.duration()), done))?;
+            let outcome = started::wait(py, |done| self.begin(py, call, (read, timeout.duration()), done))?;
             return conversion.finish(py, outcome);
         }
         // What a caller wrote or read here is here: a session has nothing to wait for.

@@ -5,33 +5,36 @@
 //! process in which it was made. The child counts one up and forgets, never drops, what it inherited; objects with
 //! another generation are replaced ([`super::client`]) or answer `FORKED`.
 //!
-//! At the end of the interpreter the runtime is left alone: its threads never touch Python, and whoever still waits for
+//! At the end of the interpreter the runtime is left alone: its tasks never touch Python, and whoever still waits for
 //! an answer then (a daemon thread) had better wait on than print the error of a call that was cut.
 //!
 //! Locks in this folder are taken with the GIL held and never across its release, so that no thread can hold one at the
 //! moment of a fork, which has the GIL.
 
 use std::{
+    future::Future,
     mem,
-    sync::atomic::{AtomicU32, Ordering},
+    sync::{
+        atomic::{AtomicU32, Ordering},
+        Arc,
+    },
 };
-
-use parking_lot::Mutex;
-use pyo3::prelude::*;
-use tokio::runtime::{Builder, Handle, Runtime};
 
 use super::call;
 use crate::{
+    client::Driver,
     env::inherited_files,
     error::{Error, ErrorCode, Result},
-    limits::CLIENT_RUNTIME_THREADS,
 };
+use parking_lot::Mutex;
+use pyo3::prelude::*;
+use tokio::task::JoinHandle;
 
 /// How many forks lie between this process and the first, plus one: 0 stands for "never".
 static GENERATION: AtomicU32 = AtomicU32::new(1);
 
 /// Made at the first call of any client.
-static RUNTIME: Mutex<Option<Runtime>> = Mutex::new(None);
+static DRIVER: Mutex<Option<Arc<Driver>>> = Mutex::new(None);
 
 /// The generation of this process.
 pub(super) fn generation() -> u32 {
@@ -70,30 +73,34 @@ pub(super) fn forked(what: &str) -> Error {
     Error::new(ErrorCode::Forked, format!("this {what} was made before a fork: make a new one in the child"))
 }
 
-/// The runtime of all clients.
+/// What runs all clients.
 ///
 /// # Errors
 /// `OVERLOADED` when the system gives no more threads.
-pub(super) fn handle() -> Result<Handle> {
-    let mut runtime = RUNTIME.lock();
-    if let Some(runtime) = &*runtime {
-        return Ok(runtime.handle().clone());
+pub(super) fn driver() -> Result<Arc<Driver>> {
+    let mut driver = DRIVER.lock();
+    if let Some(driver) = &*driver {
+        return Ok(driver.clone());
     }
-    let made = Builder::new_multi_thread()
-        .worker_threads(CLIENT_RUNTIME_THREADS)
-        .thread_name("kvstore-client")
-        .enable_io()
-        .enable_time()
-        .build()
-        .map_err(|error| Error::new(ErrorCode::Overloaded, format!("the client's threads cannot start: {error}")))?;
-    Ok(runtime.insert(made).handle().clone())
+    Ok(driver.insert(Driver::start()?).clone())
+}
+
+/// Starts a task among those of the clients.
+///
+/// # Errors
+/// `OVERLOADED` when the system gives no more threads.
+pub(super) fn spawn<T: Send + 'static>(task: impl Future<Output = T> + Send + 'static) -> Result<JoinHandle<T>> {
+    let driver = driver()?;
+    let handle = driver.handle().spawn(task);
+    driver.run_alone();
+    Ok(handle)
 }
 
 /// For `os.register_at_fork`: the child forgets what lived on threads. What it is to close.
 #[pyfunction]
 pub(super) fn after_fork_in_child() -> Vec<i32> {
     call::after_fork_in_child();
-    mem::forget(RUNTIME.lock().take());
+    mem::forget(DRIVER.lock().take());
     GENERATION.fetch_add(1, Ordering::Relaxed);
     inherited_files()
 }

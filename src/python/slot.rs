@@ -1,33 +1,63 @@
-//! Where a thread that waits gets its outcome from a thread of the runtime, without either taking the other's locks.
+//! Where a thread that waits gets its outcome from whoever runs the tasks, without either taking the other's locks.
 
-use std::time::Duration;
+use std::{
+    future::poll_fn,
+    task::{Poll, Waker},
+    time::Duration,
+};
 
 use parking_lot::{Condvar, Mutex};
 
 /// Filled once, taken once. One wake-up, of the one thread that waits.
 pub(super) struct Slot<T> {
-    outcome: Mutex<Option<T>>,
+    inner: Mutex<Inner<T>>,
     filled: Condvar,
+}
+
+struct Inner<T> {
+    outcome: Option<T>,
+    /// Of who waits in a task.
+    waker: Option<Waker>,
 }
 
 impl<T> Slot<T> {
     /// An empty one.
     pub(super) fn new() -> Slot<T> {
-        Slot { outcome: Mutex::new(None), filled: Condvar::new() }
+        Slot { inner: Mutex::new(Inner { outcome: None, waker: None }), filled: Condvar::new() }
     }
 
     /// Fills it and wakes who waits.
     pub(super) fn fill(&self, outcome: T) {
-        *self.outcome.lock() = Some(outcome);
-        self.filled.notify_one();
+        let mut inner = self.inner.lock();
+        inner.outcome = Some(outcome);
+        let waker = inner.waker.take();
+        drop(inner);
+        match waker {
+            Some(waker) => waker.wake(),
+            None => drop(self.filled.notify_one()),
+        }
     }
 
     /// Waits at most `patience`; `None`: it is still empty. To be called with the GIL released.
     pub(super) fn take(&self, patience: Duration) -> Option<T> {
-        let mut outcome = self.outcome.lock();
-        if outcome.is_none() {
-            self.filled.wait_for(&mut outcome, patience);
+        let mut inner = self.inner.lock();
+        inner.waker = None;
+        if inner.outcome.is_none() {
+            self.filled.wait_for(&mut inner, patience);
         }
-        outcome.take()
+        inner.outcome.take()
+    }
+
+    /// As [`Slot::take`], in a task and for as long as it takes.
+    pub(super) async fn taken(&self) -> T {
+        poll_fn(|context| {
+            let mut inner = self.inner.lock();
+            if let Some(outcome) = inner.outcome.take() {
+                return Poll::Ready(outcome);
+            }
+            inner.waker = Some(context.waker().clone());
+            Poll::Pending
+        })
+        .await
     }
 }

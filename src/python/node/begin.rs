@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     error::Result,
-    python::{answer::Outcome, client::Started, convert::Level, durable, request::Call, strong},
+    python::{answer::Outcome, convert::Level, durable, request::Call, started::Started, strong},
 };
 
 impl PyNode {

@@ -11,7 +11,7 @@ use crate::{
     error::{Error, ErrorCode, Result},
     limits::{CALL_TIMEOUT, SIGNAL_CHECK_INTERVAL},
     node::{Node, Running},
-    python::{answer::Outcome, client::Started, convert::Timeout, request::Call},
+    python::{answer::Outcome, convert::Timeout, request::Call, started::Started},
 };
 
 /// What a handler of a signal has raised.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from typing import List
+from typing import Any, List
 
 import pytest
 
@@ -32,6 +32,52 @@ def test_eight_threads_share_one_client(trio: Cluster) -> None:
             list(pool.map(work, range(THREADS)))
         assert client.count("threads/") == THREADS * 300
     trio.wait_equal()
+
+
+def _put_from_tasks(address: str) -> None:
+    async def main() -> None:
+        async with kvstore.AsyncClient(address) as client:
+            for number in range(20):
+                await asyncio.gather(*(client.put(f"mixed/{number}/{task}", number) for task in range(8)))
+
+    asyncio.run(main())
+
+
+def _put_and_get(client: kvstore.Client[Any], key: str) -> None:
+    for turn in range(100):
+        client.put(key, turn)
+        assert client.get(key) == turn
+
+
+def _look(watch: kvstore.Watch[Any], last: int) -> List[int]:
+    told: List[int] = []
+    for event in watch:
+        assert event.entry is not None
+        told.append(event.entry.value)
+        if told[-1] == last:
+            break
+    return told
+
+
+def test_everybody_is_answered_beside_a_thread_that_calls_one_by_one(trio: Cluster) -> None:
+    """It does the work of the clients itself while it is alone, and leaves it when it is not."""
+    with trio.client(0) as client, client.watch(prefix="mixed/alone") as watch, ThreadPoolExecutor(3) as pool:
+        watching = pool.submit(_look, watch, 4)
+        for turn in range(5):
+            for number in range(300):
+                assert client.count(f"mixed/none/{number}") == 0
+            # What follows comes after calls that this thread has driven, and nobody drives now.
+            client.put("mixed/alone", turn)
+            others = [
+                pool.submit(_put_from_tasks, trio.address(0)),
+                pool.submit(_put_and_get, client, f"mixed/calls/{turn}"),
+            ]
+            for number in range(300):
+                client.get(f"mixed/none/{number}")
+            for other in others:
+                other.result(20)
+        told = watching.result(20)
+    assert told == sorted(set(told))
 
 
 def test_256_tasks_share_one_async_client(trio: Cluster) -> None:
