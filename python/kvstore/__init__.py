@@ -18,6 +18,7 @@ All errors are `KVError`. `kvstore.testing` has clusters for tests, `kvstore.con
 """
 
 from kvstore._core import Conflict, Entry, Event, __version__
+from kvstore._fork import make_kept as _make_kept
 from kvstore._options import (
     ClientOptions,
     Key,
@@ -182,3 +183,5 @@ __all__ = [
     "restore_snapshot",
     "verify_snapshot",
 ]
+
+_make_kept()

@@ -17,7 +17,7 @@ from kvstore.status import Consistency
 __all__ = ["Changes", "Client", "Completions", "Conflict", "Entry", "Event", "Faults", "Kept", "Load", "Node"]
 __all__ += ["EventualRequests", "Request", "StrongRequests", "TokenDesk", "Write", "__version__"]
 __all__ += ["after_fork_in_child", "check_timeout", "decode_auto", "encode_auto", "end_calls", "examine_data_dir"]
-__all__ += ["keep_log", "log_to_stderr", "recent_log"]
+__all__ += ["keep_log", "log_to_stderr", "make_imports", "recent_log"]
 __all__ += ["close_log", "log_parts", "open_log", "restore_snapshot", "set_log_levels", "take_log", "verify_snapshot"]
 
 __version__: Final[str]
@@ -597,3 +597,6 @@ def close_log() -> None:
 
 def after_fork_in_child() -> List[int]:
     """Forget what lived on threads that the child does not have. What it is to close."""
+
+def make_imports() -> None:
+    """Make what is kept of Python from its first use on, before a fork can come between."""

@@ -25,14 +25,16 @@ def _in_child() -> None:
     _generation += 1
 
 
-def _make_names() -> None:
-    """Make the names that the native module needs for a client, which it keeps from their first use on.
+def make_kept() -> None:
+    """Make what the native module keeps of Python from its first use on, once the package is whole.
 
     A child that is forked while another thread makes one would wait for that thread, which it does not have.
     """
-    _core.Client(["127.0.0.1:1"], Retry(), None, False, None)  # noqa: FBT003 - by position, as it takes them
+    if hasattr(os, "register_at_fork"):
+        _core.make_imports()
+        # The names of its options.
+        _core.Client(["127.0.0.1:1"], Retry(), None, False, None)  # noqa: FBT003 - by position, as it takes them
 
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_in_child)
-    _make_names()

@@ -4,16 +4,15 @@ use std::collections::BTreeMap;
 
 use pyo3::{
     prelude::*,
-    sync::PyOnceLock,
     types::{PyBool, PyBytes, PyDict, PyList, PyTuple},
 };
 
 use super::{
-    call::{call, into_python},
     codec,
     conflict::PyConflict,
     convert,
     entry::PyEntry,
+    imports::Import,
     strong::{self, StrongConversion},
 };
 use crate::{
@@ -229,39 +228,19 @@ fn nothing(py: Python<'_>, answers: Vec<Result<Answer>>) -> PyResult<Bound<'_, P
     }
 }
 
-/// A `NamedTuple` class of Python's, whose instances are made of their fields in order.
-pub(super) struct Record {
-    class: PyOnceLock<Py<PyAny>>,
-    module: &'static str,
-    name: &'static str,
-}
-
-impl Record {
-    /// It is imported when it is needed first.
-    pub(super) const fn new(module: &'static str, name: &'static str) -> Record {
-        Record { class: PyOnceLock::new(), module, name }
-    }
-
-    /// An instance.
-    pub(super) fn make<'py>(
-        &self,
-        py: Python<'py>,
-        fields: impl IntoPyObject<'py, Target = PyTuple, Output = Bound<'py, PyTuple>>,
-    ) -> PyResult<Bound<'py, PyAny>> {
-        call(into_python(py, || self.class.import(py, self.module, self.name))?, fields)
-    }
-}
-
 const STATUS: &str = "kvstore.status";
 
-static NODE: Record = Record::new(STATUS, "NodeStatus");
-static PEER: Record = Record::new(STATUS, "PeerStatus");
-static LAG: Record = Record::new(STATUS, "ReplicationLag");
-static DIGEST: Record = Record::new(STATUS, "PartitionDigest");
-static GROUP: Record = Record::new(STATUS, "GroupStatus");
-static GROUP_MEMBER: Record = Record::new(STATUS, "GroupMember");
-static STORAGE: Record = Record::new(STATUS, "StorageStatus");
-static MEMBER: Record = Record::new(STATUS, "MemberStatus");
+static NODE: Import = Import::new(STATUS, "NodeStatus");
+static PEER: Import = Import::new(STATUS, "PeerStatus");
+static LAG: Import = Import::new(STATUS, "ReplicationLag");
+static DIGEST: Import = Import::new(STATUS, "PartitionDigest");
+static GROUP: Import = Import::new(STATUS, "GroupStatus");
+static GROUP_MEMBER: Import = Import::new(STATUS, "GroupMember");
+static STORAGE: Import = Import::new(STATUS, "StorageStatus");
+static MEMBER: Import = Import::new(STATUS, "MemberStatus");
+
+/// For [`super::imports`].
+pub(super) static IMPORTS: [&Import; 8] = [&NODE, &PEER, &LAG, &DIGEST, &GROUP, &GROUP_MEMBER, &STORAGE, &MEMBER];
 
 fn tuple<'py>(
     py: Python<'py>,

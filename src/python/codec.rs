@@ -16,16 +16,15 @@ use std::ops::Deref;
 
 use pyo3::{
     exceptions::{PyRecursionError, PyValueError},
-    intern,
     prelude::*,
-    sync::PyOnceLock,
     types::{PyBool, PyByteArray, PyBytes, PyDict, PyFloat, PyInt, PyList, PyMemoryView, PyString, PyTuple},
 };
 
 use super::{
-    call::{call, call_method, into_python},
+    call::{call, call_method},
     convert::type_name,
     errors,
+    imports::{Import, Name},
 };
 use crate::limits::JSON_DEPTH_MAX;
 
@@ -38,8 +37,16 @@ const JSON: u32 = 5;
 
 const JSON_NULL: &[u8] = b"null";
 
-static ENCODE_JSON: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-static DECODE_JSON: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+static ENCODE_JSON: Import = Import::new("kvstore.codecs", "encode_json");
+static DECODE_JSON: Import = Import::new("kvstore.codecs", "decode_json");
+static ENCODE: Name = Name::new("encode");
+static DECODE: Name = Name::new("decode");
+
+/// For [`super::imports`].
+pub(super) static IMPORTS: [&Import; 2] = [&ENCODE_JSON, &DECODE_JSON];
+
+/// For [`super::imports`].
+pub(super) static NAMES: [&Name; 2] = [&ENCODE, &DECODE];
 
 /// An encoded value; what Python holds already is not copied.
 pub(super) enum Payload<'py> {
@@ -68,7 +75,7 @@ pub(super) fn encode<'py>(
     value: &Bound<'py, PyAny>,
 ) -> PyResult<(Payload<'py>, u32)> {
     let Some(codec) = codec else { return auto(value) };
-    let encoded = call_method(codec, intern!(value.py(), "encode"), (value,))?;
+    let encoded = call_method(codec, ENCODE.get(value.py()), (value,))?;
     let Ok((payload, flags)) = encoded.extract::<(Bound<'py, PyBytes>, u32)>() else {
         let text = format!("encode() of the codec {codec} must return (bytes, flags up to 32 bits)");
         return Err(errors::codec(value.py(), &text, None));
@@ -85,7 +92,7 @@ pub(super) fn decode<'py>(
 ) -> PyResult<Bound<'py, PyAny>> {
     match codec {
         None => from_auto(py, payload, flags),
-        Some(codec) => call_method(codec, intern!(py, "decode"), (PyBytes::new(py, payload), flags)),
+        Some(codec) => call_method(codec, DECODE.get(py), (PyBytes::new(py, payload), flags)),
     }
 }
 
@@ -176,7 +183,7 @@ fn not_storable(value: &Bound<'_, PyAny>, place: &str) -> PyErr {
 
 fn to_json<'py>(value: &Bound<'py, PyAny>) -> PyResult<Payload<'py>> {
     let py = value.py();
-    let encode = into_python(py, || ENCODE_JSON.import(py, "kvstore.codecs", "encode_json"))?;
+    let encode = ENCODE_JSON.get(py)?;
     match call(encode, (value,)) {
         Ok(bytes) => Ok(Payload::Bytes(bytes.cast_into::<PyBytes>()?)),
         Err(error) => Err(as_codec_error(py, error, None)),
@@ -198,7 +205,7 @@ fn from_auto<'py>(py: Python<'py>, payload: &[u8], flags: u32) -> PyResult<Bound
         },
         JSON if payload == JSON_NULL => Ok(py.None().into_bound(py)),
         JSON => {
-            let decode = into_python(py, || DECODE_JSON.import(py, "kvstore.codecs", "decode_json"))?;
+            let decode = DECODE_JSON.get(py)?;
             call(decode, (PyBytes::new(py, payload),)).map_err(|error| as_codec_error(py, error, Some(payload)))
         }
         other => {

@@ -19,7 +19,7 @@ use std::{
 };
 
 use parking_lot::Mutex;
-use pyo3::{intern, prelude::*};
+use pyo3::prelude::*;
 
 use super::{
     answer::{Conversion, Outcome},
@@ -27,6 +27,7 @@ use super::{
     client::PyClient,
     convert::{Level, Timeout},
     durable::Limit,
+    imports::Name,
     node::PyNode,
     request::Request,
     runtime::{driver, forked, ProcessBound},
@@ -34,6 +35,13 @@ use super::{
     watch::Changes,
 };
 use crate::error::{Error, ErrorCode, Result};
+
+static DONE: Name = Name::new("done");
+static SET_RESULT: Name = Name::new("set_result");
+static SET_EXCEPTION: Name = Name::new("set_exception");
+
+/// For [`super::imports`].
+pub(super) static NAMES: [&Name; 3] = [&DONE, &SET_RESULT, &SET_EXCEPTION];
 
 /// See `_core.pyi`.
 #[pyclass(frozen, module = "kvstore._core")]
@@ -131,12 +139,12 @@ fn broken(error: &std::io::Error) -> Error {
 /// Hands an outcome to its future, unless that was cancelled meanwhile.
 fn settle(py: Python<'_>, waiting: Waiting, outcome: Result<Outcome>) -> PyResult<()> {
     let future = waiting.future.bind(py);
-    if call_method(future, intern!(py, "done"), ())?.is_truthy()? {
+    if call_method(future, DONE.get(py), ())?.is_truthy()? {
         return Ok(());
     }
     match waiting.conversion.finish(py, outcome) {
-        Ok(answer) => call_method(future, intern!(py, "set_result"), (answer,))?,
-        Err(error) => call_method(future, intern!(py, "set_exception"), (error.into_value(py),))?,
+        Ok(answer) => call_method(future, SET_RESULT.get(py), (answer,))?,
+        Err(error) => call_method(future, SET_EXCEPTION.get(py), (error.into_value(py),))?,
     };
     Ok(())
 }

@@ -4,15 +4,14 @@ use std::{ops::Deref, time::Duration};
 
 use pyo3::{
     exceptions::{PyTypeError, PyUnicodeEncodeError},
-    intern,
     prelude::*,
-    sync::PyOnceLock,
     types::{PyBytes, PyDelta, PyFloat, PyInt, PyString},
 };
 
 use super::{
-    call::{call, call_method, into_python},
+    call::call_method,
     errors,
+    imports::{Import, Name},
 };
 use crate::{
     error::{Error, ErrorCode, Result},
@@ -21,7 +20,14 @@ use crate::{
     types::{Key, ReadLevel},
 };
 
-static MOMENT: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+static MOMENT: Import = Import::new("kvstore._options", "moment");
+static TOTAL_SECONDS: Name = Name::new("total_seconds");
+
+/// For [`super::imports`].
+pub(super) static IMPORTS: [&Import; 1] = [&MOMENT];
+
+/// For [`super::imports`].
+pub(super) static NAMES: [&Name; 1] = [&TOTAL_SECONDS];
 
 /// The bytes of a key, a prefix or the end of a range: `bytes` as they are, `str` as UTF-8 (with surrogateescape, so that
 /// every key that was handed out as `str` finds its bytes again). Nothing is copied but the UTF-8 of a `str`: the stable
@@ -84,13 +90,13 @@ pub(super) fn key_text<'py>(py: Python<'py>, key: &[u8]) -> PyResult<Bound<'py, 
 
 /// Milliseconds since the Unix epoch as an aware `datetime`.
 pub(super) fn moment(py: Python<'_>, wall_ms: u64) -> PyResult<Bound<'_, PyAny>> {
-    call(into_python(py, || MOMENT.import(py, "kvstore._options", "moment"))?, (wall_ms,))
+    MOMENT.make(py, (wall_ms,))
 }
 
 /// Seconds as int, float or timedelta; `name` is what the argument is called.
 fn seconds(object: &Bound<'_, PyAny>, name: &str) -> PyResult<f64> {
     let seconds = match object.cast::<PyDelta>() {
-        Ok(delta) => call_method(delta, intern!(object.py(), "total_seconds"), ())?.extract::<f64>()?,
+        Ok(delta) => call_method(delta, TOTAL_SECONDS.get(object.py()), ())?.extract::<f64>()?,
         Err(_) if object.is_instance_of::<PyFloat>() || object.is_instance_of::<PyInt>() => {
             object.extract::<f64>().map_err(|_| errors::invalid(format!("{name}: {object} seconds are too many")))?
         }

@@ -1,20 +1,20 @@
 //! Errors as Python exceptions. The classes are Python's (`kvstore.errors`): the stable ABI cannot subclass builtin
 //! exceptions before 3.12.
 
-use pyo3::{prelude::*, sync::PyOnceLock, types::PyBytes};
+use pyo3::{prelude::*, types::PyBytes};
 
-use super::{
-    call::{call, into_python},
-    convert,
-};
+use super::{convert, imports::Import};
 use crate::error::{Error, ErrorCode};
 
 const MODULE: &str = "kvstore.errors";
 
-static FROM_CORE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-static FROM_GUARD: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-static CODEC_ERROR: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-static KEY_NOT_FOUND: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+static FROM_CORE: Import = Import::new(MODULE, "from_core");
+static FROM_GUARD: Import = Import::new(MODULE, "from_guard");
+static CODEC_ERROR: Import = Import::new(MODULE, "CodecError");
+static KEY_NOT_FOUND: Import = Import::new(MODULE, "key_not_found");
+
+/// For [`super::imports`].
+pub(super) static IMPORTS: [&Import; 4] = [&FROM_CORE, &FROM_GUARD, &CODEC_ERROR, &KEY_NOT_FOUND];
 
 impl From<Error> for PyErr {
     fn from(error: Error) -> PyErr {
@@ -32,7 +32,7 @@ pub(super) fn exception(py: Python<'_>, error: &Error) -> PyErr {
         error.is_maybe_applied(),
         error.node(),
     );
-    let made = into_python(py, || FROM_CORE.import(py, MODULE, "from_core")).and_then(|make| call(make, fields));
+    let made = FROM_CORE.make(py, fields);
     made.map_or_else(|failed| failed, PyErr::from_value)
 }
 
@@ -40,7 +40,7 @@ pub(super) fn exception(py: Python<'_>, error: &Error) -> PyErr {
 pub(super) fn guard(py: Python<'_>, error: &Error, guard: &str, name: &[u8], found: u64) -> PyErr {
     let make = || {
         let fields = (guard, error.code().as_str(), convert::key_text(py, name)?, found, error.node());
-        call(into_python(py, || FROM_GUARD.import(py, MODULE, "from_guard"))?, fields)
+        FROM_GUARD.make(py, fields)
     };
     make().map_or_else(|failed: PyErr| failed, PyErr::from_value)
 }
@@ -48,7 +48,7 @@ pub(super) fn guard(py: Python<'_>, error: &Error, guard: &str, name: &[u8], fou
 /// A `CodecError`; `payload` is what could not be decoded.
 pub(super) fn codec(py: Python<'_>, message: &str, payload: Option<&[u8]>) -> PyErr {
     let make = || {
-        let error = call(into_python(py, || CODEC_ERROR.import(py, MODULE, "CodecError"))?, (message,))?;
+        let error = CODEC_ERROR.make(py, (message,))?;
         error.setattr("payload", payload.map(|payload| PyBytes::new(py, payload)))?;
         Ok(error)
     };
@@ -72,7 +72,6 @@ pub(super) fn bad_ttl(message: impl Into<String>) -> PyErr {
 
 /// A `KeyNotFoundError`.
 pub(super) fn key_not_found(py: Python<'_>, key: &[u8]) -> PyErr {
-    let made = convert::key_text(py, key)
-        .and_then(|key| call(into_python(py, || KEY_NOT_FOUND.import(py, MODULE, "key_not_found"))?, (key,)));
+    let made = convert::key_text(py, key).and_then(|key| KEY_NOT_FOUND.make(py, (key,)));
     made.map_or_else(|failed| failed, PyErr::from_value)
 }

@@ -4,15 +4,15 @@ use std::sync::Arc;
 
 use pyo3::prelude::*;
 
-use super::{answer::Record, client::PyClient, convert::Timeout, errors, runtime, slot::Slot};
+use super::{client::PyClient, convert::Timeout, errors, imports::Import, runtime, slot::Slot};
 use crate::{
     client::load::{Distribution, Load, LoadConfig, LoadEnd, LoadReport, Path, Work, WorkReport},
     error::Result,
     limits::{CALL_TIMEOUT, SIGNAL_CHECK_INTERVAL},
 };
 
-static REPORT: Record = Record::new("kvstore.bench", "LoadReport");
-static WORK: Record = Record::new("kvstore.bench", "WorkReport");
+static REPORT: Import = Import::new("kvstore.bench", "LoadReport");
+static WORK: Import = Import::new("kvstore.bench", "WorkReport");
 
 /// The fields of `kvstore.bench.LoadSettings`.
 #[derive(FromPyObject)]

@@ -20,6 +20,7 @@ mod durable;
 mod entry;
 mod errors;
 mod faults;
+mod imports;
 mod load;
 mod log;
 mod node;
@@ -69,5 +70,6 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(offline::verify_snapshot, module)?)?;
     module.add_function(wrap_pyfunction!(offline::restore_snapshot, module)?)?;
     module.add_function(wrap_pyfunction!(offline::examine_data_dir, module)?)?;
+    module.add_function(wrap_pyfunction!(imports::make_imports, module)?)?;
     module.add_function(wrap_pyfunction!(runtime::after_fork_in_child, module)?)
 }

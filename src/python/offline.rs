@@ -8,7 +8,7 @@ use std::{
 use parking_lot::Mutex;
 use pyo3::{prelude::*, types::PyTuple};
 
-use super::answer::Record;
+use super::imports::Import;
 use crate::{
     env::Env,
     error::{Error, ErrorCode, Result},
@@ -23,9 +23,12 @@ use crate::{
 
 const OFFLINE: &str = "kvstore.offline";
 
-static SNAPSHOT: Record = Record::new(OFFLINE, "SnapshotReport");
-static SEGMENT: Record = Record::new(OFFLINE, "SegmentReport");
-static DIRECTORY: Record = Record::new(OFFLINE, "DirectoryReport");
+static SNAPSHOT: Import = Import::new(OFFLINE, "SnapshotReport");
+static SEGMENT: Import = Import::new(OFFLINE, "SegmentReport");
+static DIRECTORY: Import = Import::new(OFFLINE, "DirectoryReport");
+
+/// For [`super::imports`].
+pub(super) static IMPORTS: [&Import; 3] = [&SNAPSHOT, &SEGMENT, &DIRECTORY];
 
 /// Reads a whole snapshot file and tells what of it is readable.
 #[pyfunction]
