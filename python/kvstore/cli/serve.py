@@ -60,6 +60,13 @@ _READ_BYTES = 4096
     help="Listen where others can reach it without tls and token.",
 )
 @click.option(
+    "--http",
+    is_flag=True,
+    default=None,
+    envvar="KVSTORE_HTTP",
+    help="Answer plain HTTP on the same port, too: /metrics, /healthz, /readyz.",
+)
+@click.option(
     "--max-drift",
     type=click.FloatRange(0.1, 3600.0),
     metavar="SECONDS",
