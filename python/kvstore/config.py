@@ -75,20 +75,19 @@ class NodeConfig:
             `token`, or `insecure=True`); `tls`, a TLS with `ca`, `cert` and `key`: clients and peers then have to speak
             TLS, and peers have to present a certificate of `ca`; `token`, what clients and peers have to present, one
             for the whole cluster, which is in no repr, log or status; `http` (default False), whether the node answers
-            plain HTTP on its port, too: /metrics for Prometheus, /healthz and /readyz, see docs/dashboard.md;
+            plain HTTP on its port, too: a dashboard, /metrics, /healthz and /readyz, see docs/dashboard.md;
             `advertise`, the "host:port" by which others reach this node; `cluster`, its name (nodes of another are
             refused); `threads` (0: one for every two cores; the others are for your program); `log`, where the nodes
             and clients of this process report what changed: "none" (the default), "stderr", or "python" (the loggers
-            `kvstore.node`, `kvstore.raft` and others of
-            `logging`, see docs/in-your-program.md); `max_drift`, in seconds (default 10): writes of peers stamped
-            further ahead of this node's clock are refused until it gets there; `data_dir`, a directory in which the
-            node keeps its data and its id over restarts (default None: in memory only); `durability`, what a write
-            there waits for: "sync" (the default with a `data_dir`), until it is on disk; "interval", for nothing, and
-            the power cut takes about a second; "memory" (the default without one), for nothing, and the system decides;
-            `max_memory`, what keys and values may take, as bytes or such as "2GB" or "512MiB" (default None: no bound):
-            puts beyond it raise LimitError;
-            `default_consistency`, "eventual" (the default) or "strong", what the keyspace `default` is: read when a
-            cluster is first formed, which then keeps it for ever; say the same to all nodes.
+            `kvstore.node`, `kvstore.raft` and others of `logging`, see docs/in-your-program.md); `max_drift`, in
+            seconds (default 10): writes of peers stamped further ahead of this node's clock are refused until it gets
+            there; `data_dir`, a directory in which the node keeps its data and its id over restarts (default None: in
+            memory only); `durability`, what a write there waits for: "sync" (the default with a `data_dir`), until it
+            is on disk; "interval", for nothing, and the power cut takes about a second; "memory" (the default without
+            one), for nothing, and the system decides; `max_memory`, what keys and values may take, as bytes or such as
+            "2GB" or "512MiB" (default None: no bound): puts beyond it raise LimitError; `default_consistency`,
+            "eventual" (the default) or "strong", what the keyspace `default` is: read when a cluster is first formed,
+            which then keeps it for ever; say the same to all nodes.
 
     Raises:
         InvalidArgumentError: It names the setting.

@@ -173,11 +173,13 @@ pub(super) fn with_web(routes: Routes, web: Option<Arc<Web>>, status: fn() -> St
     let fallback = tower::service_fn(move |request: Request<_>| {
         let (parts, _body) = request.into_parts();
         let is_call = parts.headers.get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(GRPC.as_bytes()));
-        let reply = match &web {
-            Some(web) if !is_call => web.answer(&parts),
-            Some(_) | None => status().into_http(),
-        };
-        std::future::ready(Ok::<_, Infallible>(reply))
+        let web = web.clone().filter(|_| !is_call);
+        async move {
+            Ok::<_, Infallible>(match web {
+                Some(web) => web.answer(&parts).await,
+                None => status().into_http(),
+            })
+        }
     });
     Routes::from(routes.into_axum_router().fallback_service(fallback))
 }

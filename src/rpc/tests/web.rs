@@ -81,7 +81,7 @@ async fn each_path_is_answered_beside_calls_on_the_same_port() {
         let status = fixture.host.status(false);
         let expected = crate::types::metrics_text(&crate::types::metrics(&status, &fixture.host.members()));
         assert!(metrics.ends_with(&expected) && metrics.contains("text/plain; version=0.0.4"), "{metrics}");
-        for path in ["/", "/metrics/", "/healthz/../metrics", "/kvstore.v1.KV/Count"] {
+        for path in ["/ui/", "/api/v1/", "/metrics/", "/healthz/../metrics", "/kvstore.v1.KV/Count"] {
             assert_eq!(status_of(&get(&fixture, path, "").await), "404", "{path}");
         }
         within(client.count(v1::CountRequest::default())).await.unwrap();
@@ -176,7 +176,7 @@ async fn a_head_that_is_too_large_is_refused_and_garbage_is_answered_with_an_err
     assert_eq!(status_of(&get(&fixture, "/healthz", &"a: b\r\n".repeat(100)).await), "431");
     assert_eq!(status_of(&ask(&fixture, "\0\0\0\0\0\0\0\0\r\n\r\n").await), "400");
     assert_eq!(
-        status_of(&ask(&fixture, "PRIX / HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").await),
+        status_of(&ask(&fixture, "PRIX /nothing HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").await),
         "404"
     );
     within(fixture.client().await.count(v1::CountRequest::default())).await.unwrap();

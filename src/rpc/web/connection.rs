@@ -82,7 +82,7 @@ impl Web {
         }
         let service = service_fn(move |request: Request<Incoming>| {
             let web = self.clone();
-            async move { Ok::<_, Infallible>(web.answer(&request.into_parts().0)) }
+            async move { Ok::<_, Infallible>(web.answer(&request.into_parts().0).await) }
         });
         let served = http1::Builder::new()
             .timer(TokioTimer::new())

@@ -3,9 +3,11 @@
 //!
 //! | path | what | asks for the token |
 //! | --- | --- | --- |
+//! | `/` | the dashboard, which asks what is below: see [`page`] | no |
 //! | `/healthz` | the process is there | no |
 //! | `/readyz` | 200: the node takes requests; 503: it reads its data, has not caught up, is stopped or unfit | no |
 //! | `/metrics` | every series, as Prometheus reads them | yes |
+//! | `/api/v1/...` | JSON, and a live stream: see [`api`] | yes |
 //!
 //! Promises:
 //! * Nothing is changed by what is asked here: `GET` and `HEAD` are all there is, and neither has a body.
@@ -15,8 +17,14 @@
 //!
 //! HTTP/1.1 comes from [`connection`]; over HTTP/2 whatever is no gRPC call comes from the routes of the server.
 
+mod api;
 pub(super) mod connection;
+mod data;
+mod json;
+mod live;
 mod names;
+mod page;
+mod query;
 mod reply;
 
 use std::sync::Arc;
@@ -28,14 +36,16 @@ use http::{
 };
 use tokio::sync::Semaphore;
 
-pub(super) use self::{names::Names, reply::Reply};
 use self::{
+    api::Subject,
     names::NotOurs,
+    page::Part,
     reply::{finished, sentence, sentence_with, whole},
 };
+pub(super) use self::{names::Names, reply::Reply};
 use super::{connection::Standing, gate::Gate, host::Host, phase::PhaseWatch};
 use crate::{
-    limits::{HTTP_CONNECTIONS_MAX, HTTP_REQUESTS_MAX},
+    limits::{HTTP_CONNECTIONS_MAX, HTTP_LIVE_MAX, HTTP_REQUESTS_MAX},
     types::{metrics, metrics_text},
 };
 
@@ -53,6 +63,8 @@ pub(super) struct Web {
     connections: Arc<Semaphore>,
     /// Places for requests that are worked on.
     requests: Semaphore,
+    /// Places for live streams.
+    streams: Arc<Semaphore>,
 }
 
 /// What there is to ask for.
@@ -61,6 +73,8 @@ enum Page {
     Health,
     Readiness,
     Metrics,
+    Api(Subject),
+    Dashboard(Part),
 }
 
 impl Page {
@@ -69,15 +83,18 @@ impl Page {
             "/healthz" => Some(Page::Health),
             "/readyz" => Some(Page::Readiness),
             "/metrics" => Some(Page::Metrics),
-            _ => None,
+            _ => match path.strip_prefix("/api/v1/") {
+                Some(name) => Subject::named(name).map(Page::Api),
+                None => Part::at(path).map(Page::Dashboard),
+            },
         }
     }
 
     /// Load balancers have no token, and learn hardly anything.
     fn is_for_everybody(self) -> bool {
         match self {
-            Page::Health | Page::Readiness => true,
-            Page::Metrics => false,
+            Page::Health | Page::Readiness | Page::Dashboard(_) => true,
+            Page::Metrics | Page::Api(_) => false,
         }
     }
 }
@@ -88,13 +105,15 @@ impl Web {
         let names = gate.names()?.clone();
         let connections = Arc::new(Semaphore::new(HTTP_CONNECTIONS_MAX));
         let requests = Semaphore::new(HTTP_REQUESTS_MAX);
-        Some(Arc::new(Web { names, gate: gate.clone(), host, phase: phase.clone(), connections, requests }))
+        let streams = Arc::new(Semaphore::new(HTTP_LIVE_MAX));
+        let (gate, phase) = (gate.clone(), phase.clone());
+        Some(Arc::new(Web { names, gate, host, phase, connections, requests, streams }))
     }
 
     /// The answer to a request. Its body is not looked at: none has one.
-    pub(super) fn answer(&self, parts: &Parts) -> Reply {
+    pub(super) async fn answer(&self, parts: &Parts) -> Reply {
         let reply = match self.admit(parts) {
-            Ok(page) => self.page(page),
+            Ok(page) => self.page(page, parts.uri.query().unwrap_or_default()).await,
             Err(refusal) => *refusal,
         };
         finished(reply, &parts.method)
@@ -105,7 +124,10 @@ impl Web {
         self.names.check(parts).map_err(|why| Box::new(refusal_of_name(&why)))?;
         let refuse = |status, text: &str| Err(Box::new(sentence(status, text)));
         let Some(page) = Page::at(parts.uri.path()) else {
-            return refuse(StatusCode::NOT_FOUND, "there is nothing here; look at /metrics, /healthz or /readyz");
+            return refuse(
+                StatusCode::NOT_FOUND,
+                "there is nothing here; look at /, /api/v1/status, /metrics, /healthz or /readyz",
+            );
         };
         if parts.method != Method::GET && parts.method != Method::HEAD {
             let text = "this is read-only: GET and HEAD are all there is";
@@ -131,12 +153,14 @@ impl Web {
         Ok(page)
     }
 
-    fn page(&self, page: Page) -> Reply {
+    async fn page(&self, page: Page, query: &str) -> Reply {
         let Ok(_place) = self.requests.try_acquire() else {
             let text = format!("{HTTP_REQUESTS_MAX} requests are worked on; try again");
             return sentence_with(StatusCode::SERVICE_UNAVAILABLE, &text, (RETRY_AFTER, "1"));
         };
         match page {
+            Page::Dashboard(part) => part.reply(),
+            Page::Api(subject) => self.tell(subject, query).await,
             Page::Health => sentence(StatusCode::OK, "ok"),
             Page::Readiness => match self.ready_host() {
                 Ok(_) => sentence(StatusCode::OK, "ready"),

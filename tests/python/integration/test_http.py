@@ -6,7 +6,6 @@ import contextlib
 import http.client
 import re
 import shutil
-import socket
 import ssl
 import subprocess
 import threading
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Dict, Iterator, List
 
 import pytest
 
-from kvstore import Client, Node
+from kvstore import Client, Node, NodeConfig
 
 from .certificates import Authority
 from .harness import DEADLINE_SECONDS, Cluster, eventually
@@ -131,6 +130,30 @@ def test_http2_is_answered_the_same(node: Node) -> None:
     assert found["nothing"].endswith(b"2 404")
 
 
+def test_the_dashboard_is_whole_and_strict() -> None:
+    with Node(http=True, token=TOKEN) as found:
+        page = ask(found.port, "/")
+        assert (page.status, page.headers["content-type"]) == (200, "text/html; charset=utf-8")
+        parts = re.findall(r'(?:src|href)="(/ui/[^"]*)"', page.body)
+        assert len(parts) == 2
+        replies = [page, *(ask(found.port, part) for part in parts)]
+        assert {reply.headers["content-type"].partition(";")[0] for reply in replies} == {
+            "text/html",
+            "text/css",
+            "text/javascript",
+        }
+        for reply in replies:
+            assert reply.status == 200
+            policy = reply.headers["content-security-policy"]
+            assert "default-src 'none'" in policy
+            assert "script-src 'self'" in policy
+            assert "unsafe" not in policy
+            assert reply.headers["x-content-type-options"] == "nosniff"
+            assert TOKEN not in reply.body
+        # Whoever asks for what is in the node needs the token all the same.
+        assert ask(found.port, "/api/v1/status").status == 401
+
+
 # ----------------------------------------------------------------------------------------------- who is refused
 def test_a_body_is_refused_and_ends_the_connection(node: Node) -> None:
     for lines in (b"Content-Length: 5\r\n", b"Transfer-Encoding: chunked\r\n", b"Content-Length: 99999999999\r\n"):
@@ -200,24 +223,17 @@ def test_over_tls_a_browser_needs_no_certificate_and_the_token(authority: Author
 
 
 # -------------------------------------------------------------------------------------------------- readiness
-def free_port() -> int:
-    with socket.socket() as found:
-        found.bind((HOST, 0))
-        return int(found.getsockname()[1])
-
-
-def test_a_node_is_ready_once_it_has_caught_up_with_a_peer() -> None:
-    later = free_port()
-    with Node(0, [later], http=True) as found:
+def test_a_node_is_ready_once_it_has_caught_up_with_a_peer(cluster: Cluster) -> None:
+    peer = cluster.add()
+    cluster.pause(0)
+    with Node(0, [peer.address], http=True) as found:
         assert ask(found.port, "/healthz").status == 200
         waiting = ask(found.port, "/readyz")
         assert (waiting.status, "caught up" in waiting.body) == (503, True)
         assert parsed(ask(found.port, "/metrics").body)["kvstore_ready"] == 0
-        with Node(later):
-            eventually(lambda: ask(found.port, "/readyz").status == 200, "it is ready")
-            assert parsed(ask(found.port, "/metrics").body)["kvstore_ready"] == 1
-    with pytest.raises(ConnectionError):
-        ask(found.port, "/healthz")
+        cluster.resume(0)
+        eventually(lambda: ask(found.port, "/readyz").status == 200, "it is ready", 60)
+        assert parsed(ask(found.port, "/metrics").body)["kvstore_ready"] == 1
 
 
 def test_a_node_that_was_stopped_with_open_connections_leaves_none() -> None:
@@ -287,8 +303,6 @@ def test_a_head_that_never_ends_loses_its_connection(node: Node) -> None:
 
 
 def test_the_setting_comes_from_file_and_variable(tmp_path: Path) -> None:
-    from kvstore import NodeConfig
-
     file = tmp_path / "kvstore.toml"
     file.write_text("http = true\n")
     assert NodeConfig.load(file, {}).http
