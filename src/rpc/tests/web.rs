@@ -140,6 +140,8 @@ async fn a_node_that_reads_its_data_is_there_but_not_ready() {
     assert_eq!(asked("/healthz").await, ("200".into(), false));
     assert_eq!(asked("/readyz").await, ("503".into(), true));
     assert_eq!(asked("/metrics").await, ("503".into(), true));
+    assert_eq!(asked("/api/v1/status").await, ("503".into(), true));
+    assert_eq!(asked("/").await, ("200".into(), false));
     let mut held = transport.connect(&address).await.unwrap();
     within(healthy(&mut held)).await;
     let listener = within(loading.end()).await.unwrap();

@@ -222,6 +222,15 @@ def test_over_tls_a_browser_needs_no_certificate_and_the_token(authority: Author
             assert db.get("k") == 1
 
 
+def test_nodes_with_tls_reach_each_other_beside_plain_http(authority: Authority) -> None:
+    with Node(http=True, tls=authority.issue("one"), token=TOKEN) as one:
+        one.put("k", "v")
+        with Node(0, [one.address], http=True, tls=authority.issue("two"), token=TOKEN) as two:
+            context = ssl.create_default_context(cafile=authority.ca)
+            eventually(lambda: ask(two.port, "/readyz", tls=context).status == 200, "it has caught up", 60)
+            assert two.get("k") == "v"
+
+
 # -------------------------------------------------------------------------------------------------- readiness
 def test_a_node_is_ready_once_it_has_caught_up_with_a_peer(cluster: Cluster) -> None:
     peer = cluster.add()
