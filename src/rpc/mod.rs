@@ -3,7 +3,7 @@
 //! * [`Server`] is the one hardened server; it serves a [`Host`]: the client API, the stream between peers, what
 //!   operators ask, and `grpc.health.v1`.
 //! * [`Loading`] is what a node's port says before the node is there.
-//! * A node with the setting `http` answers plain HTTP on the same port, too: [`web`].
+//! * A node with the setting `http` answers plain HTTP on the same port, too: `web`.
 //! * [`Gate`] says who may ask what, [`Access`] how others are reached; [`ServerTls`] and [`ClientTls`] are the two ends of TLS.
 //! * [`Access::connect`] opens a [`Channel`] to a node, [`RpcDialer`] a stream to a peer, [`GroupCourier`] carries messages of the strong group, [`open_pipeline`] a stream of
 //!   operations, [`open_watch`] one of changes; [`cluster_view`] asks whom a client may turn to, [`UnaryClient`] makes single calls, [`node_status`], [`node_members`] and
