@@ -31,6 +31,8 @@ pub struct NodeConfig {
     /// Listen on an interface that others can reach, and send the token to peers that are elsewhere, although `tls` or
     /// `token` is missing.
     pub insecure: bool,
+    /// Answer browsers and machines that watch on the same port, too: plain HTTP beside gRPC.
+    pub http: bool,
     /// How far ahead of this node's clock the stamp of a peer's write may be; it is refused beyond.
     pub max_drift: Duration,
     /// Where the node keeps its data and its identity; `None`: in memory only, with a new identity at each start.
@@ -140,6 +142,7 @@ impl Default for NodeConfig {
             tls: None,
             token: None,
             insecure: false,
+            http: false,
             max_drift: limits::CLOCK_DRIFT_MAX,
             data_dir: None,
             durability: Durability::Sync,

@@ -3,6 +3,7 @@
 
 mod client;
 mod group;
+mod http;
 mod log;
 mod members;
 mod records;
@@ -20,6 +21,7 @@ pub use watch::*;
 use crate::error::{Error, ErrorCode, Result};
 pub use client::*;
 pub use group::*;
+pub use http::*;
 pub use log::*;
 pub use members::*;
 pub use records::*;

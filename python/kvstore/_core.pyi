@@ -336,6 +336,7 @@ class Node:
         tls: Optional[TLS],
         token: Optional[str],
         insecure: bool,
+        http: bool,
         max_drift: float,
         data_dir: Optional[str],
         durability: str,

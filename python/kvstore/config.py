@@ -47,6 +47,7 @@ class NodeSettings(TypedDict, total=False):
     tls: Optional[TLS]
     token: Optional[str]
     insecure: bool
+    http: bool
     log: Literal["python", "stderr", "none"]
     max_drift: float
     data_dir: Optional[Path]
@@ -73,19 +74,20 @@ class NodeConfig:
         **settings: `host`, the interface to listen on (default "127.0.0.1"; one that others reach needs `tls` and
             `token`, or `insecure=True`); `tls`, a TLS with `ca`, `cert` and `key`: clients and peers then have to speak
             TLS, and peers have to present a certificate of `ca`; `token`, what clients and peers have to present, one
-            for the whole cluster, which is in no repr, log or status; `advertise`, the "host:port" by which others
-            reach this node; `cluster`, its name (nodes of another are refused); `threads` (0: one for every two cores;
-            the others are for your program); `log`, where the nodes and clients of this process report what changed:
-            "none" (the default), "stderr", or "python" (the loggers `kvstore.node`, `kvstore.raft` and others of
-            `logging`, see docs/in-your-program.md); `max_drift`, in seconds (default 10): writes of peers stamped
-            further ahead of this node's clock are refused until it gets there; `data_dir`, a directory in which the
-            node keeps its data and its id over restarts (default None: in memory only); `durability`, what a write
-            there waits for: "sync" (the default with a `data_dir`), until it is on disk; "interval", for nothing, and
-            the power cut takes about a second; "memory" (the default without one), for nothing, and the system decides;
-            `max_memory`, what keys and values may take, as bytes or such as "2GB" or "512MiB" (default None: no bound):
-            puts beyond it raise LimitError;
-            `default_consistency`, "eventual" (the default) or "strong", what the keyspace `default` is: read when a
-            cluster is first formed, which then keeps it for ever; say the same to all nodes.
+            for the whole cluster, which is in no repr, log or status; `http` (default False), whether the node answers
+            plain HTTP on its port, too: a dashboard, /metrics, /healthz and /readyz, see docs/dashboard.md;
+            `advertise`, the "host:port" by which others reach this node; `cluster`, its name (nodes of another are
+            refused); `threads` (0: one for every two cores; the others are for your program); `log`, where the nodes
+            and clients of this process report what changed: "none" (the default), "stderr", or "python" (the loggers
+            `kvstore.node`, `kvstore.raft` and others of `logging`, see docs/in-your-program.md); `max_drift`, in
+            seconds (default 10): writes of peers stamped further ahead of this node's clock are refused until it gets
+            there; `data_dir`, a directory in which the node keeps its data and its id over restarts (default None: in
+            memory only); `durability`, what a write there waits for: "sync" (the default with a `data_dir`), until it
+            is on disk; "interval", for nothing, and the power cut takes about a second; "memory" (the default without
+            one), for nothing, and the system decides; `max_memory`, what keys and values may take, as bytes or such as
+            "2GB" or "512MiB" (default None: no bound): puts beyond it raise LimitError; `default_consistency`,
+            "eventual" (the default) or "strong", what the keyspace `default` is: read when a cluster is first formed,
+            which then keeps it for ever; say the same to all nodes.
 
     Raises:
         InvalidArgumentError: It names the setting.
@@ -104,6 +106,7 @@ class NodeConfig:
     # Not shown.
     token: Optional[str] = field(repr=False)
     insecure: bool
+    http: bool
     log: str
     max_drift: float
     data_dir: Optional[str]
@@ -125,6 +128,7 @@ class NodeConfig:
             "tls": tls_of_node(settings.get("tls")),
             "token": token_of_node(settings.get("token")),
             "insecure": bool(settings.get("insecure", False)),
+            "http": bool(settings.get("http", False)),
             "log": _log(settings.get("log", "none")),
             "max_drift": _seconds("max_drift", settings.get("max_drift", 10.0), (0.1, 3600.0)),
             "data_dir": data_dir,
@@ -183,7 +187,7 @@ def _from_env(env: Mapping[str, str]) -> Dict[str, Any]:
             found[name] = _parse_int(variable, text)
         elif name == "max_drift":
             found[name] = _parse_float(variable, text)
-        elif name == "insecure":
+        elif name in ("insecure", "http"):
             found[name] = _parse_bool(variable, text)
         else:
             found[name] = text

@@ -92,6 +92,7 @@ class Node(_core.Node, Store[Any]):
             tls=config.tls,
             token=config.token,
             insecure=config.insecure,
+            http=config.http,
             max_drift=config.max_drift,
             data_dir=config.data_dir,
             durability=config.durability,

@@ -94,8 +94,8 @@ fn patience(timeout: Timeout) -> Duration {
 impl PyNode {
     #[new]
     #[pyo3(signature = (
-        *, host, port, advertise, peers, cluster, threads, tls, token, insecure, max_drift, data_dir, durability, max_memory,
-        default_consistency,
+        *, host, port, advertise, peers, cluster, threads, tls, token, insecure, http, max_drift, data_dir, durability,
+        max_memory, default_consistency,
         faults=None
     ))]
     #[allow(clippy::too_many_arguments, reason = "keyword-only: one for each setting")]
@@ -109,6 +109,7 @@ impl PyNode {
         tls: Option<TlsArgument>,
         token: Option<String>,
         insecure: bool,
+        http: bool,
         max_drift: f64,
         data_dir: Option<PathBuf>,
         durability: &str,
@@ -131,6 +132,7 @@ impl PyNode {
             tls: tls.map(Into::into),
             token: token.map(|token| token.parse::<Secret>()).transpose()?,
             insecure,
+            http,
             max_drift,
             data_dir,
             durability,

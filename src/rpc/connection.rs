@@ -39,6 +39,11 @@ pub(super) struct Place {
 }
 
 impl Place {
+    /// Whether it is one of those for nodes.
+    pub(super) fn is_reserved(&self) -> bool {
+        self.is_reserved
+    }
+
     /// One of those for anybody, or else of those for nodes, if there is one.
     pub(super) fn take(common: &Arc<Semaphore>, reserved: &Arc<Semaphore>) -> Option<Place> {
         let take = |places: &Arc<Semaphore>, is_reserved| {
@@ -61,6 +66,11 @@ pub(super) struct Standing {
 impl Standing {
     pub(super) fn of<T>(request: &Request<T>) -> Standing {
         request.extensions().get::<Standing>().cloned().unwrap_or_default()
+    }
+
+    /// Whether the connection has a place that is for nodes.
+    pub(super) fn is_for_nodes(&self) -> bool {
+        self.is_node.is_some()
     }
 }
 

@@ -5,6 +5,7 @@
 //! | health | no | no |
 //! | of clients, of operators | yes | no; one that is presented has to be good |
 //! | of other nodes | yes | yes |
+//! | plain HTTP | yes, but for whether the node is there and ready | no; browsers and scrapers have none |
 //!
 //! It looks before anything else does: what is refused was not decoded, and had no effect. Whoever may ask one thing may ask
 //! everything: there are no roles.
@@ -19,6 +20,7 @@ use super::{
     connection::{check_common, note_node, Standing},
     status::to_status,
     tls::ServerTls,
+    web::Names,
 };
 use crate::{
     config::NodeConfig,
@@ -36,6 +38,8 @@ const SCHEME: &str = "bearer ";
 pub struct Gate {
     tls: Option<Arc<ServerTls>>,
     token: Option<TokenHash>,
+    /// By what names it may be asked over plain HTTP; `None`: it speaks gRPC alone.
+    names: Option<Arc<Names>>,
 }
 
 impl Gate {
@@ -49,13 +53,19 @@ impl Gate {
     /// # Errors
     /// `BAD_SETTING`; the text names the setting and the file.
     pub fn read(config: &NodeConfig, disk: &dyn Disk) -> Result<Gate> {
-        let tls = config.tls.as_ref().map(|files| ServerTls::read(files, disk)).transpose()?;
-        Ok(Gate { tls: tls.map(Arc::new), token: config.token.as_ref().map(TokenHash::of) })
+        let tls = config.tls.as_ref().map(|files| ServerTls::read(files, config.http, disk)).transpose()?;
+        let names = config.http.then(|| Arc::new(Names::of(config)));
+        Ok(Gate { tls: tls.map(Arc::new), token: config.token.as_ref().map(TokenHash::of), names })
     }
 
     /// How connections are answered; `None`: in the clear.
     pub(super) fn tls(&self) -> Option<&Arc<ServerTls>> {
         self.tls.as_ref()
+    }
+
+    /// By what names the node may be asked over plain HTTP; `None`: it speaks gRPC alone.
+    pub(super) fn names(&self) -> Option<&Arc<Names>> {
+        self.names.as_ref()
     }
 
     /// Lets clients pass.
@@ -90,14 +100,22 @@ impl Gate {
     }
 
     fn check_token(&self, metadata: &MetadataMap) -> Result<(), Status> {
+        let said = metadata.get(AUTHORIZATION).map(|value| value.as_encoded_bytes());
+        self.judge(said).map_err(|refusal| to_status(&refusal))
+    }
+
+    /// Lets whoever says the token pass. `said`: what stands in the header [`AUTHORIZATION`], if there is one.
+    ///
+    /// # Errors
+    /// `TOKEN_REFUSED`.
+    pub(super) fn judge(&self, said: Option<&[u8]>) -> Result<()> {
         let Some(expected) = &self.token else { return Ok(()) };
-        let said = metadata.get(AUTHORIZATION).and_then(|value| presented(value.as_encoded_bytes()));
-        let text = match said {
+        let text = match said.and_then(presented) {
             Some(token) if expected.is_of(token) => return Ok(()),
             Some(_) => "token: it is not that of the cluster",
             None => "token: the cluster wants one, and none was presented",
         };
-        Err(to_status(&Error::new(ErrorCode::TokenRefused, text)))
+        Err(Error::new(ErrorCode::TokenRefused, text))
     }
 }
 
@@ -128,7 +146,7 @@ mod tests {
     use super::*;
 
     fn gate(token: &str) -> Gate {
-        Gate { tls: None, token: Some(TokenHash::of(&token.parse().unwrap())) }
+        Gate { token: Some(TokenHash::of(&token.parse().unwrap())), ..Gate::default() }
     }
 
     fn saying(header: &str) -> Request<()> {

@@ -11,10 +11,12 @@ use tokio_stream::{wrappers::ReceiverStream, StreamExt};
 use tonic::service::Routes;
 
 use super::{
+    entrance::{accept, Entrance},
     gate::Gate,
     phase::{Phase, PhaseWatch},
-    server::{accept, hardened, stop_serving},
+    server::{hardened, stop_serving, with_web},
     status::to_status,
+    web::Web,
 };
 use crate::{
     env::Listener,
@@ -38,18 +40,20 @@ impl Loading {
         let (health, health_service) = tonic_health::server::health_reporter();
         stop_serving(&health).await;
         let (accepted, incoming) = mpsc::channel(1);
-        let accepting = tokio::spawn(accept(listener, gate.tls().cloned(), accepted, phase.clone()));
+        let web = Web::behind(gate, None, &phase);
+        let (entrance, others) = Entrance::new(gate, web.clone(), accepted, phase.clone());
+        let accepting = tokio::spawn(accept(listener, entrance));
         let incoming = ReceiverStream::new(incoming).map(Ok::<_, std::io::Error>);
-        let others = Routes::new(health_service).into_axum_router().fallback(|| async {
-            let error = Error::new(ErrorCode::NotRunning, "the node is reading its data; try again, or another node");
-            to_status(&error).into_http::<tonic::body::Body>()
+        let routes = with_web(Routes::new(health_service), web, || {
+            to_status(&Error::new(ErrorCode::NotRunning, "the node is reading its data; try again, or another node"))
         });
-        let router = hardened(Routes::from(others));
+        let router = hardened(routes);
         let serving = tokio::spawn(async move {
             let closing = phase.reached(Phase::Closing);
             if let Err(error) = router.serve_with_incoming_shutdown(incoming, closing).await {
                 tracing::error!(%error, "the server of a node that starts ended");
             }
+            others.ended().await;
         });
         Loading { phase: sender, accepting, serving }
     }

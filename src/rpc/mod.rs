@@ -3,6 +3,7 @@
 //! * [`Server`] is the one hardened server; it serves a [`Host`]: the client API, the stream between peers, what
 //!   operators ask, and `grpc.health.v1`.
 //! * [`Loading`] is what a node's port says before the node is there.
+//! * A node with the setting `http` answers plain HTTP on the same port, too: `web`.
 //! * [`Gate`] says who may ask what, [`Access`] how others are reached; [`ServerTls`] and [`ClientTls`] are the two ends of TLS.
 //! * [`Access::connect`] opens a [`Channel`] to a node, [`RpcDialer`] a stream to a peer, [`GroupCourier`] carries messages of the strong group, [`open_pipeline`] a stream of
 //!   operations, [`open_watch`] one of changes; [`cluster_view`] asks whom a client may turn to, [`UnaryClient`] makes single calls, [`node_status`], [`node_members`] and
@@ -15,12 +16,14 @@ mod admin_client;
 mod admin_service;
 #[cfg(test)]
 mod authority;
+mod begun;
 mod catch_up;
 mod channel;
 mod conflicts;
 mod connection;
 mod courier;
 mod dialer;
+mod entrance;
 mod gate;
 mod group_service;
 mod host;
@@ -40,6 +43,7 @@ mod status;
 mod strong;
 mod tls;
 mod watch;
+mod web;
 
 pub use access::{Access, Token, TokenSource};
 pub use admin_client::{

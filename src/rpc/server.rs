@@ -2,16 +2,18 @@
 //! defaults are not safe: it takes hyper's caps on streams and resets away, and knows no deadline for a silent
 //! connection.
 
-use std::{sync::Arc, time::Duration};
+use std::{convert::Infallible, sync::Arc, time::Duration};
 
+use http::{header::CONTENT_TYPE, Request};
 use tokio::{
-    sync::{mpsc, watch, Semaphore},
+    sync::{mpsc, watch},
     task::JoinHandle,
 };
 use tokio_stream::{wrappers::ReceiverStream, StreamExt};
 use tonic::{
     service::{interceptor::InterceptedService, Routes},
     transport::server::Router,
+    Status,
 };
 use tonic_health::{
     pb::health_server::{Health, HealthServer},
@@ -21,7 +23,7 @@ use tonic_health::{
 
 use super::{
     admin_service::AdminService,
-    connection::{GuardedConnection, Place},
+    entrance::{accept, Entrance},
     gate::Gate,
     group_service::GroupService,
     host::Host,
@@ -29,10 +31,10 @@ use super::{
     peer_service::PeerService,
     phase::{Phase, PhaseWatch},
     strong::StrongService,
-    tls::{Known, ServerTls},
+    web::Web,
 };
 use crate::{
-    env::{Connection, Listener},
+    env::Listener,
     limits,
     wire::v1::{
         admin_server::AdminServer, group_server::GroupServer, kv_server::KvServer, peer_server::PeerServer,
@@ -42,6 +44,9 @@ use crate::{
 
 /// The name of the client API in `grpc.health.v1`; the empty name is the node as a whole.
 const KV_SERVICE: &str = "kvstore.v1.KV";
+
+/// How the type of what a call sends begins.
+const GRPC: &str = "application/grpc";
 
 /// A server at work. Dropping it cuts every connection.
 pub struct Server {
@@ -57,16 +62,20 @@ impl Server {
         let (sender, phase) = PhaseWatch::new();
         let (health, health_service) = tonic_health::server::health_reporter();
         health.set_service_status(KV_SERVICE, ServingStatus::Serving).await;
+        let web = Web::behind(&gate, Some(host.clone()), &phase);
         let (accepted, incoming) = mpsc::channel(1);
-        tokio::spawn(accept(listener, gate.tls().cloned(), accepted, phase.clone()));
+        let (entrance, others) = Entrance::new(&gate, web.clone(), accepted, phase.clone());
+        tokio::spawn(accept(listener, entrance));
         let incoming = ReceiverStream::new(incoming).map(Ok::<_, std::io::Error>);
         tokio::spawn(watch_fitness(host.clone(), health.clone(), phase.clone()));
-        let router = hardened(routes(host, health_service, &gate, &phase));
+        let routes = with_web(routes(host, health_service, &gate, &phase), web, || Status::unimplemented(""));
+        let router = hardened(routes);
         let serving = tokio::spawn(async move {
             let closing = phase.reached(Phase::Closing);
             if let Err(error) = router.serve_with_incoming_shutdown(incoming, closing).await {
                 tracing::error!(%error, "the server ended");
             }
+            others.ended().await;
         });
         Server { phase: sender, health, serving }
     }
@@ -159,6 +168,22 @@ fn routes(host: Arc<dyn Host>, health: HealthServer<impl Health>, gate: &Gate, p
     routes.add_service(health)
 }
 
+/// What no service answers: a call gets `status`, and what is no call is for `web`, if there is one.
+pub(super) fn with_web(routes: Routes, web: Option<Arc<Web>>, status: fn() -> Status) -> Routes {
+    let fallback = tower::service_fn(move |request: Request<_>| {
+        let (parts, _body) = request.into_parts();
+        let is_call = parts.headers.get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(GRPC.as_bytes()));
+        let web = web.clone().filter(|_| !is_call);
+        async move {
+            Ok::<_, Infallible>(match web {
+                Some(web) => web.answer(&parts).await,
+                None => status().into_http(),
+            })
+        }
+    });
+    Routes::from(routes.into_axum_router().fallback_service(fallback))
+}
+
 #[allow(clippy::disallowed_methods, reason = "this is the one builder that the ban points to")]
 pub(super) fn hardened(routes: Routes) -> Router {
     tonic::transport::Server::builder()
@@ -192,67 +217,4 @@ fn undated(routes: Routes) -> Routes {
 #[cfg(not(feature = "sim"))]
 fn undated(routes: Routes) -> Routes {
     routes
-}
-
-/// Accepts until the server closes, then gives the listener back; dropped, it frees the port. Beyond the bound a new connection is
-/// closed at once; a failed accept is one connection's misfortune, or passes (no file descriptors), and never the end. With TLS
-/// each connection has a task until both sides know each other: one that is slow keeps nobody else waiting.
-pub(super) async fn accept(
-    mut listener: Box<dyn Listener>,
-    tls: Option<Arc<ServerTls>>,
-    accepted: mpsc::Sender<GuardedConnection>,
-    phase: PhaseWatch,
-) -> Box<dyn Listener> {
-    let places = Arc::new(Semaphore::new(limits::CONNECTIONS_MAX));
-    let reserved = Arc::new(Semaphore::new(limits::NODE_CONNECTIONS_RESERVED));
-    let closing = phase.clone().reached(Phase::Closing);
-    tokio::pin!(closing);
-    loop {
-        let connection = tokio::select! {
-            () = &mut closing => return listener,
-            connection = listener.accept() => connection,
-        };
-        let (connection, from) = match connection {
-            Ok(connection) => connection,
-            Err(error) => {
-                tracing::warn!(%error, "a connection could not be accepted");
-                tokio::time::sleep(limits::ACCEPT_PAUSE).await;
-                continue;
-            }
-        };
-        let Some(place) = Place::take(&places, &reserved) else {
-            tracing::warn!(%from, limit = limits::CONNECTIONS_MAX, "a connection was refused: there are too many");
-            continue;
-        };
-        if let Some(tls) = &tls {
-            let arrival = Arrival { connection, from, place };
-            tokio::spawn(greet(tls.clone(), arrival, accepted.clone(), phase.clone()));
-            continue;
-        }
-        let known = Known { connection, has_certificate: false };
-        if accepted.send(GuardedConnection::new(known, place, phase.clone())).await.is_err() {
-            return listener;
-        }
-    }
-}
-
-/// A connection that nothing is known of yet.
-struct Arrival {
-    connection: Box<dyn Connection>,
-    from: String,
-    place: Place,
-}
-
-/// Comes to know who has connected, and hands the connection on. It has its place all the while.
-async fn greet(tls: Arc<ServerTls>, arrival: Arrival, accepted: mpsc::Sender<GuardedConnection>, phase: PhaseWatch) {
-    let Arrival { connection, from, place } = arrival;
-    let known = tokio::select! {
-        () = phase.clone().reached(Phase::Closing) => return,
-        known = tls.shake(connection) => known,
-    };
-    match known {
-        // A server that has ended wants none.
-        Ok(known) => drop(accepted.send(GuardedConnection::new(known, place, phase)).await),
-        Err(error) => tracing::warn!(%from, %error, "a TLS handshake failed"),
-    }
 }

@@ -10,15 +10,9 @@
 //!
 //! Not done here: certificates that were revoked are not known, and files that change are not read again.
 
-use std::{
-    io,
-    pin::Pin,
-    sync::Arc,
-    task::{Context, Poll},
-    time::Duration,
-};
+use std::{io, sync::Arc, time::Duration};
 
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+use tokio::io::AsyncReadExt;
 use tokio_rustls::{
     rustls::{
         crypto::{ring, CryptoProvider},
@@ -30,7 +24,10 @@ use tokio_rustls::{
     TlsAcceptor, TlsConnector,
 };
 
-use super::pem::{bad, Files};
+use super::{
+    begun::Begun,
+    pem::{bad, Files},
+};
 use crate::{
     env::{Connection, Disk},
     error::{Error, ErrorCode, Result},
@@ -40,6 +37,8 @@ use crate::{
 
 /// What both sides agree to speak inside.
 const HTTP2: &[u8] = b"h2";
+/// What a browser or a scraper may speak instead to a node that answers such.
+const HTTP1: &[u8] = b"http/1.1";
 
 /// How a node answers connections.
 pub struct ServerTls {
@@ -47,19 +46,35 @@ pub struct ServerTls {
     patience: Duration,
 }
 
+/// What is spoken on a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Spoken {
+    Http1,
+    Http2,
+}
+
 /// A connection of a client that has proved what it could.
 pub(super) struct Known {
     pub(super) connection: Box<dyn Connection>,
     /// It has presented a certificate, which is one of the authority's.
     pub(super) has_certificate: bool,
+    /// What both sides have agreed to speak; `None`: they did not talk of it.
+    pub(super) agreed: Option<Spoken>,
+}
+
+impl Known {
+    /// A connection in the clear.
+    pub(super) fn nobody(connection: Box<dyn Connection>) -> Known {
+        Known { connection, has_certificate: false, agreed: None }
+    }
 }
 
 impl ServerTls {
-    /// Reads what a node needs: `ca`, `cert` and `key`.
+    /// Reads what a node needs: `ca`, `cert` and `key`. `takes_http`: it speaks HTTP/1.1, too.
     ///
     /// # Errors
     /// `BAD_SETTING`; the text names the setting and the file.
-    pub fn read(files: &TlsFiles, disk: &dyn Disk) -> Result<ServerTls> {
+    pub fn read(files: &TlsFiles, takes_http: bool, disk: &dyn Disk) -> Result<ServerTls> {
         let files = Files { files, disk };
         let believed = Arc::new(files.authorities()?);
         let (chain, key) = files.identity()?.ok_or_else(|| bad("cert", "is missing"))?;
@@ -68,7 +83,8 @@ impl ServerTls {
         let config = ServerConfig::builder_with_provider(provider()).with_protocol_versions(&[&TLS13]);
         let config = config.map_err(|error| internal(&error))?.with_client_cert_verifier(verifier);
         let mut config = config.with_single_cert(chain, key).map_err(|error| files.unfit(&error))?;
-        config.alpn_protocols = vec![HTTP2.to_vec()];
+        let spoken = if takes_http { &[HTTP2, HTTP1][..] } else { &[HTTP2][..] };
+        config.alpn_protocols = spoken.iter().map(|name| name.to_vec()).collect();
         Ok(ServerTls { acceptor: TlsAcceptor::from(Arc::new(config)), patience: TLS_HANDSHAKE_TIMEOUT })
     }
 
@@ -79,8 +95,10 @@ impl ServerTls {
     pub(super) async fn shake(&self, connection: Box<dyn Connection>) -> io::Result<Known> {
         let shaken = tokio::time::timeout(self.patience, self.acceptor.accept(connection)).await;
         let stream = shaken.map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "the handshake took too long"))??;
-        let has_certificate = stream.get_ref().1.peer_certificates().is_some();
-        Ok(Known { connection: Box::new(stream), has_certificate })
+        let session = stream.get_ref().1;
+        let has_certificate = session.peer_certificates().is_some();
+        let agreed = session.alpn_protocol().map(|name| if name == HTTP1 { Spoken::Http1 } else { Spoken::Http2 });
+        Ok(Known { connection: Box::new(stream), has_certificate, agreed })
     }
 }
 
@@ -133,7 +151,7 @@ impl ClientTls {
         };
         let mut stream = self.connector.connect(name, connection).await.map_err(|error| refusal(&error))?;
         let first = stream.read_u8().await.map_err(|error| refusal(&error))?;
-        Ok(Box::new(Begun { first: Some(first), inner: stream }))
+        Ok(Box::new(Begun::new(&[first], stream)))
     }
 }
 
@@ -189,48 +207,4 @@ fn is_about_certificate(alert: AlertDescription) -> bool {
             | AlertDescription::AccessDenied
             | AlertDescription::DecryptError
     )
-}
-
-/// A connection whose first byte was read already.
-struct Begun<T> {
-    first: Option<u8>,
-    inner: T,
-}
-
-impl<T: AsyncRead + Unpin> AsyncRead for Begun<T> {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        if buf.remaining() > 0 {
-            if let Some(first) = self.first.take() {
-                buf.put_slice(&[first]);
-                return Poll::Ready(Ok(()));
-            }
-        }
-        Pin::new(&mut self.inner).poll_read(cx, buf)
-    }
-}
-
-impl<T: AsyncWrite + Unpin> AsyncWrite for Begun<T> {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.inner).poll_write(cx, buf)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_shutdown(cx)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.inner).poll_write_vectored(cx, bufs)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.inner.is_write_vectored()
-    }
 }

@@ -1,6 +1,6 @@
 //! Figures for machines that watch a node: series by name, as Prometheus writes them.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt::Write};
 
 use super::{
     GroupMember, GroupRole, GroupStatus, LogState, MemberState, MemberStatus, NodeStatus, PeerStatus, StorageStatus,
@@ -53,6 +53,23 @@ pub fn metrics(status: &NodeStatus, members: &[MemberStatus]) -> BTreeMap<String
     let limit = status.max_memory.map(|bytes| ("kvstore_memory_limit_bytes".to_string(), bytes as f64));
     let group = status.group.iter().flat_map(group_metrics);
     plain.chain(states).chain(peers).chain(storage).chain(limit).chain(group).collect()
+}
+
+/// Series as Prometheus reads them: the text format 0.0.4. What only ever grows is called `_total`.
+pub fn metrics_text(series: &BTreeMap<String, f64>) -> String {
+    let mut text = String::new();
+    let mut last = "";
+    for (name, value) in series {
+        let family = name.split_once('{').map_or(name.as_str(), |(family, _)| family);
+        // All of a family are next to each other, as the format wants it: no name goes on with what is less than its labels.
+        if family != last {
+            let kind = if family.ends_with("_total") { "counter" } else { "gauge" };
+            writeln!(text, "# TYPE {family} {kind}").expect("a String takes all");
+            last = family;
+        }
+        writeln!(text, "{name} {value}").expect("a String takes all");
+    }
+    text
 }
 
 /// Those of a part of the strong group.
@@ -147,6 +164,36 @@ mod tests {
             health: Health { serving: true, problems: vec!["p".into()] },
             ..NodeStatus::of_nothing(NodeId(1), address.clone())
         }
+    }
+
+    #[test]
+    fn the_text_has_each_series_once_and_says_once_what_a_family_is() {
+        let series = [
+            ("kvstore_a", 1.5),
+            ("kvstore_a_total", 3.0),
+            ("kvstore_b{q=\"0.5\"}", 0.25),
+            ("kvstore_b{q=\"1\"}", f64::from(u32::MAX)),
+            ("kvstore_ba", 0.0),
+        ];
+        let text = metrics_text(&series.map(|(name, value)| (name.to_string(), value)).into());
+        let expected = "# TYPE kvstore_a gauge\nkvstore_a 1.5\n\
+                        # TYPE kvstore_a_total counter\nkvstore_a_total 3\n\
+                        # TYPE kvstore_ba gauge\nkvstore_ba 0\n\
+                        # TYPE kvstore_b gauge\nkvstore_b{q=\"0.5\"} 0.25\nkvstore_b{q=\"1\"} 4294967295\n";
+        assert_eq!(text, expected);
+    }
+
+    #[test]
+    fn every_series_of_a_node_is_in_its_text_and_no_family_is_torn_apart() {
+        let found = metrics(&a_status(&Address::new("::1", 7).unwrap()), &[]);
+        let text = metrics_text(&found);
+        let kinds: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")).collect();
+        let mut families = kinds.clone();
+        families.sort_unstable();
+        families.dedup();
+        assert_eq!(families.len(), kinds.len(), "{text}");
+        let read = text.lines().filter(|line| !line.starts_with('#')).map(str::to_string);
+        assert!(read.eq(found.iter().map(|(name, value)| format!("{name} {value}"))), "{text}");
     }
 
     #[test]

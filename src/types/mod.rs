@@ -54,7 +54,7 @@ pub use message::{
     Change, Hello, Member, Membership, PartitionChanges, PartitionPosition, PeerMessage, Positions, SeenStep,
     StateChunk, StateEnd, StateRecord, TransferId,
 };
-pub use metrics::metrics;
+pub use metrics::{metrics, metrics_text};
 pub use nodes::{ClusterNode, ClusterView};
 pub use operation::{Answer, Entry, EntryPage, Operation};
 pub use range::{KeyRange, OwnedBounds, Page, PageRequest};

@@ -60,6 +60,13 @@ _READ_BYTES = 4096
     help="Listen where others can reach it without tls and token.",
 )
 @click.option(
+    "--http",
+    is_flag=True,
+    default=None,
+    envvar="KVSTORE_HTTP",
+    help="Answer browsers and Prometheus on the same port, too: dashboard, /metrics, /healthz, /readyz.",
+)
+@click.option(
     "--max-drift",
     type=click.FloatRange(0.1, 3600.0),
     metavar="SECONDS",
@@ -132,11 +139,15 @@ def _end(_signal: int, _frame: Optional[FrameType]) -> None:
 def _announce(settings: Settings, node: kvstore.Node) -> None:
     record: Dict[str, Any] = {"schema": SCHEMA, "event": "listening", "node": node.id, "address": node.address}
     record.update(port=node.port, pid=os.getpid(), version=kvstore.__version__)
+    dashboard = f"{'http' if node.config.tls is None else 'https'}://{node.address}/" if node.config.http else None
+    if dashboard is not None:
+        record["dashboard"] = dashboard
     if settings.format in {"json", "jsonl"}:
         click.echo(to_json_text(record))
     else:
         where = node.config.data_dir or "memory only"
-        click.echo(f"kvstore {kvstore.__version__}  node {node.id}  {node.address}  {where}, Ctrl-C stops it")
+        page = "" if dashboard is None else f"dashboard {dashboard}  "
+        click.echo(f"kvstore {kvstore.__version__}  node {node.id}  {node.address}  {page}{where}, Ctrl-C stops it")
 
 
 def _stop_at_eof(node: kvstore.Node) -> None:

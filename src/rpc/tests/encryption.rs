@@ -178,12 +178,12 @@ fn what_is_wrong_with_a_file_is_told_by_setting_and_name() {
     ];
     for (start, files) in cases {
         let is_of_clients = start == "tls: server_name";
-        let server = ServerTls::read(&files, &*world.disk).map(|_| ());
+        let server = ServerTls::read(&files, false, &*world.disk).map(|_| ());
         let client = ClientTls::read(&Trust::Files(files), &*world.disk).map(|_| ());
         for error in [server.err().filter(|_| !is_of_clients), client.err()].into_iter().flatten() {
             assert_eq!(error.code(), ErrorCode::BadSetting);
             assert!(error.message().starts_with(start), "{start}: {error}");
         }
-        assert!(is_of_clients || ServerTls::read(&TlsFiles::default(), &*world.disk).is_err());
+        assert!(is_of_clients || ServerTls::read(&TlsFiles::default(), false, &*world.disk).is_err());
     }
 }

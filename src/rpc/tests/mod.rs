@@ -13,6 +13,7 @@ mod snapshots;
 mod spaces;
 mod strong;
 mod watch;
+mod web;
 
 use std::{sync::Arc, time::Duration};
 

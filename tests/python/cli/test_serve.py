@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import http.client
 import json
 import os
 import signal
@@ -90,3 +92,15 @@ def test_a_bad_file_is_named(tmp_path: pathlib.Path, text: str, problem: str) ->
     assert ended.returncode == 2
     assert problem in ended.stderr
     assert len(ended.stderr.splitlines()) == 1
+
+
+def test_the_dashboard_is_announced_where_there_is_one(serve: Serve) -> None:
+    assert "dashboard" not in serve("0")
+    node = serve("0", "--http")
+    assert node["dashboard"] == f"http://{node['address']}/"
+    connection = http.client.HTTPConnection(node["address"], timeout=SECONDS)
+    with contextlib.closing(connection):
+        connection.request("GET", "/")
+        with connection.getresponse() as answer:
+            assert (answer.status, answer.getheader("content-type")) == (200, "text/html; charset=utf-8")
+    assert "dashboard" in serve("0", KVSTORE_HTTP="1")

@@ -27,7 +27,6 @@ def more(owner: str, names: str) -> Tuple[str, ...]:
 
 
 DIFFERENT: Dict[str, Tuple[str, ...]] = {
-    "the dashboard is a step of its own": ("NodeSettings.http: missing",),
     "an id is random, and kept in the data_dir: two nodes cannot have the same by mistake": (
         "NodeSettings.node_id: missing",
     ),
@@ -49,8 +48,8 @@ DIFFERENT: Dict[str, Tuple[str, ...]] = {
     "the contract lets settings grow with the engine": more("NodeSettings.", "max_drift"),
     "a config can be looked at": more(
         "NodeConfig.",
-        "port peers host advertise cluster threads tls token insecure log max_drift data_dir durability max_memory "
-        "default_consistency",
+        "port peers host advertise cluster threads tls token insecure http log max_drift data_dir durability "
+        "max_memory default_consistency",
     ),
     "a node can say what it was made with": more("Node.", "config"),
     "nodes may be reached by other addresses than they tell, and a slow read may be asked twice": more(
