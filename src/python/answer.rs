@@ -343,7 +343,7 @@ fn group_status<'py>(py: Python<'py>, group: &GroupStatus) -> PyResult<Bound<'py
         group.log_hash,
     );
     let unheard = group.unheard_ms.map(|ms| ms as f64 / 1000.0);
-    let tail = (group.elections, unheard, members, group.problem.as_str(), group.failed);
+    let tail = (group.elections, unheard, members, group.problem.as_str(), group.failed, group.keys, group.bytes);
     let fields = head.into_pyobject(py)?.as_sequence().concat(tail.into_pyobject(py)?.as_sequence())?;
     GROUP.make(py, fields.to_tuple()?)
 }

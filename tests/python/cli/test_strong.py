@@ -52,8 +52,11 @@ def test_keyspaces_come_and_go(run: Run) -> None:
     run("keyspace", "create", "made", "--exist-ok")
     run("-k", "made", "put", "k", "v")
     listed = json.loads(run("keyspace", "ls", "-o", "json").stdout)["keyspaces"]
-    assert {"name": "made", "consistency": "strong", "keys": 1, "bytes": None, "conflicts": 0} in listed
-    assert run("keyspace", "list", "-o", "plain").stdout.splitlines() == ["default\teventual\t0", "made\tstrong\t1"]
+    assert {"name": "made", "consistency": "strong", "keys": 1, "bytes": 2, "conflicts": 0} in listed
+    assert run("keyspace", "list", "-o", "plain").stdout.splitlines() == [
+        "default\teventual\t0\t0",
+        "made\tstrong\t1\t2",
+    ]
     assert "--yes" in run("keyspace", "drop", "made", code=2).stderr
     run("keyspace", "drop", "made", "--yes")
     assert "made" in run("keyspace", "drop", "made", "--yes", code=2).stderr
