@@ -142,6 +142,13 @@ class Request:
     @staticmethod
     def snapshot(path: Path) -> Request:
         """Answers the bytes of the file."""
+    @staticmethod
+    def survey(keyspace: str, prefix: Key, start: Optional[Key], share: int, top: int) -> Request:
+        """Answers a page.
+
+        It has the keys looked at, pairs of a key and its value's bytes, triples of a fold, its keys and its bytes, and
+        where the next page begins, None at the end.
+        """
     @property
     def waits(self) -> bool:
         """Whether a node asks other nodes for the answer, or reads and writes much."""
@@ -536,6 +543,21 @@ class Faults:
     def pause(self, paused: bool, /) -> None: ...
     def slow(self, delay: float, jitter: float, drop: float, /) -> None: ...
     def advance(self, seconds: float, /) -> None: ...
+
+@final
+class Monitor:
+    """Listens to the calls of a node; made when the node has heard of it. InvalidArgumentError names the argument."""
+
+    def __new__(
+        cls, client: Client, share: Optional[int], per_second: Optional[int], timeout: Timeout, /
+    ) -> Monitor: ...
+    def next(self, timeout: Timeout, /) -> Optional[Tuple[List[Tuple[str, str, bytes, int, float]], int, int]]:
+        """Wait for a page with the GIL released; None after the timeout, and nothing is lost.
+
+        It has tuples of kind, keyspace, key, bytes of the value and age, and how many calls were seen and dropped.
+        """
+    def close(self) -> None:
+        """Listen no longer."""
 
 @final
 class Load:
