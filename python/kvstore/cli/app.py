@@ -36,6 +36,7 @@ from . import (
     top,
     transfer,
     txn,
+    ui,
     up,
     watch,
 )
@@ -52,7 +53,7 @@ COMMANDS: List[click.Command] = [
     cluster.members, cluster.member, cluster.leader,
     conflicts.conflicts,
     transfer.export_entries, transfer.import_entries, storage.snapshot, storage.doctor,
-    latency.latency, bigkeys.bigkeys, monitor.hotkeys, monitor.monitor,
+    latency.latency, bigkeys.bigkeys, monitor.hotkeys, monitor.monitor, ui.ui,
     bench.bench, demo.demo, shell.shell, config.config, context.context,
     completion.completion, info.version,
 ]  # fmt: skip

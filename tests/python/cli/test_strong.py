@@ -120,6 +120,7 @@ def test_a_lease_takes_its_keys_along(jobs: Any, run: Run) -> None:
     assert (shown["lease"], shown["ttl"], shown["places"]) == (lease, 30.0, 1)
     assert run("lease", "show", lease).stdout.endswith("of 30.0 s left, 1 keys and locks\n")
     run("lease", "keep", lease, "--once")
+    run("lease", "keep-alive", lease, "--once")
     run("lease", "keep", lease, "--for", "200ms")
     run("lease", "revoke", lease)
     assert not jobs.exists("k")
