@@ -264,13 +264,9 @@ impl Run {
 
     fn check_reads(&self, machine: &Machine) {
         assert_eq!((machine.revision(), machine.elapsed_ms()), (self.model.revision(), self.model.elapsed_ms()));
-        let mut size = (0, 0);
         for (keyspace, facts) in machine.keyspaces() {
             assert_eq!(self.model.facts(keyspace), Some((facts.name.as_str(), facts.consistency)));
-            let now = self.model.all_at(keyspace, Space::Data, machine.revision());
-            let bytes: usize = now.iter().map(|(key, item)| key.len() + item.value.len()).sum();
-            assert_eq!((facts.keys, facts.bytes), (now.len() as u64, bytes as u64));
-            size = (size.0 + facts.keys, size.1 + facts.bytes);
+            assert_eq!((facts.keys, facts.bytes), self.model.size(keyspace));
             for space in [Space::Data, Space::Locks] {
                 for revision in (0..=machine.revision().0).map(Revision) {
                     self.check_revision(machine, keyspace, space, revision);
@@ -278,7 +274,7 @@ impl Run {
             }
         }
         assert_eq!(machine.keyspaces().count(), self.model.keyspaces.len());
-        assert_eq!(machine.size(), size);
+        assert_eq!(machine.size(), self.model.size_of_all());
     }
 
     fn check_revision(&self, machine: &Machine, keyspace: KeyspaceId, space: Space, revision: Revision) {
