@@ -12,7 +12,6 @@ mod spaces;
 mod storage;
 mod strong;
 mod watch;
-mod watching;
 
 use std::time::Duration;
 
@@ -29,7 +28,6 @@ pub use snapshot::*;
 pub use spaces::*;
 pub use storage::*;
 pub use strong::*;
-pub use watching::*;
 
 /// Bytes in a key, at least 1. Larger keys make every range read and every log line slow; smaller ones do not hold a
 /// path or a URL.
