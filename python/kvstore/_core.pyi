@@ -545,7 +545,7 @@ class Monitor:
     """Listens to the calls of a node, see kvstore.monitor. InvalidArgumentError names the argument."""
 
     def __new__(cls, client: Client, share: Optional[int], per_second: Optional[int], timeout: Timeout, /) -> Self: ...
-    def next(self, timeout: Timeout, /) -> Optional[Tuple[List[Tuple[str, str, bytes, int, float]], int, int]]:
+    def next(self, timeout: Timeout, /) -> Optional[Tuple[List[Tuple[Any, ...]], int, int]]:
         """Wait for a page with the GIL released; None after the timeout, and nothing is lost."""
     def close(self) -> None: ...
 

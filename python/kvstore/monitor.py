@@ -28,13 +28,16 @@ class SampledCall(NamedTuple):
     """A call that was made at a node.
 
     `kind` is what users know it by, such as "get", "put", "scan" or "lock"; `key` is that of a single key, and of a
-    scan or count what the keys begin with. `value_bytes` are those of the value that was written or found, 0 where
-    there is none or none is known. `age` is how long ago it was when the node told it, in seconds.
+    scan or count what the keys begin with. `client` is what the client calls itself (`name=`), None where it has not
+    said so or that is not known: it is of calls that an eventual keyspace gets from another process. `value_bytes`
+    are those of the value that was written or found, 0 where there is none or none is known. `age` is how long ago it
+    was when the node told it, in seconds.
     """
 
     kind: str
     keyspace: str
     key: bytes
+    client: Optional[str]
     value_bytes: int
     age: float
 
@@ -58,7 +61,7 @@ class Monitor:
     costs nothing. Iterating gives pages for ever: one as soon as there is a call, and otherwise one a second. When the
     node stops or the connection is lost it ends with an error. Not thread-safe; for one process.
 
-    What is not told: which client made a call, and calls about leases and keyspaces.
+    What is not told: calls about leases and keyspaces, and which client made a call to a strong keyspace.
 
     Example:
         >>> with Monitor(db, sample=0.01) as monitor:

@@ -44,6 +44,7 @@ fn operations(call: &Call) -> Vec<SampledCall> {
         kind: kind.into(),
         keyspace: keyspace.to_string(),
         key: Bytes::copy_from_slice(key),
+        client: None,
         value_bytes: value_bytes as u64,
         at: Duration::ZERO,
     };

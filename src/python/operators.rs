@@ -147,11 +147,11 @@ impl<T: Send + 'static> Waiting<T> {
     }
 }
 
-/// Tuples of kind, keyspace, key, bytes of the value and age in seconds; calls seen, and calls dropped.
+/// Tuples of kind, keyspace, key, name of the client, bytes of the value and age in seconds; calls seen, and calls dropped.
 fn sample_page<'py>(py: Python<'py>, page: &SamplePage) -> PyResult<Bound<'py, PyAny>> {
     let call = |(call, age): &(SampledCall, Duration)| {
-        let key = PyBytes::new(py, &call.key);
-        (call.kind.to_string(), call.keyspace.clone(), key, call.value_bytes, age.as_secs_f64())
+        let (key, client) = (PyBytes::new(py, &call.key), call.client.as_ref().map(ToString::to_string));
+        (call.kind.to_string(), call.keyspace.clone(), key, client, call.value_bytes, age.as_secs_f64())
     };
     let calls = PyList::new(py, page.calls.iter().map(call).collect::<Vec<_>>())?;
     Ok((calls, page.seen, page.dropped).into_pyobject(py)?.into_any())

@@ -68,6 +68,7 @@ fn perform_heard(keyspace: &Eventual, space: Space, operation: Operation, of_man
         kind: kind.into(),
         keyspace: keyspace.name_of(space),
         key,
+        client: None,
         value_bytes: (written + found) as u64,
         at: Duration::ZERO,
     });

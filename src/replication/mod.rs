@@ -7,4 +7,4 @@ pub mod strong;
 mod tap;
 
 pub use execute::{execute, execute_in, execute_seen};
-pub use tap::{Listening, Picked, Tap};
+pub use tap::{called_by, Listening, Picked, Tap};

@@ -3,9 +3,10 @@
 //! While nobody listens a call costs one relaxed load ([`Tap::is_on`]). While somebody does, each call takes a lock or two for
 //! a moment. Nobody waits for who listens: beyond [`MONITOR_QUEUE_MAX`] calls are dropped, and counted.
 //!
-//! What is not told: which client made a call, and calls about leases and keyspaces.
+//! A call does not carry which client made it. Whoever reads calls off a client's stream says so around them ([`called_by`]); of
+//! all others it is not known. What is not told at all: calls about leases and keyspaces.
 
-use std::{collections::VecDeque, sync::Arc, time::Duration};
+use std::{cell::RefCell, collections::VecDeque, sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
 use rand::{rngs::StdRng, Rng, SeedableRng};
@@ -16,8 +17,26 @@ use crate::{
     error::{Error, ErrorCode, Result},
     limits::{MONITORS_MAX, MONITOR_MARK_INTERVAL, MONITOR_PAGE_MAX, MONITOR_QUEUE_BYTES_MAX, MONITOR_QUEUE_MAX},
     sync::{AtomicBool, Ordering},
-    types::{SamplePage, SampledCall, Sampling, SHARE_WHOLE},
+    types::{ClientName, SamplePage, SampledCall, Sampling, SHARE_WHOLE},
 };
+
+thread_local! {
+    /// Whose calls this thread is making.
+    static CALLER: RefCell<Option<ClientName>> = const { RefCell::new(None) };
+}
+
+/// Makes calls of a client that has a name: whoever listens to them is told it. They have to be made on this thread, in `run`.
+pub fn called_by<R>(client: &ClientName, run: impl FnOnce() -> R) -> R {
+    /// Also when `run` panics.
+    struct Restore(Option<ClientName>);
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            CALLER.set(self.0.take());
+        }
+    }
+    let _restore = Restore(CALLER.replace(Some(client.clone())));
+    run()
+}
 
 /// Where calls pass by. See the module.
 pub struct Tap {
@@ -110,9 +129,9 @@ impl Tap {
 }
 
 impl Picked<'_> {
-    /// Tells them of the call, of which `at` is filled in.
+    /// Tells them of the call, of which `at` is filled in, and `client` if it is known.
     pub fn tell(self, call: SampledCall) {
-        let call = SampledCall { at: self.at, ..call };
+        let call = SampledCall { at: self.at, client: CALLER.with_borrow(Clone::clone), ..call };
         let ears = self.tap.ears.lock().clone();
         // Those who have left meanwhile need not be told.
         for ear in self.ears.iter().filter(|ear| ears.iter().any(|other| Arc::ptr_eq(ear, other))) {
@@ -197,7 +216,7 @@ mod tests {
 
     fn a_call(key: &str) -> SampledCall {
         let (keyspace, key) = ("default".to_string(), Bytes::copy_from_slice(key.as_bytes()));
-        SampledCall { kind: "get".into(), keyspace, key, value_bytes: 3, at: Duration::ZERO }
+        SampledCall { kind: "get".into(), keyspace, key, client: None, value_bytes: 3, at: Duration::ZERO }
     }
 
     /// A call passes by.
@@ -227,6 +246,21 @@ mod tests {
         assert_eq!((page.seen, page.dropped), (2, 0));
         drop(listening);
         assert!(!tap.is_on() && !pass(&tap, "after"));
+    }
+
+    #[tokio::test]
+    async fn whose_calls_are_made_is_told_while_they_are_made() {
+        let (_, tap) = tap();
+        let mut listening = tap.listen(Sampling::Share(SHARE_WHOLE)).unwrap();
+        let (outer, inner): (ClientName, ClientName) = ("outer".parse().unwrap(), "inner".parse().unwrap());
+        called_by(&outer, || {
+            called_by(&inner, || pass(&tap, "a"));
+            pass(&tap, "b");
+        });
+        pass(&tap, "c");
+        let page = listening.next().await;
+        let told: Vec<_> = page.calls.into_iter().map(|(call, _)| call.client).collect();
+        assert_eq!(told, [Some(inner), Some(outer), None]);
     }
 
     #[tokio::test]

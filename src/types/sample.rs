@@ -4,6 +4,8 @@ use std::{borrow::Cow, time::Duration};
 
 use bytes::Bytes;
 
+use super::ClientName;
+
 /// Which calls are told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sampling {
@@ -22,6 +24,8 @@ pub struct SampledCall {
     pub keyspace: String,
     /// Of which key; of a scan or count: what the keys begin with.
     pub key: Bytes,
+    /// What the client calls itself; `None`: it has not said so, or that is not known where the call is made.
+    pub client: Option<ClientName>,
     /// Of the value that was written or found; 0: none, or none that is known.
     pub value_bytes: u64,
     /// When, by the monotonic clock of the node.

@@ -27,6 +27,7 @@ def _shown_key(record: Mapping[str, Any]) -> str:
 _CALLS = [
     Column("KIND", lambda record: str(record["kind"])),
     Column("KEYSPACE", lambda record: escape(record["keyspace"]) or "-"),
+    Column("CLIENT", lambda record: record["client"] or "-"),
     Column("BYTES", lambda record: str(record["value_bytes"]), right=True),
     Column("AGE", lambda record: human_seconds(record["age"]), right=True),
     Column("KEY", _shown_key),
@@ -47,7 +48,8 @@ _KEYS = [
 def monitor(settings: Settings, *, sample: Dict[str, Any], limit: Optional[int]) -> None:
     """Print calls that the contacted node serves, as they are made, until Ctrl-C: a sample of them, without values.
 
-    Plain output is a line a call: kind, keyspace, bytes of the value, age, key, with escapes for what does not print.
+    Plain output is a line a call: kind, keyspace, name of the client if it is known, bytes
+    of the value, age, key, with escapes for what does not print.
     The node does not wait for us: what it had to drop is told on stderr. It slows the node down a little.
     """
     with settings.client() as client, Monitor(client, timeout=settings.timeout, **sample) as listening:

@@ -106,6 +106,7 @@ fn tell_read(keyspace: &Eventual, key: &[u8]) {
         kind: "get".into(),
         keyspace: DEFAULT_KEYSPACE.to_string(),
         key: Bytes::copy_from_slice(key),
+        client: None,
         value_bytes: keyspace.look(held.as_deref().unwrap_or(key), size).unwrap_or_default(),
         at: Duration::ZERO,
     });

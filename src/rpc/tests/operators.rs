@@ -3,7 +3,7 @@
 use super::*;
 use crate::{
     limits::{MONITORS_MAX, PAGE_KEYS_MAX},
-    types::{Fold, KeyRange, Sampling, Survey, SurveyQuery, SHARE_WHOLE},
+    types::{ClientName, Fold, KeyRange, Sampling, Survey, SurveyQuery, SHARE_WHOLE},
     wire::v1,
 };
 
@@ -81,6 +81,27 @@ async fn who_listens_is_told_the_calls_that_are_made() {
         };
         within(nobody_listens).await;
     }
+}
+
+#[tokio::test]
+async fn a_client_that_has_a_name_is_named() {
+    let fixture = Fixture::new(simulated()).await;
+    let channel = fixture.channel().await;
+    let mut pages = within(open_monitor(channel.clone(), Sampling::Share(SHARE_WHOLE))).await.unwrap();
+    let name: ClientName = "worker 7".parse().unwrap();
+    for name in [Some(&name), None] {
+        let get = v1::GetRequest { key: b"k".as_slice().into(), ..Default::default() };
+        let operation = v1::Operation { id: 1, operation: Some(v1::operation::Operation::Get(get)) };
+        let request = v1::PipelineRequest { operations: vec![operation] };
+        let mut answers = within(open_pipeline(channel.clone(), name, tokio_stream::once(request))).await.unwrap();
+        assert!(within(answers.next()).await.unwrap().is_some());
+    }
+    put(&channel, "k", 1).await;
+    let mut told = Vec::new();
+    while told.len() < 3 {
+        told.extend(within(pages.next()).await.unwrap().calls.into_iter().map(|(call, _)| call.client));
+    }
+    assert_eq!(told, [Some(name), None, None]);
 }
 
 #[tokio::test]

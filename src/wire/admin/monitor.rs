@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{
     super::{
-        convert::{bad, check_count, ConvertError, Converted},
+        convert::{bad, check_count, within, ConvertError, Converted},
         v1::{self, monitor_request::Sampling as Body},
     },
     survey::check_share,
@@ -65,6 +65,7 @@ impl From<SamplePage> for v1::MonitorPage {
             kind: call.kind.into_owned(),
             keyspace: call.keyspace,
             key: call.key,
+            client: call.client.map(|client| client.to_string()).unwrap_or_default(),
             value_bytes: call.value_bytes,
             age_us: u64::try_from(age.as_micros()).unwrap_or(u64::MAX),
         };
@@ -87,8 +88,9 @@ impl TryFrom<v1::MonitorPage> for SamplePage {
                     return Err(bad(field, format!("{} bytes, the limit is {most}", text.len())));
                 }
             }
-            let v1::SampledCall { kind, keyspace, key, value_bytes, age_us } = call;
-            let call = SampledCall { kind: kind.into(), keyspace, key, value_bytes, at: Duration::ZERO };
+            let v1::SampledCall { kind, keyspace, key, client, value_bytes, age_us } = call;
+            let client = (!client.is_empty()).then(|| within("calls.client", client.parse())).transpose()?;
+            let call = SampledCall { kind: kind.into(), keyspace, key, client, value_bytes, at: Duration::ZERO };
             Ok((call, Duration::from_micros(age_us)))
         };
         let calls = page.calls.into_iter().map(to).collect::<Converted<_>>()?;
@@ -102,6 +104,8 @@ mod tests {
 
     use super::*;
     use crate::types::SHARE_WHOLE;
+
+    type Drawn = (String, String, Vec<u8>, Option<String>, u64, u32);
 
     #[test]
     fn a_sampling_comes_back_and_what_is_out_of_its_bounds_is_refused_by_name() {
@@ -123,11 +127,12 @@ mod tests {
     proptest! {
         #[test]
         fn a_page_comes_back(
-            calls in prop::collection::vec(("[a-z]{1,9}", "[a-z]{0,9}", any::<Vec<u8>>(), any::<u64>(), any::<u32>()), 0..5),
+            calls in prop::collection::vec(("[a-z]{1,9}", "[a-z]{0,9}", any::<Vec<u8>>(), prop::option::of("[a-z]{1,9}"), any::<u64>(), any::<u32>()), 0..5),
             (seen, dropped) in any::<(u64, u64)>(),
         ) {
-            let call = |(kind, keyspace, key, value_bytes, age_us): (String, String, Vec<u8>, u64, u32)| {
-                let call = SampledCall { kind: kind.into(), keyspace, key: key.into(), value_bytes, at: Duration::ZERO };
+            let call = |(kind, keyspace, key, client, value_bytes, age_us): Drawn| {
+                let client = client.map(|client| client.parse().unwrap());
+                let call = SampledCall { kind: kind.into(), keyspace, key: key.into(), client, value_bytes, at: Duration::ZERO };
                 (call, Duration::from_micros(age_us.into()))
             };
             let page = SamplePage { calls: calls.into_iter().map(call).collect(), seen, dropped };

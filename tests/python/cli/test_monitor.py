@@ -49,11 +49,14 @@ def test_calls_are_printed_as_they_are_made(db: kvstore.Node, run: Run) -> None:
         lines = run("monitor", "--sample", "100%", "--limit", "8").stdout.splitlines()
         record = json.loads(run("monitor", "--limit", "1", "-o", "jsonl").stdout)
         table = run("monitor", "--sample", "1000/s", "--limit", "1", "-o", "table").stdout.splitlines()
-    assert {tuple(line.split("\t")[:3]) for line in lines} == {("get", "default", "5"), ("get", "default", "0")}
-    assert {line.split("\t")[4] for line in lines} == {"hot", "c\\told"}
+    assert {tuple(line.split("\t")[:4]) for line in lines} == {
+        ("get", "default", "-", "5"),
+        ("get", "default", "-", "0"),
+    }
+    assert {line.split("\t")[5] for line in lines} == {"hot", "c\\told"}
     assert (record["kind"], record["keyspace"], record["schema"]) == ("get", "default", 1)
     assert record["key"] in {"hot", "c\told"}
-    assert table[0].split() == ["KIND", "KEYSPACE", "BYTES", "AGE", "KEY"]
+    assert table[0].split() == ["KIND", "KEYSPACE", "CLIENT", "BYTES", "AGE", "KEY"]
     assert len(table) == 2
 
 
@@ -84,7 +87,7 @@ def test_a_node_that_nobody_calls_has_none(run: Run) -> None:
 
 def test_what_was_dropped_counts_as_if_it_had_been_the_same() -> None:
     counts = _Counts(top=1)
-    counts.add(SamplePage([SampledCall("get", "default", b"k", 0, 0.0)] * 10, seen=1000, dropped=90))
+    counts.add(SamplePage([SampledCall("get", "default", b"k", None, 0, 0.0)] * 10, seen=1000, dropped=90))
     (record,) = counts.records(sample=0.1, seconds=2.0)
     assert (record["calls"], record["per_second"], record["share"]) == (10, 500.0, 1.0)
 

@@ -59,6 +59,14 @@ def test_calls_of_clients_and_of_the_process_are_told(node: kvstore.Node, client
     assert all(0 <= call.age < PATIENCE for call in calls)
 
 
+def test_a_client_that_has_a_name_is_named(node: kvstore.Node, client: kvstore.Client[Any]) -> None:
+    with Monitor(client, sample=1) as monitor, kvstore.Client(node.address, name="worker 7", timeout=PATIENCE) as named:
+        named.get("k")
+        client.get("k")
+        node.get("k")
+        assert [call.client for call in heard(monitor, 3)] == ["worker 7", None, None]
+
+
 @pytest.mark.parametrize("consistency", ["eventual", "strong"])
 def test_calls_to_other_keyspaces_name_them(client: kvstore.Client[Any], consistency: Any) -> None:
     jobs = client.create_keyspace("jobs", consistency=consistency)
