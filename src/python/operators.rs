@@ -126,7 +126,7 @@ impl<T: Send + 'static> Waiting<T> {
     fn begin(work: impl Future<Output = Result<T>> + Send + 'static) -> Result<Waiting<T>> {
         let slot = Arc::new(Slot::new());
         let filled = slot.clone();
-        let task = runtime::handle()?.spawn(async move { filled.fill(work.await) });
+        let task = runtime::spawn(async move { filled.fill(work.await) })?;
         Ok(Waiting { slot, task: task.abort_handle() })
     }
 
