@@ -15,7 +15,7 @@ from kvstore.offline import DirectoryReport, SnapshotReport
 from kvstore.status import Consistency
 
 __all__ = ["Changes", "Client", "Completions", "Conflict", "Entry", "Event", "Faults", "Kept", "Load", "Node"]
-__all__ += ["EventualRequests", "Request", "StrongRequests", "TokenDesk", "Write", "__version__"]
+__all__ += ["EventualRequests", "Monitor", "Request", "StrongRequests", "TokenDesk", "Write", "__version__"]
 __all__ += ["after_fork_in_child", "check_timeout", "decode_auto", "encode_auto", "end_calls", "examine_data_dir"]
 __all__ += ["keep_log", "log_to_stderr", "make_imports", "recent_log"]
 __all__ += ["close_log", "log_parts", "open_log", "restore_snapshot", "set_log_levels", "take_log", "verify_snapshot"]
@@ -142,6 +142,9 @@ class Request:
     @staticmethod
     def snapshot(path: Path) -> Request:
         """Answers the bytes of the file."""
+    @staticmethod
+    def survey(keyspace: str, prefix: Key, start: Optional[Key], share: int, top: int) -> Request:
+        """Answers a page: keys looked at, the largest values, folds, where the next begins. See kvstore.survey."""
     @property
     def waits(self) -> bool:
         """Whether a node asks other nodes for the answer, or reads and writes much."""
@@ -539,6 +542,15 @@ class Faults:
     def advance(self, seconds: float, /) -> None: ...
 
 @final
+class Monitor:
+    """Listens to the calls of a node, see kvstore.monitor. InvalidArgumentError names the argument."""
+
+    def __new__(cls, client: Client, share: Optional[int], per_second: Optional[int], timeout: Timeout, /) -> Self: ...
+    def next(self, timeout: Timeout, /) -> Optional[Tuple[List[Tuple[Any, ...]], int, int]]:
+        """Wait for a page with the GIL released; None after the timeout, and nothing is lost."""
+    def close(self) -> None: ...
+
+@final
 class Load:
     """A load run under way; it begins when it is made. InvalidArgumentError names the setting."""
 
@@ -557,12 +569,8 @@ def encode_auto(value: Any, /) -> Tuple[bytes, int]:
 def decode_auto(payload: bytes, flags: int, /) -> Any:
     """AUTO's value. CodecError: not of this codec, or damaged."""
 
-def end_calls() -> None:
-    """Let no other thread run Python code from here any more: the interpreter is about to end."""
-
-def check_timeout(timeout: Timeout, /) -> None:
-    """Refuse what is no timeout."""
-
+def end_calls() -> None: ...  # let no other thread run Python code from here any more: the interpreter is about to end
+def check_timeout(timeout: Timeout, /) -> None: ...  # refuse what is no timeout
 def verify_snapshot(path: Path, /) -> SnapshotReport:
     """Read a whole snapshot file and tell what of it is readable."""
 
@@ -572,29 +580,16 @@ def restore_snapshot(path: Path, data_dir: Path, cluster: str, /) -> str:
 def examine_data_dir(path: Path, /) -> DirectoryReport:
     """Look at the directory of a node without changing it."""
 
-def keep_log(lines: int, /) -> None:
-    """Keep the last lines of what the nodes and clients of this process report, from now on."""
-
-def recent_log() -> List[str]:
-    """What was kept, the oldest line first."""
-
-def log_to_stderr() -> None:
-    """Report what the nodes and clients of this process do on stderr, from now on."""
-
-def open_log() -> bool:
-    """Keep records for take_log() from now on. False: that is so already, in this process."""
-
-def log_parts() -> List[str]:
-    """The parts of the store that have a logger each."""
-
-def set_log_levels(levels: List[int], /) -> None:
-    """What the loggers of these parts want at least, as `logging` counts."""
-
+# What the nodes and clients of this process report.
+def keep_log(lines: int, /) -> None: ...  # keep the last lines of it, from now on
+def recent_log() -> List[str]: ...  # what was kept, the oldest line first
+def log_to_stderr() -> None: ...  # show it there, from now on
+def close_log() -> None: ...  # keep no more: take_log() gives what is left, and waits no longer
+def open_log() -> bool: ...  # keep records for take_log() from now on; False: that is so already, in this process
+def log_parts() -> List[str]: ...  # the parts of the store that have a logger each
+def set_log_levels(levels: List[int], /) -> None: ...  # what those loggers want at least, as `logging` counts
 def take_log(timeout: Timeout, /) -> Tuple[List[_LogRecord], int, bool]:
     """Records that wait, after at most `timeout`; how many were dropped; whether more may come."""
-
-def close_log() -> None:
-    """Keep no more: take_log() gives what is left, and waits no longer."""
 
 def after_fork_in_child() -> List[int]:
     """Forget what lived on threads that the child does not have. What it is to close."""

@@ -28,15 +28,15 @@ __all__ = [
 class KeyspaceInfo(NamedTuple):
     """A keyspace.
 
-    `keys` and `bytes` are approximate in an eventual one, as the contacted node sees it; `bytes` is None in a strong
-    one, where nobody counts them. `conflicts` are those that the contacted node remembers: writes that it had
+    `bytes` are those of keys and values. It and `keys` are approximate in an eventual one, as the contacted node sees
+    it, and exact in a strong one. `conflicts` are those that the contacted node remembers: writes that it had
     acknowledged and that were lost.
     """
 
     name: str
     consistency: Consistency
     keys: int
-    bytes: Optional[int]
+    bytes: int
     conflicts: int
 
 
@@ -150,7 +150,8 @@ class GroupStatus(NamedTuple):
     back to `compacted`. `log_hash` is equal on all nodes at an equal `applied_index`. `elections` counts the leaders
     that it saw since it started; `unheard` is how long a leader has not heard from a majority, in seconds. `problem`
     says why there is no group, or no snapshot of it, or why the consensus `failed`, which then stands still until the
-    node is started again; empty: all is well.
+    node is started again; empty: all is well. `keys` and `bytes` (of keys and values) are those of all strong
+    keyspaces, as far as it has applied the log.
     """
 
     role: str
@@ -166,6 +167,8 @@ class GroupStatus(NamedTuple):
     members: Tuple[GroupMember, ...]
     problem: str
     failed: bool = False
+    keys: int = 0
+    bytes: int = 0
 
 
 class NodeStatus(NamedTuple):

@@ -290,7 +290,7 @@ class Store(Calls[V]):
         except KeyExistsError:
             if not exist_ok:
                 raise
-            for other, found, _ in self._made():
+            for other, found, *_ in self._made():
                 if other == name and found != consistency:
                     raise _exists(name, found) from None
         return self.keyspace(name)
@@ -315,10 +315,10 @@ class Store(Calls[V]):
         """All of them, by name."""
         made, held = self._made(), self._held()
         found = [
-            KeyspaceInfo(name, "strong", keys, None, 0) if kind == "strong" else held.get(name, _nothing(name))
-            for name, kind, keys in made
+            KeyspaceInfo(name, "strong", keys, size, 0) if kind == "strong" else held.get(name, _nothing(name))
+            for name, kind, keys, size in made
         ]
-        if all(name != "default" for name, _, _ in made):
+        if all(name != "default" for name, *_ in made):
             found.append(held.get("default", _nothing("default")))
         return sorted(found)
 
@@ -331,15 +331,15 @@ class Store(Calls[V]):
             self._run(requests.question(), read="local")
             held = self._held()
             return held.get(name, _nothing(name))
-        for other, _, keys in self._made():
+        for other, _, keys, size in self._made():
             if other == name:
-                return KeyspaceInfo(name, "strong", keys, None, 0)
+                return KeyspaceInfo(name, "strong", keys, size, 0)
         msg = f"keyspace: there is no {name!r}"
         raise InvalidArgumentError(msg, code="UNKNOWN_KEYSPACE")
 
-    def _made(self) -> List[Tuple[str, Consistency, int]]:
-        """The keyspaces that were made, and how many keys are in those that are strong."""
-        return cast("List[Tuple[str, Consistency, int]]", self._run(StrongRequests.keyspaces()))
+    def _made(self) -> List[Tuple[str, Consistency, int, int]]:
+        """The keyspaces that were made, and how many keys and bytes are in those that are strong."""
+        return cast("List[Tuple[str, Consistency, int, int]]", self._run(StrongRequests.keyspaces()))
 
     def _held(self) -> Dict[str, KeyspaceInfo]:
         """What the contacted node holds of eventual keyspaces."""

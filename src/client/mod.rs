@@ -32,6 +32,7 @@ mod endpoints;
 mod hedge;
 pub mod load;
 mod lookout;
+mod operators;
 mod pipeline;
 mod retry;
 mod session;

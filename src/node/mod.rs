@@ -6,6 +6,7 @@
 mod data;
 mod default;
 mod health;
+mod heard;
 mod owner;
 mod running;
 mod snapshots;

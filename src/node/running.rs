@@ -25,11 +25,14 @@ use crate::{
         strong::{Group, GroupConfig},
     },
     rpc::{
-        gather_conflicts, Accepting, Access, Gate, GroupCourier, Host, Loading, Moving, Refreshing, Removing,
+        gather_conflicts, survey, Accepting, Access, Gate, GroupCourier, Host, Loading, Moving, Refreshing, Removing,
         RpcDialer, Sending, Server, StrongBackend, Unfit,
     },
     storage::log::Position,
-    types::{Address, ConflictQuery, Conflicts, Consistency, Health, LostWrite, MemberStatus, NodeId, NodeStatus},
+    types::{
+        Address, ConflictQuery, Conflicts, Consistency, Health, LostWrite, MemberStatus, NodeId, NodeStatus, Survey,
+        SurveyQuery,
+    },
     VERSION,
 };
 
@@ -214,6 +217,14 @@ impl Running {
         let space = spaces::find(keyspace, &self.inside.group, &query.keyspace).await?;
         let own = keyspace.conflicts(space, &query).iter().map(|conflict| LostWrite::new(space, conflict)).collect();
         Ok(gather_conflicts(own, self.members(), self.inside.access.clone(), query).await)
+    }
+
+    /// How much room keys take here, one page.
+    ///
+    /// # Errors
+    /// Those of [`survey`](crate::rpc::survey).
+    pub async fn survey(&self, query: SurveyQuery) -> Result<Survey> {
+        survey(&*self.inside, query).await
     }
 
     /// Writes everything that the node holds to a file of this machine; its bytes.

@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use super::heard::Heard;
 use crate::{
     env::BoxFuture,
     error::Result,
@@ -27,6 +28,29 @@ impl Backend {
     }
 
     async fn ask(&self, call: Call, timeout: Duration) -> Result<Reply> {
+        let heard = self.hear(&call);
+        let reply = self.perform(call, timeout).await;
+        heard.into_iter().for_each(|heard| heard.tell(&reply));
+        reply
+    }
+
+    /// Who is to be told of the operations of a call, while anybody listens.
+    fn hear<'a>(&'a self, call: &Call) -> Option<Heard<'a>> {
+        let tap = self.keyspace.tap();
+        tap.is_on().then(|| Heard::of(tap, call))
+    }
+
+    /// While operators listen.
+    async fn ask_many_heard(&self, calls: Vec<Call>, timeout: Duration) -> Vec<Result<Reply>> {
+        let heard: Vec<Option<Heard<'_>>> = calls.iter().map(|call| self.hear(call)).collect();
+        let replies = StrongBackend::call_many(&self.group, calls, timeout).await;
+        for (heard, reply) in heard.into_iter().zip(&replies) {
+            heard.into_iter().for_each(|heard| heard.tell(reply));
+        }
+        replies
+    }
+
+    async fn perform(&self, call: Call, timeout: Duration) -> Result<Reply> {
         let is_about_names = is_about_names(&call);
         let reply = self.group.call(call, timeout).await?;
         if is_about_names {
@@ -57,6 +81,7 @@ impl StrongBackend for Backend {
     fn call_many(&self, calls: Vec<Call>, timeout: Duration) -> BoxFuture<'_, Vec<Result<Reply>>> {
         match calls.iter().any(is_about_names) {
             true => call_each(self, calls, timeout),
+            false if self.keyspace.tap().is_on() => Box::pin(self.ask_many_heard(calls, timeout)),
             false => StrongBackend::call_many(&self.group, calls, timeout),
         }
     }

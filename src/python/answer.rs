@@ -8,11 +8,10 @@ use pyo3::{
 };
 
 use super::{
-    codec,
-    conflict::PyConflict,
-    convert,
+    codec, conflict, convert,
     entry::PyEntry,
     imports::Import,
+    operators,
     strong::{self, StrongConversion},
 };
 use crate::{
@@ -20,7 +19,7 @@ use crate::{
     replication::strong::Reply,
     types::{
         Answer, Conflicts, Entry, GroupMember, GroupRole, GroupStatus, MemberStatus, NodeId, NodeStatus, PeerState,
-        PeerStatus, StorageStatus,
+        PeerStatus, StorageStatus, Survey,
     },
 };
 
@@ -38,6 +37,7 @@ pub(super) enum Outcome {
     /// Of a snapshot.
     Bytes(u64),
     Metrics(BTreeMap<String, f64>),
+    Survey(Survey),
     Strong(Reply),
 }
 
@@ -70,6 +70,7 @@ pub(super) enum Conversion {
         codec: Option<Py<PyAny>>,
     },
     Metrics,
+    Survey,
     /// One for each answer.
     Batch(Vec<Conversion>),
     Strong(StrongConversion),
@@ -102,13 +103,14 @@ impl Conversion {
             Outcome::Members(members) => member_statuses(py, &members),
             Outcome::Holdings(holdings) => Ok(holdings.into_pyobject(py)?.into_any()),
             Outcome::Conflicts(conflicts) => match self {
-                Conversion::Conflicts { codec } => conflict_list(py, bound(py, codec), &conflicts),
+                Conversion::Conflicts { codec } => conflict::conflict_list(py, bound(py, codec), &conflicts),
                 _ => Err(mismatch().into()),
             },
             Outcome::Removed => Ok(py.None().into_bound(py)),
             Outcome::Leader(leader) => Ok(leader.to_string().into_pyobject(py)?.into_any()),
             Outcome::Bytes(bytes) => Ok(bytes.into_pyobject(py)?.into_any()),
             Outcome::Metrics(metrics) => Ok(metrics.into_pyobject(py)?.into_any()),
+            Outcome::Survey(survey) => operators::survey_page(py, &survey),
             Outcome::Strong(reply) => match self {
                 Conversion::Strong(strong) => strong.to_python(py, reply),
                 // A read: the same as in an eventual keyspace.
@@ -204,19 +206,6 @@ fn existed_count(answers: Vec<Result<Answer>>) -> Result<u64> {
         }
     }
     Ok(count)
-}
-
-/// The conflicts that could be had; the members that kept silent are in the log.
-fn conflict_list<'py>(
-    py: Python<'py>,
-    codec: Option<&Bound<'py, PyAny>>,
-    conflicts: &Conflicts,
-) -> PyResult<Bound<'py, PyAny>> {
-    let list = PyList::empty(py);
-    for write in &conflicts.writes {
-        list.append(Bound::new(py, PyConflict::decode(py, codec, write)?)?)?;
-    }
-    Ok(list.into_any())
 }
 
 /// None, once every answer is known to be no error.
@@ -322,7 +311,7 @@ fn group_status<'py>(py: Python<'py>, group: &GroupStatus) -> PyResult<Bound<'py
         group.log_hash,
     );
     let unheard = group.unheard_ms.map(|ms| ms as f64 / 1000.0);
-    let tail = (group.elections, unheard, members, group.problem.as_str(), group.failed);
+    let tail = (group.elections, unheard, members, group.problem.as_str(), group.failed, group.keys, group.bytes);
     let fields = head.into_pyobject(py)?.as_sequence().concat(tail.into_pyobject(py)?.as_sequence())?;
     GROUP.make(py, fields.to_tuple()?)
 }

@@ -3,14 +3,27 @@
 use pyo3::{
     basic::CompareOp,
     prelude::*,
-    types::{PyBytes, PyString, PyTuple, PyType},
+    types::{PyBytes, PyList, PyString, PyTuple, PyType},
 };
 
 use super::{convert, entry::PyEntry, errors};
 use crate::{
     env::{Clock, SystemClock},
-    types::{Command, CommandKind, Key, LostWrite, Value},
+    types::{Command, CommandKind, Conflicts, Key, LostWrite, Value},
 };
+
+/// The conflicts that could be had; the members that kept silent are in the log.
+pub(super) fn conflict_list<'py>(
+    py: Python<'py>,
+    codec: Option<&Bound<'py, PyAny>>,
+    conflicts: &Conflicts,
+) -> PyResult<Bound<'py, PyAny>> {
+    let list = PyList::empty(py);
+    for write in &conflicts.writes {
+        list.append(Bound::new(py, PyConflict::decode(py, codec, write)?)?)?;
+    }
+    Ok(list.into_any())
+}
 
 /// One conflict. Immutable; equal when all fields are. See `_core.pyi`.
 #[pyclass(frozen, name = "Conflict", module = "kvstore")]

@@ -25,6 +25,7 @@ mod load;
 mod log;
 mod node;
 mod offline;
+mod operators;
 mod request;
 mod requests;
 mod retry;
@@ -47,6 +48,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<faults::PyFaults>()?;
     module.add_class::<load::PyLoad>()?;
     module.add_class::<node::PyNode>()?;
+    module.add_class::<operators::PyMonitor>()?;
     module.add_class::<request::Request>()?;
     module.add_class::<requests::Requests>()?;
     module.add_class::<security::TokenDesk>()?;

@@ -8,7 +8,8 @@ use super::{answer::Conversion, convert::KeyBytes, errors};
 use crate::{
     limits,
     replication::strong,
-    types::{ConflictQuery, KeyRange, NodeId, Operation, PageRequest},
+    types::{ConflictQuery, KeyRange, NodeId, Operation, PageRequest, SurveyQuery},
+    wire::admin::check_survey,
 };
 
 /// Operations in one keyspace, asked for as if it were eventual.
@@ -36,6 +37,7 @@ pub(super) enum Call {
     MoveLeader { to: Option<NodeId> },
     Metrics,
     Snapshot { path: PathBuf },
+    Survey(SurveyQuery),
     Strong(Box<strong::Call>),
 }
 
@@ -52,6 +54,7 @@ impl Call {
             | Call::MoveLeader { .. }
             | Call::Metrics
             | Call::Snapshot { .. }
+            | Call::Survey(_)
             | Call::Strong(_) => false,
         }
     }
@@ -156,11 +159,29 @@ impl Request {
         Request::new(Call::Snapshot { path }, Conversion::Count)
     }
 
+    /// How much room keys take, one page of a keyspace.
+    #[staticmethod]
+    fn survey(
+        keyspace: String,
+        prefix: KeyBytes<'_>,
+        start: Option<KeyBytes<'_>>,
+        share: u32,
+        top: usize,
+    ) -> PyResult<Request> {
+        let range = KeyRange { prefix: prefix.to_vec(), start: start.as_deref().map(<[u8]>::to_vec), end: None };
+        let query = SurveyQuery { keyspace, range, share, top };
+        check_survey(&query)?;
+        Ok(Request::new(Call::Survey(query), Conversion::Survey))
+    }
+
     /// Whether a node asks other nodes for the answer, or reads and writes much.
     #[getter]
     fn waits(&self) -> bool {
         let waits = |call: &Call| {
-            matches!(call, Call::Conflicts(_) | Call::Holdings | Call::MoveLeader { .. } | Call::Snapshot { .. })
+            matches!(
+                call,
+                Call::Conflicts(_) | Call::Holdings | Call::MoveLeader { .. } | Call::Snapshot { .. } | Call::Survey(_)
+            )
         };
         self.look(waits).unwrap_or(false)
     }

@@ -131,6 +131,9 @@ impl Started {
             Call::Snapshot { path } => runtime::spawn(async move {
                 done(asking.snapshot(path, timeout).await.map(Outcome::Bytes));
             })?,
+            Call::Survey(query) => runtime::spawn(async move {
+                done(asking.survey(query, timeout).await.map(Outcome::Survey));
+            })?,
             Call::Metrics => runtime::spawn(async move {
                 done(asking.metrics(timeout).await.map(Outcome::Metrics));
             })?,

@@ -1,11 +1,15 @@
 //! The one place where a client's operation meets a keyspace, whether it came over the wire or from this process.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 
 use super::eventual::Eventual;
 use crate::{
     error::Result,
-    types::{Answer, Command, Entry, EntryPage, Key, Operation, Record, Seen, Space},
+    types::{
+        Answer, Command, CommandKind, Entry, EntryPage, Key, Operation, PageRequest, Record, SampledCall, Seen, Space,
+    },
 };
 
 /// Does what was asked of `default`, now, from this node's memory. Never waits for another node.
@@ -30,6 +34,49 @@ pub fn execute_in(keyspace: &Eventual, space: Space, operation: Operation) -> Re
 /// # Errors
 /// Those of [`Eventual::write`] and [`Eventual::check_clients`].
 pub fn execute_seen(keyspace: &Eventual, space: Space, operation: Operation, of_many: bool) -> Result<(Answer, Seen)> {
+    match keyspace.tap().is_on() {
+        false => perform(keyspace, space, operation, of_many),
+        true => perform_heard(keyspace, space, operation, of_many),
+    }
+}
+
+/// While operators listen.
+#[cold]
+fn perform_heard(keyspace: &Eventual, space: Space, operation: Operation, of_many: bool) -> Result<(Answer, Seen)> {
+    let picked = match operation {
+        Operation::Ping => None,
+        _ => keyspace.tap().pick(),
+    };
+    let Some(picked) = picked else { return perform(keyspace, space, operation, of_many) };
+    let (key, written) = match &operation {
+        Operation::Get { key, .. } => (key.to_bytes(), 0),
+        Operation::Write(Command { key, kind: CommandKind::Put { value, .. } }) => (key.to_bytes(), value.len()),
+        Operation::Write(Command { key, .. }) => (key.to_bytes(), 0),
+        Operation::Count(range) | Operation::Scan { page: PageRequest { range, .. }, .. } => {
+            (Bytes::copy_from_slice(&range.prefix), 0)
+        }
+        Operation::Ping => (Bytes::new(), 0),
+    };
+    let kind = operation.name();
+    let answer = perform(keyspace, space, operation, of_many);
+    let found = match &answer {
+        Ok((Answer::Entry(Some(entry)), _)) => entry.value.len(),
+        Ok((Answer::Page(page), _)) => page.entries.iter().map(|entry| entry.value.len()).sum(),
+        _ => 0,
+    };
+    picked.tell(SampledCall {
+        kind: kind.into(),
+        keyspace: keyspace.name_of(space),
+        key,
+        client: None,
+        value_bytes: (written + found) as u64,
+        at: Duration::ZERO,
+    });
+    answer
+}
+
+#[inline]
+fn perform(keyspace: &Eventual, space: Space, operation: Operation, of_many: bool) -> Result<(Answer, Seen)> {
     // Whoever found the space under its name has found that it is there.
     if space == Space::Default && !matches!(operation, Operation::Ping) {
         keyspace.check_clients()?;

@@ -5,9 +5,9 @@ use tonic::Streaming;
 
 use super::{channel::Channel, status::from_status};
 use crate::{
-    error::Result,
+    error::{Error, ErrorCode, Result},
     limits::MESSAGE_BYTES_MAX,
-    types::{Holding, MemberStatus, NodeId, NodeStatus},
+    types::{Holding, MemberStatus, NodeId, NodeStatus, SamplePage, Sampling, Survey, SurveyQuery},
     wire::v1::{self, admin_client::AdminClient},
 };
 
@@ -30,6 +30,15 @@ pub async fn node_status(channel: Channel, digests: bool) -> Result<NodeStatus> 
 /// Those of [`node_status`].
 pub async fn node_holdings(channel: Channel) -> Result<Vec<Holding>> {
     let response = client(channel).holdings(v1::HoldingsRequest {}).await;
+    Ok(response.map_err(|status| from_status(&status))?.into_inner().try_into()?)
+}
+
+/// How much room keys take at the node at the other end, one page.
+///
+/// # Errors
+/// Those of [`node_status`]; `UNKNOWN_KEYSPACE`.
+pub async fn node_survey(channel: Channel, query: SurveyQuery) -> Result<Survey> {
+    let response = client(channel).survey(v1::SurveyRequest::from(query)).await;
     Ok(response.map_err(|status| from_status(&status))?.into_inner().try_into()?)
 }
 
@@ -60,6 +69,30 @@ pub async fn move_leader(channel: Channel, to: Option<NodeId>) -> Result<NodeId>
     let node_id = to.map_or(0, |to| to.0);
     let response = client(channel).move_leader(v1::MoveLeaderRequest { node_id }).await;
     Ok(NodeId(response.map_err(|status| from_status(&status))?.into_inner().node_id))
+}
+
+/// What one who listens to a node is told, page by page.
+pub struct MonitorPages(Streaming<v1::MonitorPage>);
+
+impl MonitorPages {
+    /// The next page. A wait that is given up loses nothing.
+    ///
+    /// # Errors
+    /// `CONNECTION_LOST`, `MALFORMED_MESSAGE`, or why the node broke off.
+    pub async fn next(&mut self) -> Result<SamplePage> {
+        let page = self.0.message().await.map_err(|status| from_status(&status))?;
+        let ended = || Error::new(ErrorCode::ConnectionLost, "the node has ended the stream");
+        Ok(page.ok_or_else(ended)?.try_into()?)
+    }
+}
+
+/// Begins to listen to the calls that are made at a node: to all from then on.
+///
+/// # Errors
+/// `CONNECTION_LOST`, `OVERLOADED`, or why the node refused.
+pub async fn open_monitor(channel: Channel, sampling: Sampling) -> Result<MonitorPages> {
+    let response = client(channel).monitor(v1::MonitorRequest::from(sampling)).await;
+    Ok(MonitorPages(response.map_err(|status| from_status(&status))?.into_inner()))
 }
 
 /// The snapshot that a node sends, piece by piece.

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use tonic::{Request, Response, Status};
 
-use super::{host::Host, phase::PhaseWatch, snapshot, status::to_status};
+use super::{host::Host, monitor, phase::PhaseWatch, snapshot, status::to_status, survey::survey};
 use crate::{
-    types::NodeId,
+    types::{NodeId, Sampling, SurveyQuery},
     wire::v1::{self, admin_server::Admin},
 };
 
@@ -17,6 +17,7 @@ pub(super) struct AdminService {
 
 #[tonic::async_trait]
 impl Admin for AdminService {
+    type MonitorStream = monitor::Pages;
     type SnapshotStream = snapshot::Chunks;
 
     async fn status(&self, request: Request<v1::StatusRequest>) -> Result<Response<v1::StatusResponse>, Status> {
@@ -26,6 +27,18 @@ impl Admin for AdminService {
     async fn holdings(&self, _: Request<v1::HoldingsRequest>) -> Result<Response<v1::HoldingsResponse>, Status> {
         self.phase.check_serving()?;
         Ok(Response::new(self.host.keyspace().holdings().into()))
+    }
+
+    async fn survey(&self, request: Request<v1::SurveyRequest>) -> Result<Response<v1::SurveyResponse>, Status> {
+        self.phase.check_serving()?;
+        let query = SurveyQuery::try_from(request.into_inner())?;
+        Ok(Response::new(survey(&*self.host, query).await?.into()))
+    }
+
+    async fn monitor(&self, request: Request<v1::MonitorRequest>) -> Result<Response<monitor::Pages>, Status> {
+        self.phase.check_serving()?;
+        let listening = self.host.keyspace().tap().listen(Sampling::try_from(request.into_inner())?)?;
+        Ok(Response::new(monitor::pages(listening, self.phase.clone())))
     }
 
     async fn members(&self, _: Request<v1::MembersRequest>) -> Result<Response<v1::MembersResponse>, Status> {

@@ -1,6 +1,11 @@
 //! The client API, call by call: decode, execute, encode. [`crate::wire::kv`] checks every bound.
 
-use std::{num::NonZeroU64, pin::Pin, sync::Arc};
+use std::{
+    num::NonZeroU64,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
 
 use tokio_stream::Stream;
 use tonic::{Request, Response, Status, Streaming};
@@ -17,6 +22,7 @@ use crate::{
     error::{Error, Result},
     limits::BATCH_BYTES_MAX,
     replication::{
+        called_by,
         eventual::{Eventual, Watcher},
         execute_seen,
     },
@@ -194,11 +200,15 @@ impl Kv for KvService {
     async fn pipeline(&self, request: Request<Streaming<v1::PipelineRequest>>) -> Answered<Self::PipelineStream> {
         // Anybody may send anything there.
         let name = request.metadata().get(CLIENT_NAME_HEADER).and_then(|value| value.to_str().ok());
-        if let Some(name) = name.and_then(|name| name.parse::<ClientName>().ok()) {
+        let name = name.and_then(|name| name.parse::<ClientName>().ok());
+        if let Some(name) = &name {
             tracing::info!(%name, "a client has come");
         }
-        let answers = answers(self.host.clone(), self.phase.clone(), request.into_inner());
-        Ok(Response::new(Box::pin(answers)))
+        let answers = Box::pin(answers(self.host.clone(), self.phase.clone(), request.into_inner()));
+        Ok(Response::new(match name {
+            Some(name) => Box::pin(Named { name, answers, keyspace: self.keyspace.clone() }),
+            None => answers,
+        }))
     }
 
     async fn conflicts(&self, request: Request<v1::ConflictsRequest>) -> Answered<Self::ConflictsStream> {
@@ -232,6 +242,26 @@ fn view(host: &dyn Host, serves: bool) -> ClusterView {
     };
     let nodes = host.members().into_iter().filter_map(to_node).collect();
     ClusterView { cluster: host.cluster().to_string(), serving: serves && host.status(false).health.serving, nodes }
+}
+
+/// The answers to a client that has a name, which those who listen are told.
+struct Named {
+    name: ClientName,
+    /// Operations are executed when the next answer is asked for.
+    answers: BoxStream<v1::PipelineResponse>,
+    keyspace: Arc<Eventual>,
+}
+
+impl Stream for Named {
+    type Item = Result<v1::PipelineResponse, Status>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let Named { name, answers, keyspace } = &mut *self;
+        match keyspace.tap().is_on() {
+            true => called_by(name, || answers.as_mut().poll_next(cx)),
+            false => answers.as_mut().poll_next(cx),
+        }
+    }
 }
 
 /// The pages of a scan, each read when the one before it is on its way.

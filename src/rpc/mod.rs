@@ -7,7 +7,7 @@
 //! * [`Gate`] says who may ask what, [`Access`] how others are reached; [`ServerTls`] and [`ClientTls`] are the two ends of TLS.
 //! * [`Access::connect`] opens a [`Channel`] to a node, [`RpcDialer`] a stream to a peer, [`GroupCourier`] carries messages of the strong group, [`open_pipeline`] a stream of
 //!   operations, [`open_watch`] one of changes; [`cluster_view`] asks whom a client may turn to, [`UnaryClient`] makes single calls, [`node_status`], [`node_members`] and
-//!   [`remove_member`] ask what operators ask, [`open_snapshot`] fetches all that a node holds, [`all_conflicts`] gathers the lost writes of a cluster.
+//!   [`remove_member`] ask what operators ask, [`node_survey`] and [`survey`] tell how much room keys take, [`open_monitor`] listens to the calls of a node, [`open_snapshot`] fetches all that a node holds, [`all_conflicts`] gathers the lost writes of a cluster.
 //! * [`StrongBackend`] is who answers what clients ask of strong keyspaces, [`StrongRpc`] asks it from afar.
 //! * [`to_status`] and [`from_status`] carry an [`Error`](crate::Error) over a status and back.
 
@@ -30,6 +30,7 @@ mod host;
 mod kv_client;
 mod kv_service;
 mod loading;
+mod monitor;
 #[cfg(test)]
 mod mute;
 mod peer_service;
@@ -41,13 +42,15 @@ mod server;
 mod snapshot;
 mod status;
 mod strong;
+mod survey;
 mod tls;
 mod watch;
 mod web;
 
 pub use access::{Access, Token, TokenSource};
 pub use admin_client::{
-    move_leader, node_holdings, node_members, node_status, open_snapshot, remove_member, SnapshotPieces,
+    move_leader, node_holdings, node_members, node_status, node_survey, open_monitor, open_snapshot, remove_member,
+    MonitorPages, SnapshotPieces,
 };
 pub use channel::Channel;
 pub use conflicts::{all_conflicts, gather_conflicts, node_conflicts};
@@ -63,6 +66,7 @@ pub use strong::{
     bytes_of_call, bytes_of_change, call_each, check_call, check_watch, RpcPages, StrongBackend, StrongPages, StrongRpc,
 };
 
+pub use survey::survey;
 pub use tls::{ClientTls, ServerTls};
 
 #[cfg(test)]

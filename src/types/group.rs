@@ -52,6 +52,10 @@ pub struct GroupStatus {
     pub revision: u64,
     /// Back to which revision it can be asked.
     pub compacted: u64,
+    /// How many keys are in strong keyspaces, as far as it has applied.
+    pub keys: u64,
+    /// The bytes of those keys and of their values.
+    pub bytes: u64,
     /// The hash of all entries that were applied: equal at equal `applied_index`, or there is a bug.
     pub log_hash: u64,
     /// How often a leader was elected, as it saw it since it started.

@@ -83,6 +83,8 @@ fn group_metrics(group: &GroupStatus) -> Vec<(String, f64)> {
         ("kvstore_group_applied_index", group.applied_index as f64),
         ("kvstore_group_revision", group.revision as f64),
         ("kvstore_group_compacted_revision", group.compacted as f64),
+        ("kvstore_group_keys", group.keys as f64),
+        ("kvstore_group_bytes", group.bytes as f64),
         ("kvstore_group_voters", voters as f64),
         ("kvstore_group_members", group.members.len() as f64),
     ];
@@ -158,6 +160,8 @@ mod tests {
                 term: 22,
                 applied_index: 23,
                 elections: 24,
+                keys: 26,
+                bytes: 27,
                 members: vec![GroupMember { member: NodeId(2), address: "h:2".into(), votes: true, lag: Some(25) }],
                 ..GroupStatus::default()
             }),
@@ -229,6 +233,8 @@ mod tests {
             ("kvstore_group_applied_index", 23.0),
             ("kvstore_group_elections_total", 24.0),
             ("kvstore_group_voters", 1.0),
+            ("kvstore_group_keys", 26.0),
+            ("kvstore_group_bytes", 27.0),
             ("kvstore_group_lag_entries{peer=\"h:2\"}", 25.0),
             ("kvstore_tombstone_oldest_seconds", 0.01),
             ("kvstore_stable_lag_seconds", 11.0),

@@ -31,8 +31,10 @@ mod nodes;
 mod operation;
 mod range;
 mod record;
+mod sample;
 mod space;
 mod status;
+mod survey;
 mod timestamp;
 mod token;
 mod value;
@@ -59,11 +61,13 @@ pub use nodes::{ClusterNode, ClusterView};
 pub use operation::{Answer, Entry, EntryPage, Operation};
 pub use range::{KeyRange, OwnedBounds, Page, PageRequest};
 pub use record::{Record, RecordRef};
+pub use sample::{SamplePage, SampledCall, Sampling};
 pub use space::{Space, SpaceId, NAMED_FROM, SPACE_PREFIX_BYTES};
 pub use status::{
     Health, LogState, MemberState, MemberStatus, NodeStatus, PartitionDigest, PeerState, PeerStatus, ReplicationLag,
     StorageStatus,
 };
+pub use survey::{Fold, Survey, SurveyQuery, Tally, SHARE_WHOLE};
 pub use timestamp::Timestamp;
 pub use token::{LostWrites, Mark, ReadLevel, Seen, SeenPartitions, SessionToken};
 pub use value::Value;

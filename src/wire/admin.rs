@@ -2,10 +2,16 @@
 
 mod group;
 mod holdings;
+mod monitor;
+mod survey;
 
 use std::time::Duration;
 
 use self::group::{from_group, to_group};
+pub use self::{
+    monitor::check_sampling,
+    survey::{check_share, check_survey},
+};
 use super::{
     convert::{
         bad, check_count, to_address, to_cluster, to_node, to_optional_node, to_partition, ConvertError, Converted,

@@ -1,7 +1,7 @@
 //! The wire (L1): generated protobuf messages and the conversions between them and the words of `types`. Each
 //! conversion goes both ways; decoding checks every bound and names the bad field.
 
-mod admin;
+pub mod admin;
 pub mod change;
 mod convert;
 pub mod kv;

@@ -289,7 +289,7 @@ class AsyncStore(AsyncCalls[V]):
         except KeyExistsError:
             if not exist_ok:
                 raise
-            for other, found, _ in await self._made():
+            for other, found, *_ in await self._made():
                 if other == name and found != consistency:
                     raise _exists(name, found) from None
         return self.keyspace(name)
@@ -314,10 +314,10 @@ class AsyncStore(AsyncCalls[V]):
         """All of them, by name."""
         made, held = await self._made(), await self._held()
         found = [
-            KeyspaceInfo(name, "strong", keys, None, 0) if kind == "strong" else held.get(name, _nothing(name))
-            for name, kind, keys in made
+            KeyspaceInfo(name, "strong", keys, size, 0) if kind == "strong" else held.get(name, _nothing(name))
+            for name, kind, keys, size in made
         ]
-        if all(name != "default" for name, _, _ in made):
+        if all(name != "default" for name, *_ in made):
             found.append(held.get("default", _nothing("default")))
         return sorted(found)
 
@@ -330,15 +330,15 @@ class AsyncStore(AsyncCalls[V]):
             await self._run(requests.question(), read="local")
             held = await self._held()
             return held.get(name, _nothing(name))
-        for other, _, keys in await self._made():
+        for other, _, keys, size in await self._made():
             if other == name:
-                return KeyspaceInfo(name, "strong", keys, None, 0)
+                return KeyspaceInfo(name, "strong", keys, size, 0)
         msg = f"keyspace: there is no {name!r}"
         raise InvalidArgumentError(msg, code="UNKNOWN_KEYSPACE")
 
-    async def _made(self) -> List[Tuple[str, Consistency, int]]:
-        """The keyspaces that were made, and how many keys are in those that are strong."""
-        return cast("List[Tuple[str, Consistency, int]]", await self._run(StrongRequests.keyspaces()))
+    async def _made(self) -> List[Tuple[str, Consistency, int, int]]:
+        """The keyspaces that were made, and how many keys and bytes are in those that are strong."""
+        return cast("List[Tuple[str, Consistency, int, int]]", await self._run(StrongRequests.keyspaces()))
 
     async def _held(self) -> Dict[str, KeyspaceInfo]:
         """What the contacted node holds of eventual keyspaces."""

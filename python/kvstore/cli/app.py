@@ -13,6 +13,7 @@ import kvstore
 
 from . import (
     bench,
+    bigkeys,
     browse,
     cluster,
     completion,
@@ -27,6 +28,7 @@ from . import (
     latency,
     lease,
     ls,
+    monitor,
     serve,
     shell,
     stat,
@@ -34,6 +36,7 @@ from . import (
     top,
     transfer,
     txn,
+    ui,
     up,
     watch,
 )
@@ -50,7 +53,8 @@ COMMANDS: List[click.Command] = [
     cluster.members, cluster.member, cluster.leader,
     conflicts.conflicts,
     transfer.export_entries, transfer.import_entries, storage.snapshot, storage.doctor,
-    latency.latency, bench.bench, demo.demo, shell.shell, config.config, context.context,
+    latency.latency, bigkeys.bigkeys, monitor.hotkeys, monitor.monitor, ui.ui,
+    bench.bench, demo.demo, shell.shell, config.config, context.context,
     completion.completion, info.version,
 ]  # fmt: skip
 

@@ -42,6 +42,14 @@ _COLUMNS = [
 @click.option("-d", "--value-bytes", type=COUNT, default=100, show_default=True, help="Size of the values.")
 @click.option("--keys", type=COUNT, default=100_000, show_default=True, help="Different keys.")
 @click.option(
+    "--dist",
+    "distribution",
+    type=click.Choice(["uniform", "zipf"]),
+    default="uniform",
+    show_default=True,
+    help="Each key equally often, or a few very often and most seldom.",
+)
+@click.option(
     "--read",
     "read_percent",
     type=click.IntRange(0, 100),

@@ -268,6 +268,19 @@ def remove(settings: Settings, node_id: str, *, force: bool) -> None:
     print_record(settings, {"node": node_id, "state": "removed"}, f"removed {node_id}")
 
 
+@verb()
+@click.argument("address", metavar="H:P")
+def add(settings: Settings, address: str) -> None:
+    """Refused: members add themselves. Says how; exit 6."""
+    peers = "H:P" if "://" in settings.server else ",".join(settings.targets)
+    msg = (
+        f"member add: {address} joins by itself when it is started with a member as its peer, and gets a vote when it "
+        f"has caught up; there: kvstore serve --peers {peers}"
+    )
+    raise kvstore.UnsupportedError(msg)
+
+
+member.add_command(add)
 member.add_command(remove)
 
 

@@ -22,11 +22,12 @@ def keyspace() -> None:
 
 @verb("ls")
 def list_keyspaces(settings: Settings) -> None:
-    """Print the keyspaces: name, consistency and keys, which are approximate in an eventual one."""
+    """Print the keyspaces: name, consistency, keys and bytes, the last two approximate in an eventual one."""
     columns = [
         Column("KEYSPACE", lambda record: str(record["name"])),
         Column("CONSISTENCY", lambda record: str(record["consistency"])),
         Column("KEYS", lambda record: str(record["keys"]), right=True),
+        Column("BYTES", lambda record: str(record["bytes"]), right=True),
     ]
     with settings.client() as client:
         found = client.keyspaces()

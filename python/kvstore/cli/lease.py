@@ -84,3 +84,4 @@ def show(settings: Settings, lease_id: int) -> None:
 
 for _each in (grant, keep, revoke, show):
     lease.add_command(_each)
+lease.add_command(keep, "keep-alive")

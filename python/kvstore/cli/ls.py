@@ -30,14 +30,16 @@ class Name(NamedTuple):
 @verb()
 @click.argument("prefix", default="")
 @click.option("--limit", type=click.IntRange(min=1), help="Lines at most.")
-def ls(settings: Settings, prefix: str, limit: Optional[int]) -> None:
+@click.option("--reverse", is_flag=True, help="From the last key to the first.")
+def ls(settings: Settings, prefix: str, limit: Optional[int], *, reverse: bool) -> None:
     """Print the keys that begin with PREFIX, those with a further "/" or ":" folded into one line that ends there.
 
     `ls` shows `user:`, `ls user:` what is below it. Folds are not counted: `count user:` does that.
     """
     columns = [Column("NAME", lambda record: escape(key_text(record["name"].name)))]
     with settings.client() as client:
-        print_records(settings, "names", columns, _records(settings, _names(client, key_argument(prefix), limit)))
+        names = _names(client, key_argument(prefix), limit, reverse=reverse)
+        print_records(settings, "names", columns, _records(settings, names))
 
 
 def _records(settings: Settings, names: Iterator[Name]) -> Iterator[Mapping[str, Any]]:
@@ -46,12 +48,14 @@ def _records(settings: Settings, names: Iterator[Name]) -> Iterator[Mapping[str,
         yield {**key_fields(name.name), "fold": name.is_fold} if as_json else {"name": name}
 
 
-def _names(client: kvstore.Client[Stored], prefix: bytes, limit: Optional[int]) -> Iterator[Name]:
+def _names(client: kvstore.Client[Stored], prefix: bytes, limit: Optional[int], *, reverse: bool) -> Iterator[Name]:
     left = limit
     start: Optional[bytes] = None
+    end: Optional[bytes] = None
     last: Optional[Name] = None
     while True:
-        page: List[bytes] = [key_argument(key) for key in client.keys(prefix, start=start, limit=_PAGE)]
+        found = client.keys(prefix, start=start, end=end, limit=_PAGE, reverse=reverse)
+        page: List[bytes] = [key_argument(key) for key in found]
         for key in page:
             name = fold(key, prefix)
             if name == last:
@@ -63,8 +67,12 @@ def _names(client: kvstore.Client[Stored], prefix: bytes, limit: Optional[int]) 
                 return
         if last is None or len(page) < _PAGE:
             return
-        # Separators are not 255, so there always is a next prefix.
-        start = last.name[:-1] + bytes([last.name[-1] + 1]) if last.is_fold else last.name + b"\0"
+        start, end = (None, last.name) if reverse else (_after(last), None)
+
+
+def _after(name: Name) -> bytes:
+    """The first key behind it. Separators are not 255, so there always is a next prefix."""
+    return name.name[:-1] + bytes([name.name[-1] + 1]) if name.is_fold else name.name + b"\0"
 
 
 def fold(key: bytes, prefix: bytes) -> Name:

@@ -6,7 +6,7 @@ import json
 import re
 import sys
 from pathlib import Path
-from typing import Any, Final, Optional
+from typing import Any, Dict, Final, Optional
 
 import click
 
@@ -15,6 +15,9 @@ _DURATION_PART: Final = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
 
 _COUNT_UNITS: Final = {"": 1, "k": 1_000, "m": 1_000_000}
 _COUNT: Final = re.compile(r"(\d+(?:\.\d+)?)([kKmM]?)")
+
+_SHARE: Final = re.compile(r"(\d+(?:\.\d+)?)(%?)")
+_SHARE_MIN: Final = 0.000001
 
 VALUE_KINDS: Final = ("str", "bytes", "int", "json")
 
@@ -50,11 +53,53 @@ class Count(click.ParamType):
         return count
 
 
+class Share(click.ParamType):
+    """A share of all, over 0 and up to 1, written as `1%` or `0.01`."""
+
+    name = "share"
+
+    def convert(self, value: Any, param: Optional[click.Parameter], ctx: Optional[click.Context]) -> float:
+        """The share as a float; a usage error says what it looks like."""
+        if isinstance(value, float):
+            return value
+        share = parse_share(str(value))
+        if share is None:
+            self.fail(f"{value!r} is no share such as 1%, 0.5% or 100%", param, ctx)
+        return share
+
+
 VERSION: Final = click.IntRange(1, 2**64 - 1)
 """What counts versions and leases: 64 bits, never 0."""
 
 DURATION: Final = Duration()
 COUNT: Final = Count()
+SHARE: Final = Share()
+
+
+class Sample(click.ParamType):
+    """How to sample calls: a share such as `1%`, or so many a second, such as `100/s`."""
+
+    name = "sample"
+
+    def convert(self, value: Any, param: Optional[click.Parameter], ctx: Optional[click.Context]) -> Dict[str, Any]:
+        """As `Monitor` takes it; a usage error says what it looks like."""
+        if isinstance(value, dict):
+            return value
+        text = str(value)
+        if text.endswith("/s"):
+            return {"per_second": COUNT.convert(text[:-2], param, ctx)}
+        share = parse_share(text)
+        return {"sample": share} if share else self.fail(f"{text!r} is no sample such as 1% or 100/s", param, ctx)
+
+
+SAMPLE: Final = Sample()
+
+
+def parse_share(text: str) -> Optional[float]:
+    """From 0.000001 to 1, or None when the text is no share."""
+    match = _SHARE.fullmatch(text)
+    share = float(match[1]) / (100 if match[2] else 1) if match else 0.0
+    return share if _SHARE_MIN <= share <= 1 else None
 
 
 def parse_duration(text: str) -> Optional[float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import sys
@@ -51,7 +52,12 @@ _READ_BYTES = 4096
     envvar="KVSTORE_THREADS",
     help="Worker threads; 0: one for every two cores.",
 )
-@click.option("--log", type=click.Choice(["stderr", "none"]), envvar="KVSTORE_LOG", help="Where the node reports.")
+@click.option(
+    "--log",
+    type=click.Choice(["stderr", "python", "none"]),
+    envvar="KVSTORE_LOG",
+    help="Where the node reports; python: by `logging`, whose lines go to stderr, too.  [default: none]",
+)
 @click.option(
     "--insecure",
     is_flag=True,
@@ -109,6 +115,9 @@ def serve(settings: Settings, port: int, *, file: Optional[Path], until_eof: boo
     signal.signal(signal.SIGTERM, _end)
     given = {**{name: value for name, value in options.items() if value is not None}, **settings.access()}
     node = kvstore.Node(port, **given) if file is None else kvstore.Node(config=_config(file, port, given))
+    if node.config.log == "python":
+        # Whoever runs this command has set up nothing, and would see warnings only.
+        logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     try:
         node.start()
         _announce(settings, node)

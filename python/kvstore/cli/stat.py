@@ -37,11 +37,11 @@ def stat(settings: Settings, *, count: Optional[int], interval: float) -> None:
     Rates are over the time that really passed between two looks, and `-` where the node was restarted in between or has
     no such figure. A node does not count calls: there are no reads and writes a second here.
     """
-    with settings.client(_one_of(settings)) as client:
+    with settings.client(one_of(settings)) as client:
         print_stream(settings, "stat", COLUMNS, _records(client, count, interval))
 
 
-def _one_of(settings: Settings) -> str:
+def one_of(settings: Settings) -> str:
     """The node to look at, always the same: the difference of two nodes is no rate."""
     (first, *others) = settings.targets or [settings.server]
     if not others and "://" not in first:

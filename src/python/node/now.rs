@@ -40,7 +40,8 @@ impl PyNode {
             | Call::Conflicts(_)
             | Call::RemoveMember { .. }
             | Call::MoveLeader { .. }
-            | Call::Snapshot { .. } => {
+            | Call::Snapshot { .. }
+            | Call::Survey(_) => {
                 return Err(Error::new(ErrorCode::Internal, "this call is never answered at once"));
             }
         })

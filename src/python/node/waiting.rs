@@ -98,7 +98,14 @@ impl<F: FnOnce(Result<Outcome>)> Drop for Promise<F> {
 
 /// Whether other nodes or the disk are asked, by a task of the node.
 pub(super) fn takes_long(call: &Call) -> bool {
-    matches!(call, Call::Conflicts(_) | Call::RemoveMember { .. } | Call::MoveLeader { .. } | Call::Snapshot { .. })
+    matches!(
+        call,
+        Call::Conflicts(_)
+            | Call::RemoveMember { .. }
+            | Call::MoveLeader { .. }
+            | Call::Snapshot { .. }
+            | Call::Survey(_)
+    )
 }
 
 impl PyNode {
@@ -143,6 +150,7 @@ async fn ask(running: &Running, call: Call) -> Result<Outcome> {
         Call::RemoveMember { node, force } => running.remove_member(node, force).await.map(|()| Outcome::Removed),
         Call::MoveLeader { to } => running.move_leader(to).await.map(Outcome::Leader),
         Call::Snapshot { path } => running.snapshot(path).await.map(Outcome::Bytes),
+        Call::Survey(query) => running.survey(query).await.map(Outcome::Survey),
         _ => Err(Error::new(ErrorCode::Internal, "this call is answered at once")),
     }
 }

@@ -70,7 +70,8 @@ impl StrongConversion {
                 Ok(fields.into_pyobject(py)?.into_any())
             }
             (Kind::Keyspaces, Reply::Keyspaces(all)) => {
-                let all = all.into_iter().map(|facts| (facts.name, facts.consistency.as_str(), facts.keys));
+                let all =
+                    all.into_iter().map(|facts| (facts.name, facts.consistency.as_str(), facts.keys, facts.bytes));
                 Ok(PyList::new(py, all.collect::<Vec<_>>())?.into_any())
             }
             (_, Reply::Read(_) | Reply::Lock(_) | Reply::Lease(_) | Reply::Keyspaces(_)) => Err(mismatch().into()),

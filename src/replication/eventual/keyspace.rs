@@ -32,6 +32,7 @@ use crate::{
     env::Clock,
     error::{Error, ErrorCode, Result},
     limits::{CLOCK_DRIFT_MAX, OUTBOX_TRIM_WRITES},
+    replication::Tap,
     storage::{partition_of, Merged, Partition, Partitions, Records, RecordsStats},
     sync::{AtomicBool, AtomicU64, Ordering},
     types::{
@@ -73,6 +74,8 @@ pub struct Eventual {
     default_keyspace: AtomicU64,
     /// The others.
     spaces: Spaces,
+    /// Where the calls of clients pass by, those to strong keyspaces too.
+    tap: Arc<Tap>,
 }
 
 impl Eventual {
@@ -85,6 +88,7 @@ impl Eventual {
     pub fn with_outbox_bounds(me: NodeId, clock: Arc<dyn Clock>, bounds: OutboxBounds) -> Eventual {
         Eventual {
             me,
+            tap: Arc::new(Tap::new(clock.clone())),
             clock,
             hlc: Hlc::new(),
             max_drift_ms: CLOCK_DRIFT_MAX.as_millis() as u64,
@@ -113,6 +117,12 @@ impl Eventual {
     /// The same with a bound on the memory that the data may take, in bytes.
     pub fn with_max_memory(self, max_memory: Option<u64>) -> Eventual {
         Eventual { budget: max_memory.map(Budget::new), ..self }
+    }
+
+    /// Where the calls of clients pass by.
+    #[inline]
+    pub fn tap(&self) -> &Arc<Tap> {
+        &self.tap
     }
 
     /// The node whose replica this is.

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use super::{Answer, Command, Item, ItemPage, Lease, LeaseId, RequestId, Revision, Space};
-use crate::types::{Consistency, Key, KeyRange, PageRequest};
+use super::{Answer, Command, Item, ItemPage, KeyspaceFacts, Lease, LeaseId, RequestId, Revision, Space};
+use crate::types::{Key, KeyRange, PageRequest};
 
 /// One call, checked against the limits.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -142,15 +142,4 @@ pub enum ReadAnswer {
     },
     /// How many.
     Count(u64),
-}
-
-/// A keyspace, for people.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct KeyspaceFacts {
-    /// Its name.
-    pub name: String,
-    /// What it promises.
-    pub consistency: Consistency,
-    /// How many keys are in it; 0 for an eventual one, of which the group does not know.
-    pub keys: u64,
 }

@@ -15,15 +15,15 @@ mod machine;
 mod runtime;
 mod types;
 
-pub use call::{Call, Freshness, KeyspaceFacts, Read, ReadAnswer, ReadCall, ReadKind, ReadReply, Reply, Submission};
+pub use call::{Call, Freshness, Read, ReadAnswer, ReadCall, ReadKind, ReadReply, Reply, Submission};
 #[cfg(feature = "faults")]
 pub use group::{look_on, Witness};
 pub use group::{Courier, Group, GroupConfig, GroupStore, GroupWatch, GroupWatcher, WatchPage};
 pub use log_store::{Kept, LogStore};
 pub use machine::{
-    Answer, Bounds, Change, Changes, ChangesQuery, Chunks, ClientId, Command, Entry, Guard, Item, ItemPage, KeyspaceId,
-    Lease, LeaseId, Lifetime, LockName, LogPosition, Machine, MachineTime, Operation, OperationKind, Outcome, Place,
-    ReadError, Refusal, Request, RequestId, Restore, Revision, SeenLease, Snapshot, Space, Transaction,
-    TransactionChanges, Until, VersionState,
+    Answer, Bounds, Change, Changes, ChangesQuery, Chunks, ClientId, Command, Entry, Guard, Item, ItemPage,
+    KeyspaceFacts, KeyspaceId, Lease, LeaseId, Lifetime, LockName, LogPosition, Machine, MachineTime, Operation,
+    OperationKind, Outcome, Place, ReadError, Refusal, Request, RequestId, Restore, Revision, SeenLease, Snapshot,
+    Space, Transaction, TransactionChanges, Until, VersionState,
 };
 pub use types::{GroupTypes, LogEntry, LogId, Vote};

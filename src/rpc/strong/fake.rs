@@ -18,9 +18,9 @@ use crate::{
     error::{Error, ErrorCode, Result},
     limits::LEASES_PER_EXPIRY_MAX,
     replication::strong::{
-        Answer, Bounds, Call, Changes, ChangesQuery, Command, Entry, GroupWatch, Item, KeyspaceFacts, KeyspaceId,
-        LeaseId, LogPosition, Machine, Read, ReadAnswer, ReadCall, ReadKind, ReadReply, Refusal, Reply, Request,
-        RequestId, Revision, Space, Submission, Until, WatchPage,
+        Answer, Bounds, Call, Changes, ChangesQuery, Command, Entry, GroupWatch, Item, KeyspaceId, LeaseId,
+        LogPosition, Machine, Read, ReadAnswer, ReadCall, ReadKind, ReadReply, Refusal, Reply, Request, RequestId,
+        Revision, Space, Submission, Until, WatchPage,
     },
     types::{Key, PageRequest},
 };
@@ -166,14 +166,7 @@ impl FakeGroup {
                 Some(lease) => Ok(Reply::Lease(lease)),
                 None => Err(Refusal::UnknownLease { lease }.into()),
             },
-            Call::Keyspaces => {
-                let facts = |(_, name, consistency, keys): (_, &str, _, _)| KeyspaceFacts {
-                    name: name.to_string(),
-                    consistency,
-                    keys,
-                };
-                Ok(Reply::Keyspaces(state.machine.keyspaces().map(facts).collect()))
-            }
+            Call::Keyspaces => Ok(Reply::Keyspaces(state.machine.keyspaces().map(|(_, facts)| facts).collect())),
             Call::AwaitLock { .. } => panic!("it was answered above"),
         };
         drop(state);

@@ -50,6 +50,7 @@ pub(super) fn encode_keyspaces(reply: Reply) -> Result<v1::KeyspacesResponse> {
     let facts = |facts: KeyspaceFacts| v1::StrongKeyspace {
         name: facts.name,
         keys: facts.keys,
+        bytes: facts.bytes,
         eventual: facts.consistency == Consistency::Eventual,
     };
     Ok(v1::KeyspacesResponse { keyspaces: keyspaces.into_iter().map(facts).collect() })
@@ -65,7 +66,7 @@ pub(super) fn decode_keyspaces(response: v1::KeyspacesResponse) -> Result<Reply>
     let facts = |keyspace: v1::StrongKeyspace| {
         check_keyspace_name(&keyspace.name)?;
         let consistency = if keyspace.eventual { Consistency::Eventual } else { Consistency::Strong };
-        Ok(KeyspaceFacts { name: keyspace.name, consistency, keys: keyspace.keys })
+        Ok(KeyspaceFacts { name: keyspace.name, consistency, keys: keyspace.keys, bytes: keyspace.bytes })
     };
     Ok(Reply::Keyspaces(response.keyspaces.into_iter().map(facts).collect::<Result<_>>()?))
 }

@@ -5,6 +5,7 @@ mod conflicts;
 mod encryption;
 mod hostile;
 mod lifecycle;
+mod operators;
 mod peers;
 mod pipeline;
 mod security;

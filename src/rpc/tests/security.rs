@@ -13,7 +13,7 @@ use crate::{
     env::{BoxFuture, Env, SeededRng, SimDisk},
     limits::CONNECTIONS_MAX,
     replication::{eventual::Dialer, strong::Courier},
-    types::{ConflictQuery, Secret, TlsFiles, Trust},
+    types::{ConflictQuery, KeyRange, Sampling, Secret, SurveyQuery, TlsFiles, Trust},
     wire::v1::{self, strong_client::StrongClient},
 };
 
@@ -91,6 +91,10 @@ async fn client_calls(access: &Access, to: &Address) -> Vec<(&'static str, Error
     found.push(("members", refused(node_members(channel.clone()).await)));
     found.push(("remove", refused(remove_member(channel.clone(), NodeId(9), true).await)));
     found.push(("leader", refused(move_leader(channel.clone(), None).await)));
+    found.push(("holdings", refused(node_holdings(channel.clone()).await)));
+    let query = SurveyQuery { keyspace: String::new(), range: KeyRange::default(), share: 1, top: 1 };
+    found.push(("survey", refused(node_survey(channel.clone(), query).await)));
+    found.push(("monitor", refused(open_monitor(channel.clone(), Sampling::Rate(1)).await)));
     found.push(("snapshot", refused(open_snapshot(channel.clone()).await)));
     found.push(("delete", code(kv.delete(v1::DeleteRequest::default()).await)));
     found.push(("touch", code(kv.touch(v1::TouchRequest::default()).await)));

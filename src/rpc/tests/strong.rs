@@ -147,7 +147,7 @@ async fn every_question_is_answered_over_both_transports() {
 
         let lasting = far.call(Call::Lease(lease)).await.unwrap();
         assert!(matches!(lasting, Reply::Lease(Lease { ttl_ms: 60_000, places: 1, .. })), "{lasting:?}");
-        let facts = KeyspaceFacts { name: "jobs".into(), consistency: Consistency::Strong, keys: 2 };
+        let facts = KeyspaceFacts { name: "jobs".into(), consistency: Consistency::Strong, keys: 2, bytes: 4 };
         assert_eq!(far.call(Call::Keyspaces).await, Ok(Reply::Keyspaces(vec![facts])));
         far.done(acquire("l", lease)).await;
         let wait = Call::AwaitLock { keyspace: "jobs".into(), lock: key("l"), lease, wait_ms: 20_000 };

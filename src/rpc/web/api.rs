@@ -113,19 +113,19 @@ fn with_schema(mut told: Value) -> Value {
 
 /// The eventual ones that this node holds, and all that the group knows; where that cannot be asked, why.
 async fn keyspaces(host: &Arc<dyn Host>) -> Value {
-    let holding = |name: &str, consistency: Consistency, keys: u64, bytes: Option<u64>| {
-        let (keys, bytes) = (integer(keys), bytes.map(integer));
+    let holding = |name: &str, consistency: Consistency, keys: u64, bytes: u64| {
+        let (keys, bytes) = (integer(keys), integer(bytes));
         json!({ "name": name, "consistency": consistency.as_str(), "keys": keys, "bytes": bytes })
     };
     let held = host.keyspace().holdings();
     let mut found: Vec<Value> =
-        held.iter().map(|held| holding(&held.keyspace, Consistency::Eventual, held.keys, Some(held.bytes))).collect();
+        held.iter().map(|held| holding(&held.keyspace, Consistency::Eventual, held.keys, held.bytes)).collect();
     let mut problem = None;
     if let Some(backend) = host.strong() {
         match backend.call(Call::Keyspaces, HTTP_CALL_TIMEOUT).await {
             Ok(GroupReply::Keyspaces(all)) => {
                 let strong = all.iter().filter(|facts| facts.consistency == Consistency::Strong);
-                found.extend(strong.map(|facts| holding(&facts.name, Consistency::Strong, facts.keys, None)));
+                found.extend(strong.map(|facts| holding(&facts.name, Consistency::Strong, facts.keys, facts.bytes)));
             }
             Ok(other) => problem = Some(format!("the group answered something else: {other:?}")),
             Err(error) => problem = Some(error.to_string()),

@@ -24,6 +24,8 @@ pub(super) fn from_group(group: GroupStatus) -> v1::GroupStatus {
         members: group.members.into_iter().map(from_member).collect(),
         problem: group.problem,
         failed: group.failed,
+        keys: group.keys,
+        bytes: group.bytes,
     }
 }
 
@@ -44,6 +46,8 @@ pub(super) fn to_group(group: v1::GroupStatus) -> Converted<GroupStatus> {
         members: group.members.into_iter().map(to_member).collect::<Converted<_>>()?,
         problem: group.problem,
         failed: group.failed,
+        keys: group.keys,
+        bytes: group.bytes,
     })
 }
 

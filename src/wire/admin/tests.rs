@@ -68,12 +68,13 @@ prop_compose! {
         role in prop::sample::select(&GroupRole::ALL[..]), leader in optional_node(),
         (term, last_index, applied_index, revision) in any::<(u64, u64, u64, u64)>(),
         (compacted, log_hash, elections, unheard_ms, failed) in any::<(u64, u64, u64, Option<u64>, bool)>(),
+        (keys, bytes) in any::<(u64, u64)>(),
         members in prop::collection::vec((1..=u64::MAX, ".{0,20}", any::<bool>(), any::<Option<u64>>()), 0..4),
         problem in ".{0,20}",
     ) -> GroupStatus {
         let member = |(member, address, votes, lag)| GroupMember { member: NodeId(member), address, votes, lag };
         GroupStatus {
-            role, leader, term, last_index, applied_index, revision, compacted, log_hash, elections, unheard_ms,
+            role, leader, term, last_index, applied_index, revision, compacted, log_hash, elections, unheard_ms, keys, bytes,
             members: members.into_iter().map(member).collect(), failed, problem,
         }
     }

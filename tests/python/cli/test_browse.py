@@ -65,7 +65,9 @@ def test_watch_prints_a_line_an_event_and_goes_on_after_a_position(db: kvstore.N
 
 
 def test_bench_measures_and_reports_every_kind_of_work(run: Run) -> None:
-    result = json.loads(run("bench", "mixed", "-n", "2k", "-c", "4", "--read", "50", "-o", "json").stdout)
+    result = json.loads(
+        run("bench", "mixed", "-n", "2k", "-c", "4", "--read", "50", "--dist", "zipf", "-o", "json").stdout
+    )
     assert {work["work"] for work in result["work"]} == {"get", "put"}
     assert sum(work["operations"] for work in result["work"]) >= 2000
     assert all(work["errors"] == 0 and work["p99_ms"] > 0 for work in result["work"])

@@ -9,7 +9,7 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
-from kvstore.cli.exits import UNAVAILABLE, USAGE
+from kvstore.cli.exits import UNAVAILABLE, UNSUPPORTED, USAGE
 from kvstore.testing import LocalCluster
 
 from .conftest import rest_of
@@ -60,6 +60,12 @@ def test_status_is_looked_at_again_and_again(db: kvstore.Node, run: Run) -> None
     assert [look.splitlines()[0].split("  ")[1] for look in looks if look] == ["1 of 1 members answer"] * 2
     assert looks[0].splitlines()[1].split()[:3] == ["NODE", "ADDRESS", "STATE"]
     assert run(*STATUS, "--count", "1").stdout.split("\t")[1] == db.address
+
+
+def test_a_member_is_not_added_but_told_how_it_joins(run: Run, db: kvstore.Node) -> None:
+    told = run("member", "add", "10.0.0.4:7001", code=UNSUPPORTED).stderr
+    assert "10.0.0.4:7001 joins by itself" in told
+    assert f"kvstore serve --peers {db.address}\n" in told
 
 
 def test_one_look_at_the_status_has_no_count_and_no_time(db: kvstore.Node, run: Run) -> None:

@@ -49,6 +49,8 @@ def test_folds_of_many_keys_are_passed(db: kvstore.Node, run: Run) -> None:
     db.put("z", 1)
     plain = [f"k{number:04}" for number in range(250)]
     assert run("ls").stdout.splitlines() == ["a:", "b:", "c:", *plain, "z"]
+    assert run("ls", "--reverse").stdout.splitlines() == ["z", *reversed(plain), "c:", "b:", "a:"]
+    assert run("ls", "--reverse", "--limit", "1", "b").stdout == "b:\n"
 
 
 def test_keys_that_are_no_text_fold_too(db: kvstore.Node, run: Run) -> None:

@@ -80,6 +80,17 @@ def test_flags_and_variables_win_over_the_file(serve: Serve, tmp_path: pathlib.P
     assert serve("--config", "node.toml", "--host", "127.0.0.1", KVSTORE_PORT="0")["port"] > 1
 
 
+@pytest.mark.parametrize("log", ["stderr", "python"])
+def test_what_a_node_reports_goes_to_stderr(tmp_path: pathlib.Path, log: str) -> None:
+    command = [sys.executable, "-m", "kvstore", "serve", "0", "--until-eof", "--log", log]
+    ended = subprocess.run(
+        command, cwd=tmp_path, input="", capture_output=True, text=True, timeout=SECONDS, check=False
+    )
+    assert ended.returncode == 0
+    assert "node started" in ended.stderr
+    assert ("INFO kvstore.node" in ended.stderr) == (log == "python")
+
+
 @pytest.mark.parametrize(
     ("text", "problem"),
     [("prot = 1", "prot"), ("port = ", "node.toml"), ('durability = "sync"', "durability"), (None, "node.toml")],

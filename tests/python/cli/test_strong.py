@@ -52,8 +52,11 @@ def test_keyspaces_come_and_go(run: Run) -> None:
     run("keyspace", "create", "made", "--exist-ok")
     run("-k", "made", "put", "k", "v")
     listed = json.loads(run("keyspace", "ls", "-o", "json").stdout)["keyspaces"]
-    assert {"name": "made", "consistency": "strong", "keys": 1, "bytes": None, "conflicts": 0} in listed
-    assert run("keyspace", "list", "-o", "plain").stdout.splitlines() == ["default\teventual\t0", "made\tstrong\t1"]
+    assert {"name": "made", "consistency": "strong", "keys": 1, "bytes": 2, "conflicts": 0} in listed
+    assert run("keyspace", "list", "-o", "plain").stdout.splitlines() == [
+        "default\teventual\t0\t0",
+        "made\tstrong\t1\t2",
+    ]
     assert "--yes" in run("keyspace", "drop", "made", code=2).stderr
     run("keyspace", "drop", "made", "--yes")
     assert "made" in run("keyspace", "drop", "made", "--yes", code=2).stderr
@@ -117,6 +120,7 @@ def test_a_lease_takes_its_keys_along(jobs: Any, run: Run) -> None:
     assert (shown["lease"], shown["ttl"], shown["places"]) == (lease, 30.0, 1)
     assert run("lease", "show", lease).stdout.endswith("of 30.0 s left, 1 keys and locks\n")
     run("lease", "keep", lease, "--once")
+    run("lease", "keep-alive", lease, "--once")
     run("lease", "keep", lease, "--for", "200ms")
     run("lease", "revoke", lease)
     assert not jobs.exists("k")

@@ -49,7 +49,8 @@ def test_values_go_through_the_group(db: kvstore.Node, run: Run, tmp_path: Path)
 
 def test_what_it_is_is_said(db: kvstore.Node, run: Run) -> None:
     db["k"] = 1
-    assert run("keyspace", "ls", "-o", "plain").stdout == "default\tstrong\t1\n"
+    assert run("keyspace", "ls", "-o", "plain").stdout == "default\tstrong\t1\t9\n"
+    assert run("bigkeys", "--top", "1").stdout == "value\t8\t1\tk\nfold\t9\t1\t(no prefix)\n"
     status = run("status", "-o", "json")
     (shown,) = json.loads(status.stdout)["nodes"]
     assert (shown["default_consistency"], shown["problems"]) == ("strong", [])

@@ -9,6 +9,8 @@ import re
 
 import kvstore
 import kvstore.contrib
+import kvstore.monitor
+import kvstore.survey
 import kvstore.testing
 
 ROOT = pathlib.Path(__file__).parents[3]
@@ -25,12 +27,14 @@ def test_every_public_name_is_in_the_reference_once() -> None:
     expected = [f"kvstore.{name}" for name in kvstore.__all__ if name != "__version__"]
     expected += [f"kvstore.testing.{name}" for name in kvstore.testing.__all__]
     expected += [f"kvstore.contrib.{file.stem}" for file in contrib.glob("[a-z]*.py")]
+    for module in (kvstore.survey, kvstore.monitor):
+        expected += [f"{module.__name__}.{name}" for name in module.__all__]
     expected.append("pytest_kvstore.plugin")
     assert found == sorted(expected)
 
 
 def test_every_class_and_function_says_what_it_is() -> None:
-    for module in ("kvstore", "kvstore.aio", "kvstore.testing"):
+    for module in ("kvstore", "kvstore.aio", "kvstore.monitor", "kvstore.survey", "kvstore.testing"):
         public = importlib.import_module(module)
         for name in public.__all__:
             value = getattr(public, name)

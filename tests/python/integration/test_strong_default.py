@@ -136,7 +136,7 @@ def test_reads_are_as_fresh_as_the_caller_wants_and_linearizable_unless_said(sto
 
 def test_who_asks_is_told_the_truth(store: Any) -> None:
     store.put_many({"a": 1, "b": 2})
-    assert store.info() == kvstore.KeyspaceInfo("default", "strong", 2, None, 0)
+    assert store.info() == kvstore.KeyspaceInfo("default", "strong", 2, 2 * (len("a") + 8), 0)
     assert info_of(store) == store.info()
     assert store.status().default_consistency == "strong"
     assert (store.status().problems, store.status().keys) == ((), 0)

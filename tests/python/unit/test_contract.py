@@ -37,7 +37,6 @@ DIFFERENT: Dict[str, Tuple[str, ...]] = {
         "Cluster.members: returns Tuple[MemberStatus, ...] instead of List[NodeStatus]",
         "AsyncCluster.members: returns Tuple[MemberStatus, ...] instead of List[NodeStatus]",
     ),
-    "nobody counts the bytes of a strong keyspace": ("KeyspaceInfo.bytes: Optional[int] instead of int",),
     "it is a class that Client, Node and their views derive from, which isinstance() knows; it is used the same": (
         "Store: is no Protocol",
         "AsyncStore: is no Protocol",

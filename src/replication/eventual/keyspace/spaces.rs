@@ -47,6 +47,15 @@ impl Eventual {
         }
     }
 
+    /// The name of a keyspace; empty for one that was dropped.
+    pub fn name_of(&self, space: Space) -> String {
+        let Space::Named(id) = space else { return DEFAULT_KEYSPACE.to_string() };
+        let is_it = |listed: &Listed| matches!(listed, Listed::Eventual { space, .. } if *space == id);
+        let catalogue = self.spaces.catalogue();
+        let found = catalogue.keyspaces.iter().find(|(_, listed)| is_it(listed));
+        found.map(|(name, _)| name.clone()).unwrap_or_default()
+    }
+
     /// As [`Eventual::space_named`], of one that the group was asked for.
     ///
     /// # Errors

@@ -43,12 +43,7 @@ impl Core {
             Call::Keyspaces => {
                 self.ready_to_read(Freshness::Linearizable, timeout).await?;
                 let machine = self.replica.machine();
-                let facts = |(_, name, consistency, keys): (KeyspaceId, &str, Consistency, u64)| KeyspaceFacts {
-                    name: name.to_string(),
-                    consistency,
-                    keys,
-                };
-                let mut keyspaces: Vec<KeyspaceFacts> = machine.keyspaces().map(facts).collect();
+                let mut keyspaces: Vec<KeyspaceFacts> = machine.keyspaces().map(|(_, facts)| facts).collect();
                 keyspaces.sort_by(|one, other| one.name.cmp(&other.name));
                 Ok(Reply::Keyspaces(keyspaces))
             }

@@ -24,6 +24,7 @@ impl Group {
             lag: lag(*member),
         });
         let machine = core.replica.machine();
+        let (keys, bytes) = machine.size();
         GroupStatus {
             role: role(metrics.state, core.is_member()),
             leader: core.leadership().leader.map(|leader| NodeId(leader.member)),
@@ -32,6 +33,8 @@ impl Group {
             applied_index: machine.applied().map_or(0, |applied| applied.index),
             revision: machine.revision().0,
             compacted: machine.compacted().0,
+            keys,
+            bytes,
             log_hash: machine.log_hash(),
             elections: core.elections.count(),
             unheard_ms: metrics.millis_since_quorum_ack,

@@ -16,6 +16,19 @@ use crate::{
     types::{Catalogue, Consistency, Edition, Key, KeyRange, Listed, PageRequest, SpaceId},
 };
 
+/// A keyspace, for people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyspaceFacts {
+    /// Its name.
+    pub name: String,
+    /// What it promises.
+    pub consistency: Consistency,
+    /// How many keys are in it; 0 for an eventual one, of which the group does not know.
+    pub keys: u64,
+    /// The bytes of those keys and of their values.
+    pub bytes: u64,
+}
+
 /// Why a read has no answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ReadError {
@@ -238,10 +251,21 @@ impl Machine {
         Ok(told)
     }
 
-    /// Keyspaces with their names, what they are, and how many keys are in them: of an eventual one that is not known here.
-    pub fn keyspaces(&self) -> impl Iterator<Item = (KeyspaceId, &str, Consistency, u64)> {
-        let keyspaces = self.state.keyspaces.iter();
-        keyspaces.map(|(id, found)| (*id, found.name.as_str(), consistency(found), found.live_keys))
+    /// The keyspaces: of an eventual one it is not known here what is in it.
+    pub fn keyspaces(&self) -> impl Iterator<Item = (KeyspaceId, KeyspaceFacts)> + '_ {
+        let facts = |found: &Keyspace| KeyspaceFacts {
+            name: found.name.clone(),
+            consistency: consistency(found),
+            keys: found.live_keys,
+            bytes: found.live_bytes,
+        };
+        self.state.keyspaces.iter().map(move |(id, found)| (*id, facts(found)))
+    }
+
+    /// Of all strong keyspaces together: how many keys are there, and the bytes of keys and values.
+    pub fn size(&self) -> (u64, u64) {
+        let add = |(keys, bytes), found: &Keyspace| (keys + found.live_keys, bytes + found.live_bytes);
+        self.state.keyspaces.values().fold((0, 0), add)
     }
 
     /// What a keyspace is, if there is one of that name.

@@ -65,6 +65,8 @@ pub(super) struct Keyspace {
     pub(super) queues: OrdMap<Key, Queue>,
     /// How many keys are there. Follows from the chains.
     pub(super) live_keys: u64,
+    /// The bytes of those keys and of their values. Follows from the chains.
+    pub(super) live_bytes: u64,
 }
 
 impl Keyspace {
@@ -168,7 +170,7 @@ impl State {
                 }
             }
         }
-        self.count(place, 1);
+        self.count(place, |keys, bytes| (keys + 1, bytes + item_bytes(place, item)));
     }
 
     pub(super) fn unindex(&mut self, place: &Place, item: &Item) {
@@ -183,13 +185,14 @@ impl State {
                 }
             }
         }
-        self.count(place, -1);
+        self.count(place, |keys, bytes| (keys.saturating_sub(1), bytes.saturating_sub(item_bytes(place, item))));
     }
 
-    fn count(&mut self, place: &Place, by: i64) {
+    /// Keeps up how many keys there are, and their bytes; of locks it is not kept.
+    fn count(&mut self, place: &Place, change: impl FnOnce(u64, u64) -> (u64, u64)) {
         let Some(keyspace) = self.keyspaces.get_mut(&place.keyspace) else { return };
         if place.space == Space::Data {
-            keyspace.live_keys = keyspace.live_keys.saturating_add_signed(by);
+            (keyspace.live_keys, keyspace.live_bytes) = change(keyspace.live_keys, keyspace.live_bytes);
         }
     }
 
@@ -236,4 +239,8 @@ impl State {
             }
         }
     }
+}
+
+fn item_bytes(place: &Place, item: &Item) -> u64 {
+    (place.key.len() + item.value.len()) as u64
 }

@@ -267,7 +267,7 @@ proptest! {
     #[test]
     fn questions_and_their_answers_come_back_as_they_went_in(
         keyspace in name(), lock in key(), lease in lease(), wait_ms in 0..=GROUP_LOCK_WAIT_MAX.as_millis() as u64,
-        token: Option<u64>, times: [u64; 3], names in prop::collection::vec((name(), any::<u64>(), any::<bool>()), 0..5),
+        token: Option<u64>, times: [u64; 3], names in prop::collection::vec((name(), any::<[u64; 2]>(), any::<bool>()), 0..5),
     ) {
         let request = carried(encode_await_lock(&keyspace, &lock, lease, wait_ms));
         prop_assert_eq!(decode_await_lock(request), Ok(Call::AwaitLock { keyspace, lock, lease, wait_ms }));
@@ -276,9 +276,9 @@ proptest! {
         let [ttl_ms, remaining_ms, places] = times;
         let reply = Reply::Lease(Lease { ttl_ms, remaining_ms, generation: 0, places });
         prop_assert_eq!(decode_lease(carried(encode_lease(reply.clone()).unwrap())), reply);
-        let facts = |(name, keys, is_strong)| {
+        let facts = |(name, [keys, bytes], is_strong): (String, [u64; 2], bool)| {
             let consistency = if is_strong { Consistency::Strong } else { Consistency::Eventual };
-            KeyspaceFacts { name, consistency, keys }
+            KeyspaceFacts { name, consistency, keys, bytes }
         };
         let reply = Reply::Keyspaces(names.into_iter().map(facts).collect());
         prop_assert_eq!(decode_keyspaces(carried(encode_keyspaces(reply.clone()).unwrap())), Ok(reply));

@@ -57,8 +57,9 @@ fn nothing_is_written_to_one_and_no_lock_taken() {
     assert_eq!(log.run(Command::Transact(Transaction { keyspace, guards: Vec::new(), operations })), unknown);
     let lock = LockName { keyspace, name: key("l") };
     assert_eq!(log.run(Command::Acquire { lock, lease, value: value("who"), wait: true }), unknown);
-    let facts: Vec<_> = log.machine.keyspaces().map(|(_, name, consistency, keys)| (name, consistency, keys)).collect();
-    assert_eq!(facts, [("first", Consistency::Strong, 0), ("jobs", Consistency::Eventual, 0)]);
+    let facts = log.machine.keyspaces().map(|(_, facts)| (facts.name, facts.consistency, facts.keys, facts.bytes));
+    let facts: Vec<_> = facts.collect();
+    assert_eq!(facts, [("first".into(), Consistency::Strong, 0, 0), ("jobs".into(), Consistency::Eventual, 0, 0)]);
     assert_eq!(log.machine.consistency_of("jobs"), Some(Consistency::Eventual));
     assert_eq!(log.machine.consistency_of("none"), None);
 }

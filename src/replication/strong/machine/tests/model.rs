@@ -349,6 +349,20 @@ impl Model {
         Ok(Answer::Proclaimed { revision })
     }
 
+    /// How many keys are in a keyspace, and the bytes of keys and values.
+    pub(super) fn size(&self, keyspace: KeyspaceId) -> (u64, u64) {
+        let there = self.now().iter().filter(|(place, _)| (place.keyspace, place.space) == (keyspace, Space::Data));
+        there.fold((0, 0), |(keys, bytes), (place, item)| {
+            (keys + 1, bytes + (place.key.len() + item.value.len()) as u64)
+        })
+    }
+
+    /// Those of all keyspaces together.
+    pub(super) fn size_of_all(&self) -> (u64, u64) {
+        let sizes = self.keyspaces.keys().map(|keyspace| self.size(*keyspace));
+        sizes.fold((0, 0), |sum, size| (sum.0 + size.0, sum.1 + size.1))
+    }
+
     /// What a keyspace that is there had at a revision.
     pub(super) fn all_at(&self, keyspace: KeyspaceId, space: Space, revision: Revision) -> Vec<(Key, Arc<Item>)> {
         let copy = &self.copies[revision.0 as usize];

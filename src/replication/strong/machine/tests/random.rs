@@ -264,10 +264,9 @@ impl Run {
 
     fn check_reads(&self, machine: &Machine) {
         assert_eq!((machine.revision(), machine.elapsed_ms()), (self.model.revision(), self.model.elapsed_ms()));
-        for (keyspace, name, consistency, keys) in machine.keyspaces() {
-            assert_eq!(self.model.facts(keyspace), Some((name, consistency)));
-            let now = self.model.all_at(keyspace, Space::Data, machine.revision());
-            assert_eq!(keys, now.len() as u64);
+        for (keyspace, facts) in machine.keyspaces() {
+            assert_eq!(self.model.facts(keyspace), Some((facts.name.as_str(), facts.consistency)));
+            assert_eq!((facts.keys, facts.bytes), self.model.size(keyspace));
             for space in [Space::Data, Space::Locks] {
                 for revision in (0..=machine.revision().0).map(Revision) {
                     self.check_revision(machine, keyspace, space, revision);
@@ -275,6 +274,7 @@ impl Run {
             }
         }
         assert_eq!(machine.keyspaces().count(), self.model.keyspaces.len());
+        assert_eq!(machine.size(), self.model.size_of_all());
     }
 
     fn check_revision(&self, machine: &Machine, keyspace: KeyspaceId, space: Space, revision: Revision) {
