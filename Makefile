@@ -12,7 +12,7 @@ SEEDS ?= 500
 SMOKE_SEEDS ?= 24
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-rust test-python test-concurrency test-sim sim sim-mutants churn chaos strong-chaos strong-hand-overs exits cancellations kills kills-mutant docs verify fix bench bench-paired bench-store bench-memory bench-durable bench-strong wheel clean
+.PHONY: help demo test test-rust test-python test-concurrency test-sim sim sim-mutants churn chaos strong-chaos strong-hand-overs exits dashboard cancellations kills kills-mutant docs verify fix bench bench-paired bench-store bench-memory bench-durable bench-strong wheel clean
 
 help:            ## list the targets
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 20
@@ -64,6 +64,9 @@ strong-hand-overs: ## 1,000 hand-overs of a lock between processes that are kill
 
 exits: ## 1,000 ends of the interpreter, of every kind, with nodes that run and calls under way
 	KVSTORE_EXITS=1000 $(MAKE) test-python PYTHONS=3.11 PYTEST_ARGS='-k exits -s --timeout 7200'
+
+dashboard: ## the dashboard in a real browser; Chromium has to be on the PATH
+	KVSTORE_BROWSER=1 $(MAKE) test-python PYTHONS=3.11 PYTEST_ARGS='-k dashboard -s -rs'
 
 cancellations: ## 100,000 calls of which many are given up: nobody gets the answer of another
 	KVSTORE_CANCELLED_CALLS=100000 $(MAKE) test-python PYTHONS=3.11 PYTEST_ARGS='-k cancellation -s --timeout 3600'

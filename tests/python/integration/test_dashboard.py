@@ -9,7 +9,7 @@ import pytest
 
 from kvstore import Node
 
-from .browser import FOUND, Browser
+from .browser import FOUND, IS_WANTED, Browser
 from .harness import eventually
 from .web import HOST
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 pytestmark = [
     pytest.mark.timeout(240),
+    pytest.mark.skipif(not IS_WANTED, reason="`make dashboard` runs it"),
     pytest.mark.skipif(FOUND is None, reason="there is no Chromium"),
 ]
 
