@@ -6,7 +6,7 @@
 //! ```text
 //! L6  python            pyo3 bindings, Cargo feature "python": translate, nothing else
 //! L5  node    client    composition and lifecycle | a caller that survives failures
-//! L4  rpc               the only folder that names tonic services
+//! L4  rpc               the only folder that names tonic services; plain HTTP on the same port
 //! L3  replication       eventual: a pure core, handle(now, event) -> actions, under a thin tokio driver
 //!                       strong: one order of all writes, agreed on by a majority (Raft)
 //! L2  storage           records in memory, one RwLock a partition; log and snapshots on disk

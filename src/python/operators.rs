@@ -14,12 +14,10 @@ use super::{
     convert::Timeout,
     errors,
     runtime::{self, forked, ProcessBound},
-    slot::Slot,
+    slot::{wait_patiently, Slot},
 };
 use crate::{
-    env::{Clock, SystemClock},
     error::{Error, ErrorCode, Result},
-    limits::SIGNAL_CHECK_INTERVAL,
     rpc::MonitorPages,
     types::{SamplePage, SampledCall, Sampling, Survey},
 };
@@ -132,18 +130,7 @@ impl<T: Send + 'static> Waiting<T> {
 
     /// Waits with the GIL released, looking for Ctrl-C from time to time; `None`: not within the timeout, and it goes on.
     fn wait(&self, py: Python<'_>, timeout: Option<Duration>) -> PyResult<Option<Result<T>>> {
-        let clock = SystemClock::new();
-        loop {
-            let left = timeout.map(|timeout| timeout.saturating_sub(clock.monotonic()));
-            let slice = left.unwrap_or(SIGNAL_CHECK_INTERVAL).min(SIGNAL_CHECK_INTERVAL);
-            if let Some(outcome) = py.detach(|| self.slot.take(slice)) {
-                return Ok(Some(outcome));
-            }
-            py.check_signals()?;
-            if left.is_some_and(|left| left.is_zero()) {
-                return Ok(None);
-            }
-        }
+        wait_patiently(py, timeout, |patience| self.slot.take(patience))
     }
 }
 

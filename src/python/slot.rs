@@ -7,6 +7,36 @@ use std::{
 };
 
 use parking_lot::{Condvar, Mutex};
+use pyo3::prelude::*;
+
+use crate::{
+    env::{Clock, SystemClock},
+    limits::SIGNAL_CHECK_INTERVAL,
+};
+
+/// Waits with the GIL released, by `wait`, which gives `None` when it waited for so long in vain; looks for Ctrl-C in between.
+/// `None`: not within the timeout.
+///
+/// # Errors
+/// What a handler of a signal raises.
+pub(super) fn wait_patiently<T: Send>(
+    py: Python<'_>,
+    timeout: Option<Duration>,
+    wait: impl Fn(Duration) -> Option<T> + Sync,
+) -> PyResult<Option<T>> {
+    let clock = SystemClock::new();
+    loop {
+        let left = timeout.map(|timeout| timeout.saturating_sub(clock.monotonic()));
+        let slice = left.unwrap_or(SIGNAL_CHECK_INTERVAL).min(SIGNAL_CHECK_INTERVAL);
+        if let Some(outcome) = py.detach(|| wait(slice)) {
+            return Ok(Some(outcome));
+        }
+        py.check_signals()?;
+        if left.is_some_and(|left| left.is_zero()) {
+            return Ok(None);
+        }
+    }
+}
 
 /// Filled once, taken once. One wake-up, of the one thread that waits.
 pub(super) struct Slot<T> {

@@ -11,13 +11,12 @@ use super::{
     default::{self, Note, Ticket},
     request::{Asked, Call},
     runtime,
-    slot::Slot,
+    slot::{wait_patiently, Slot},
     strong,
 };
 use crate::{
     client::{CallId, Client, Known, StrongTicket},
     error::{Error, ErrorCode, Result},
-    limits::SIGNAL_CHECK_INTERVAL,
     replication::strong as group,
     types::Holding,
 };
@@ -166,13 +165,12 @@ pub(super) fn wait(
     let slot = Arc::new(Slot::new());
     let filled = slot.clone();
     let started = start(Box::new(move |outcome| filled.fill(outcome)))?;
-    loop {
-        if let Some(outcome) = py.detach(|| slot.take(SIGNAL_CHECK_INTERVAL)) {
-            return Ok(outcome);
-        }
-        if let Err(interrupt) = py.check_signals() {
+    let never = || Error::new(ErrorCode::Internal, "a wait without an end has ended");
+    match wait_patiently(py, None, |patience| slot.take(patience)) {
+        Ok(outcome) => Ok(outcome.ok_or_else(never)?),
+        Err(interrupt) => {
             started.cancel();
-            return Err(interrupt);
+            Err(interrupt)
         }
     }
 }

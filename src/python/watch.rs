@@ -23,13 +23,11 @@ use super::{
     entry::PyEntry,
     errors,
     runtime::{forked, ProcessBound},
-    slot::Slot,
+    slot::{wait_patiently, Slot},
 };
 use crate::{
     client::{Known, Wake, Watch},
-    env::{Clock, SystemClock},
     error::Result,
-    limits::SIGNAL_CHECK_INTERVAL,
     replication::strong as group,
     types::{Consistency, Entry, WatchFilter, WatchRequest, WatchStart},
     wire::kv::decode_position,
@@ -178,18 +176,7 @@ impl Changes {
         let slot = Arc::new(Slot::new());
         let filled = slot.clone();
         self.on_change(Box::new(move || filled.fill(())))?;
-        let clock = SystemClock::new();
-        loop {
-            let left = timeout.0.map(|timeout| timeout.saturating_sub(clock.monotonic()));
-            let slice = left.unwrap_or(SIGNAL_CHECK_INTERVAL).min(SIGNAL_CHECK_INTERVAL);
-            if py.detach(|| slot.take(slice)).is_some() {
-                return Ok(true);
-            }
-            py.check_signals()?;
-            if left.is_some_and(|left| left.is_zero()) {
-                return Ok(false);
-            }
-        }
+        Ok(wait_patiently(py, timeout.0, |patience| slot.take(patience))?.is_some())
     }
 
     /// Whether it is known where the watch begins: nothing is missed from then on.

@@ -12,7 +12,7 @@ use crate::{
         eventual::{Eventual, PeerStream, Reach},
         strong::Group,
     },
-    types::{MemberStatus, NodeId, NodeStatus},
+    types::{MemberStatus, NodeId, NodeStatus, Space},
 };
 
 /// The end of handing over a peer's stream.
@@ -76,4 +76,16 @@ pub trait Host: Send + Sync + 'static {
 
     /// Takes over a stream that a peer opened.
     fn accept(&self, stream: PeerStream) -> Accepting<'_>;
+}
+
+/// Where the keys of an eventual keyspace lie. Of one that this node has not heard of the group is asked.
+///
+/// # Errors
+/// Those of [`Eventual::space_settled`], and of asking the group.
+pub(super) async fn space_of(host: &dyn Host, name: &str) -> Result<Space> {
+    if let Some(space) = host.keyspace().space_named(name)? {
+        return Ok(space);
+    }
+    host.refresh_spaces().await?;
+    host.keyspace().space_settled(name)
 }

@@ -13,7 +13,7 @@ use tonic::{Request, Response, Status, Streaming};
 use super::{
     catch_up::begin,
     conflicts::conflict_pages,
-    host::Host,
+    host::{space_of, Host},
     phase::{Phase, PhaseWatch},
     pipeline::{answers, until},
     watch::WatchPages,
@@ -46,17 +46,10 @@ pub(super) struct KvService {
 }
 
 impl KvService {
-    /// The eventual keyspace of a name. Of one that this node has not heard of the group is asked.
-    ///
-    /// # Errors
-    /// Those of [`Eventual::space_settled`], and of asking the group.
+    /// As [`space_of`], while the node serves.
     async fn space(&self, name: &str) -> Result<Space> {
         self.phase.check_serving()?;
-        if let Some(space) = self.keyspace.space_named(name)? {
-            return Ok(space);
-        }
-        self.host.refresh_spaces().await?;
-        self.keyspace.space_settled(name)
+        space_of(&*self.host, name).await
     }
 
     async fn read(&self, keyspace: &str, operation: Operation, with_seen: bool) -> Result<(Answer, Seen)> {

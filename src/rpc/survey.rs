@@ -1,7 +1,7 @@
 //! How much room the keys of a keyspace take, page by page: each call reads one page, as a scan does, and tells sizes. It
 //! reads what the node has, strong keyspaces too, and is no snapshot.
 
-use super::host::Host;
+use super::host::{space_of, Host};
 use crate::{
     error::{Error, ErrorCode, Result},
     limits::{CALL_TIMEOUT, PAGE_BYTES_TARGET, PAGE_KEYS_MAX},
@@ -30,15 +30,8 @@ pub async fn survey(host: &dyn Host, query: SurveyQuery) -> Result<Survey> {
 }
 
 async fn space(host: &dyn Host, name: &str) -> Result<Space> {
-    let keyspace = host.keyspace();
-    let space = match keyspace.space_named(name)? {
-        Some(space) => space,
-        None => {
-            host.refresh_spaces().await?;
-            keyspace.space_settled(name)?
-        }
-    };
-    keyspace.check_space(space)?;
+    let space = space_of(host, name).await?;
+    host.keyspace().check_space(space)?;
     Ok(space)
 }
 

@@ -7,12 +7,12 @@ use pyo3::prelude::*;
 
 use crate::{
     client::{KeptLease, StrongClient},
-    env::{Clock, SystemClock},
     error::Result,
-    limits::{CALL_TIMEOUT, SIGNAL_CHECK_INTERVAL},
+    limits::CALL_TIMEOUT,
     python::{
         convert::Timeout,
-        runtime::{forked, ProcessBound},
+        runtime::{driver, forked, ProcessBound},
+        slot::wait_patiently,
     },
     replication::strong::{Call, Command, LeaseId, Submission},
 };
@@ -86,16 +86,8 @@ impl Kept {
     /// Waits for its end, with the GIL released: True when it was lost, False when it was stopped, None after the timeout.
     #[pyo3(signature = (timeout, /))]
     fn wait(&self, py: Python<'_>, timeout: Timeout) -> PyResult<Option<bool>> {
-        let clock = SystemClock::new();
-        loop {
-            let left = timeout.0.map(|timeout| timeout.saturating_sub(clock.monotonic()));
-            let slice = left.unwrap_or(SIGNAL_CHECK_INTERVAL).min(SIGNAL_CHECK_INTERVAL);
-            match py.detach(|| self.end.wait(slice)) {
-                Some(word) => return Ok(Some(matches!(word, Word::Lost))),
-                None if left.is_some_and(|left| left.is_zero()) => return Ok(None),
-                None => py.check_signals()?,
-            }
-        }
+        let word = wait_patiently(py, timeout.0, |patience| self.end.wait(patience))?;
+        Ok(word.map(|word| matches!(word, Word::Lost)))
     }
 
     /// Keeps it alive no longer. Idempotent.
@@ -113,6 +105,7 @@ impl Kept {
         let call = Call::Submit(Submission { id: None, keyspace: String::new(), command });
         // Nobody waits for it.
         client.submit(call, Some(CALL_TIMEOUT), Box::new(drop));
+        driver()?.run_alone();
         Ok(())
     }
 }

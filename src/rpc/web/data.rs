@@ -12,7 +12,10 @@ use crate::{
         execute_in,
         strong::{self, Call, Freshness, Item, Read, ReadAnswer, ReadCall, ReadKind, Reply, Until},
     },
-    rpc::{host::Host, strong::StrongBackend},
+    rpc::{
+        host::{space_of, Host},
+        strong::StrongBackend,
+    },
     types::{Answer, Entry, Key, KeyRange, Operation, PageRequest, Space, DEFAULT_KEYSPACE},
 };
 
@@ -61,12 +64,8 @@ impl Keyspace {
     /// # Errors
     /// `INVALID_ARGUMENT` for what is no name, `UNKNOWN_KEYSPACE`, and those of asking the group for it.
     pub(super) async fn find(host: &Arc<dyn Host>, name: &str) -> Result<Keyspace> {
-        let found = match host.keyspace().space_named(name) {
-            Ok(None) => {
-                host.refresh_spaces().await?;
-                host.keyspace().space_settled(name)
-            }
-            Ok(Some(space)) => host.keyspace().check_space(space).map(|()| space),
+        let found = match space_of(&**host, name).await {
+            Ok(space) => host.keyspace().check_space(space).map(|()| space),
             Err(error) => Err(error),
         };
         match found {
