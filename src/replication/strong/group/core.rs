@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use openraft::{BasicNode, Raft, RaftMetrics, ServerState};
+use openraft::{metrics::RaftServerMetrics, BasicNode, Raft, ServerState};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
@@ -66,15 +66,16 @@ impl Core {
     }
 
     pub(super) fn leadership(&self) -> Leadership {
-        let metrics = self.raft.metrics();
+        let metrics = self.raft.server_metrics();
         let metrics = metrics.borrow();
         leadership(&metrics, &self.me)
     }
 
-    /// Returns when somebody else leads than before, or nobody does.
+    /// Returns when somebody else leads than before, or nobody does. Wakes nobody for an entry: of what the library tells, this
+    /// part changes with leaders and members alone.
     pub(super) async fn leadership_other_than(&self, before: &Leadership) {
-        let mut metrics = self.raft.metrics();
-        let is_other = |now: &RaftMetrics<u64, BasicNode>| leadership(now, &self.me) != *before;
+        let mut metrics = self.raft.server_metrics();
+        let is_other = |now: &Metrics| leadership(now, &self.me) != *before;
         if metrics.wait_for(is_other).await.is_err() {
             // The consensus has ended; whoever waits is ended by others.
             std::future::pending::<()>().await;
@@ -119,7 +120,9 @@ impl Core {
     }
 }
 
-fn leadership(metrics: &RaftMetrics<u64, BasicNode>, me: &Acquaintance) -> Leadership {
+type Metrics = RaftServerMetrics<u64, BasicNode>;
+
+fn leadership(metrics: &Metrics, me: &Acquaintance) -> Leadership {
     let is_mine = metrics.state == ServerState::Leader;
     let address = |member: u64| {
         let node = metrics.membership_config.membership().get_node(&member)?;
@@ -127,7 +130,7 @@ fn leadership(metrics: &RaftMetrics<u64, BasicNode>, me: &Acquaintance) -> Leade
     };
     // A member that lost its leadership a moment ago still names itself for a while.
     let leader = metrics.current_leader.filter(|leader| is_mine || *leader != me.member);
-    Leadership { term: metrics.current_term, leader: leader.and_then(address), is_mine }
+    Leadership { term: metrics.vote.leader_id().term, leader: leader.and_then(address), is_mine }
 }
 
 pub(super) fn stopped() -> Error {
