@@ -105,6 +105,12 @@ pub const STRONG_BATCHED_CALL_BYTES_MAX: usize = 64 * 1024;
 /// next and shares it; one would leave the connection idle while the node works.
 pub const STRONG_BATCHES_MAX: usize = 2;
 
+/// Questions of a stream that are answered at the same time; the next is read when one of them has its answer.
+pub const CONVERSATION_UNDER_WAY_MAX: usize = 64;
+
+/// Questions of a stream that wait to be sent.
+pub const CONVERSATION_QUEUE_MAX: usize = 16;
+
 /// Requests with an id that a client has under way; further ones wait for a place within their deadline. Fewer than
 /// [`CLIENT_ANSWERS_MAX`], so that a retry finds its answer.
 pub const STRONG_UNDER_WAY_MAX: usize = 256;

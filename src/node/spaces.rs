@@ -12,7 +12,7 @@ use crate::{
         strong::{Call, Command, Group, GroupWatch, Reply, Submission},
     },
     rpc::{call_each, StrongBackend, StrongPages},
-    types::Space,
+    types::{NodeId, Space},
 };
 
 /// The strong keyspaces of a node. Whoever has made or dropped a keyspace through it finds that the node knows.
@@ -84,6 +84,10 @@ impl StrongBackend for Backend {
             false if self.keyspace.tap().is_on() => Box::pin(self.ask_many_heard(calls, timeout)),
             false => StrongBackend::call_many(&self.group, calls, timeout),
         }
+    }
+
+    fn leader(&self) -> Option<NodeId> {
+        self.group.leader()
     }
 
     fn watch(&self, watch: GroupWatch, timeout: Duration) -> BoxFuture<'_, Result<Box<dyn StrongPages>>> {

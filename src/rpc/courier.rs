@@ -1,29 +1,34 @@
-//! Carries messages between the members of a strong group: unary calls, over one connection to each of them.
+//! Carries messages between the members of a strong group: a stream to each of them, over a connection of its own.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
-use tonic::Status;
 
-use super::{access::Access, channel::Channel, status::from_status};
+use super::{
+    access::Access,
+    conversation::{Conversation, Line, Unanswered},
+    status::from_status,
+};
 use crate::{
     env::BoxFuture,
     error::{Error, ErrorCode, Result},
     limits::GROUP_MESSAGE_BYTES_MAX,
     replication::strong::Courier,
     types::Address,
-    wire::v1::{self, group_client::GroupClient},
+    wire::{
+        kv::decode_failure,
+        v1::{self, group_answer::Answer as Body, group_client::GroupClient},
+    },
 };
 
-/// The connection to one member, or none. Guarded by a lock that is held while it is opened, so that it is opened once.
-type Line = Arc<tokio::sync::Mutex<Option<Channel>>>;
+type Stream = Conversation<v1::GroupMessage, v1::GroupAnswer>;
 
 /// Reaches members over gRPC.
 pub struct GroupCourier {
     access: Access,
     cluster: String,
-    lines: Mutex<BTreeMap<Address, Line>>,
+    lines: Mutex<BTreeMap<Address, Arc<Line<v1::GroupMessage, v1::GroupAnswer>>>>,
 }
 
 impl GroupCourier {
@@ -32,57 +37,66 @@ impl GroupCourier {
         GroupCourier { access, cluster, lines: Mutex::default() }
     }
 
-    fn line(&self, address: &Address) -> Line {
-        self.lines.lock().entry(address.clone()).or_default().clone()
-    }
-
-    /// The connection to a member. It is opened by a task of its own: a caller that cannot wait gives up, and the next one finds it
+    /// The stream to a member. It is opened by a task of its own: a caller that cannot wait gives up, and the next one finds it
     /// open.
-    async fn channel(&self, line: &Line, address: &Address) -> Result<Channel> {
-        if let Some(channel) = line.try_lock().ok().and_then(|open| open.clone()) {
-            return Ok(channel);
+    async fn stream(&self, address: &Address) -> Result<Arc<Stream>> {
+        let line = self.lines.lock().entry(address.clone()).or_default().clone();
+        if let Some(stream) = line.stream() {
+            return Ok(stream);
         }
-        let (access, line, address) = (self.access.clone(), line.clone(), address.clone());
-        let opening = tokio::spawn(async move {
-            let mut open = line.lock().await;
-            if let Some(channel) = &*open {
-                return Ok(channel.clone());
-            }
-            let channel = access.connect(&address).await?;
-            *open = Some(channel.clone());
-            Ok(channel)
-        });
+        let (access, address) = (self.access.clone(), address.clone());
+        let opening = tokio::spawn(async move { line.or_open(open(&access, &address)).await });
         let broke_off = |error| Error::new(ErrorCode::Internal, format!("a connection could not be opened: {error}"));
         opening.await.map_err(broke_off)?
     }
 
-    async fn send(&self, address: Address, member: u64, body: Vec<u8>) -> Result<Bytes> {
-        let line = self.line(&address);
-        let channel = self.channel(&line, &address).await?;
-        let mut client = GroupClient::new(channel)
-            .max_decoding_message_size(GROUP_MESSAGE_BYTES_MAX)
-            .max_encoding_message_size(GROUP_MESSAGE_BYTES_MAX);
-        let message = v1::GroupMessage { cluster: self.cluster.clone(), to: member, body: body.into() };
-        match client.exchange(message).await {
-            Ok(response) => Ok(response.into_inner().body),
-            Err(status) => {
-                if is_of_connection(&status) {
-                    // The next one opens another.
-                    line.lock().await.take();
-                }
-                Err(from_status(&status))
+    async fn send(&self, address: Address, member: u64, body: Vec<u8>, patience: Duration) -> Result<Bytes> {
+        let stream = self.stream(&address).await?;
+        let message = |number| v1::GroupMessage {
+            cluster: self.cluster.clone(),
+            to: member,
+            body: body.into(),
+            number,
+            patience_ms: u64::try_from(patience.as_millis()).unwrap_or(u64::MAX),
+        };
+        let answer = stream.ask(message).await.map_err(|unanswered| not_answered(&address, unanswered))?;
+        match answer.answer {
+            Some(Body::Body(body)) => Ok(body),
+            Some(Body::Failure(failure)) => Err(decode_failure(failure)),
+            Some(Body::End(_)) | None => {
+                Err(Error::new(ErrorCode::MalformedMessage, format!("{address}: an answer without a body")))
             }
         }
     }
 }
 
-/// A status with a source was made on this side, by the connection.
-fn is_of_connection(status: &Status) -> bool {
-    std::error::Error::source(status).is_some()
+async fn open(access: &Access, address: &Address) -> Result<Stream> {
+    let mut client = GroupClient::new(access.connect(address).await?)
+        .max_decoding_message_size(GROUP_MESSAGE_BYTES_MAX)
+        .max_encoding_message_size(GROUP_MESSAGE_BYTES_MAX);
+    let (conversation, questions) = Conversation::new();
+    let answers = client.converse(questions).await.map_err(|status| from_status(&status))?;
+    conversation.listen(answers.into_inner());
+    Ok(conversation)
+}
+
+/// Nobody is there for what was surely not heard.
+fn not_answered(address: &Address, unanswered: Unanswered) -> Error {
+    let Unanswered { error, may_be_heard } = unanswered;
+    if may_be_heard {
+        return error.maybe_applied();
+    }
+    Error::new(ErrorCode::Unreachable, format!("{address}: {}", error.message()))
 }
 
 impl Courier for GroupCourier {
-    fn exchange(&self, address: Address, member: u64, body: Vec<u8>) -> BoxFuture<'_, Result<Bytes>> {
-        Box::pin(self.send(address, member, body))
+    fn exchange(
+        &self,
+        address: Address,
+        member: u64,
+        body: Vec<u8>,
+        patience: Duration,
+    ) -> BoxFuture<'_, Result<Bytes>> {
+        Box::pin(self.send(address, member, body, patience))
     }
 }

@@ -21,6 +21,7 @@ mod catch_up;
 mod channel;
 mod conflicts;
 mod connection;
+mod conversation;
 mod courier;
 mod dialer;
 mod entrance;
@@ -63,9 +64,9 @@ pub use loading::Loading;
 pub use server::Server;
 pub use status::{from_status, to_status};
 pub use strong::{
-    bytes_of_call, bytes_of_change, call_each, check_call, check_watch, RpcPages, StrongBackend, StrongPages, StrongRpc,
+    bytes_of_call, bytes_of_change, call_each, check_call, check_watch, Leader, RpcPages, StrongBackend, StrongPages,
+    StrongRpc,
 };
-
 pub use survey::survey;
 pub use tls::{ClientTls, ServerTls};
 

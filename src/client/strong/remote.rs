@@ -22,8 +22,8 @@ use crate::{
     error::{Error, ErrorCode, Result},
     limits::STRONG_TRY_FIRST,
     replication::strong::{Call, GroupWatch, Reply, WatchPage},
-    rpc::{call_each, RpcPages, StrongBackend, StrongPages, StrongRpc},
-    types::Address,
+    rpc::{call_each, Leader, RpcPages, StrongBackend, StrongPages, StrongRpc},
+    types::{Address, NodeId},
 };
 
 pub(super) struct Remote {
@@ -165,6 +165,11 @@ impl StrongBackend for Remote {
         call_each(self, calls, timeout)
     }
 
+    fn leader(&self) -> Option<NodeId> {
+        // The nodes say so themselves.
+        None
+    }
+
     fn watch(&self, watch: GroupWatch, timeout: Duration) -> BoxFuture<'_, Result<Box<dyn StrongPages>>> {
         Box::pin(self.open_watch(watch, timeout))
     }
@@ -270,7 +275,7 @@ impl Inner {
     }
 
     async fn open(&self, address: &Address) -> Result<StrongRpc> {
-        Ok(StrongRpc::new(self.shared.reach(address).await?))
+        Ok(StrongRpc::new(self.shared.reach(address).await?, Leader::default()))
     }
 
     fn reached(&self, address: &Address) {

@@ -184,6 +184,11 @@ impl Group {
         NodeId(self.0.me.member)
     }
 
+    /// The member that leads, if that is known here.
+    pub fn leader(&self) -> Option<NodeId> {
+        self.0.leadership().leader.map(|leader| NodeId(leader.member))
+    }
+
     /// Does what a client asks, whoever leads.
     ///
     /// # Errors

@@ -4,11 +4,10 @@ use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
 use tokio::{sync::oneshot, time::timeout};
-use tonic::Request;
 
 use super::{
     answers::decode_submitted,
-    client::{answered, lost, StrongRpc},
+    client::StrongRpc,
     reads::{decode_read_answers, encode_reads},
     required,
     submissions::encode_submission,
@@ -18,6 +17,7 @@ use crate::{
     error::{Error, ErrorCode, FailedGuard, Result},
     limits::{STRONG_BATCHED_CALL_BYTES_MAX, STRONG_BATCHES_MAX, STRONG_BATCH_BYTES_TARGET, STRONG_BATCH_CALLS_MAX},
     replication::strong::{Call, Command, ReadKind, Reply, Submission},
+    rpc::conversation::Unanswered,
     wire::kv::{decode_failure, encode_failure},
 };
 
@@ -142,18 +142,22 @@ impl StrongRpc {
                 (v1::StrongCall { call: Some(body) }, (is_change, done))
             })
             .unzip();
-        let mut request = Request::new(v1::StrongBatchRequest { calls });
-        request.set_timeout(patience);
-        let outcome = self.client().batch(request).await;
-        let mut results = match outcome {
-            Ok(response) => Ok(response.into_inner().results.into_iter()),
-            Err(status) => Err(status),
+        let patience_ms = u64::try_from(patience.as_millis()).unwrap_or(u64::MAX);
+        let asking = self.ask(|number| v1::StrongBatchRequest { calls, number, patience_ms });
+        let outcome = timeout(patience, asking).await;
+        let late = |_| Unanswered { error: Error::deadline("the node", patience), may_be_heard: true };
+        let mut results = match outcome.map_err(late).and_then(|answered| answered) {
+            Ok(v1::StrongBatchResponse { failure: Some(failure), .. }) => {
+                Err(Unanswered { error: decode_failure(failure), may_be_heard: false })
+            }
+            Ok(answer) => Ok(answer.results.into_iter()),
+            Err(unanswered) => Err(unanswered),
         };
         for (is_change, done) in waiters {
             let result = match &mut results {
                 Ok(results) => required("results", results.next().and_then(|result| result.result)),
-                Err(status) if is_change => Err(lost(status)),
-                Err(status) => answered(Err(status.clone())),
+                Err(Unanswered { error, may_be_heard: true }) if is_change => Err(error.clone().maybe_applied()),
+                Err(unanswered) => Err(unanswered.error.clone()),
             };
             // A caller that has given up wants no answer.
             drop(done.send(result));

@@ -1,6 +1,6 @@
 //! Calls from the caller's side.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use tonic::{Request, Response, Status};
 
@@ -8,6 +8,7 @@ use super::{
     answers::decode_submitted,
     batch::{part, Lane},
     changes::encode_watch,
+    leader::Leader,
     questions::{decode_keyspaces, decode_lease, decode_lock, encode_await_lock},
     reads::{decode_read_answers, encode_reads},
     submissions::encode_submission,
@@ -20,6 +21,7 @@ use crate::{
     replication::strong::{Call, GroupWatch, Reply},
     rpc::{
         channel::Channel,
+        conversation::{Conversation, Line, Unanswered},
         status::{from_status, is_from_a_node},
     },
 };
@@ -30,19 +32,43 @@ pub struct StrongRpc {
     client: StrongClient<Channel>,
     changes: Lane,
     reads: Lane,
+    /// Over which both go.
+    line: Arc<Line<v1::StrongBatchRequest, v1::StrongBatchResponse>>,
+    /// Who leads, as the node says.
+    leader: Leader,
 }
 
 impl StrongRpc {
-    /// Calls over `channel`.
-    pub fn new(channel: Channel) -> StrongRpc {
+    /// Calls over `channel`. Whoever leads, as the node says, is noted in `leader`.
+    pub fn new(channel: Channel, leader: Leader) -> StrongRpc {
         let client = StrongClient::new(channel)
             .max_decoding_message_size(STRONG_MESSAGE_BYTES_MAX)
             .max_encoding_message_size(STRONG_MESSAGE_BYTES_MAX);
-        StrongRpc { client, changes: Lane::default(), reads: Lane::default() }
+        StrongRpc { client, changes: Lane::default(), reads: Lane::default(), line: Arc::default(), leader }
     }
 
     pub(super) fn client(&self) -> StrongClient<Channel> {
         self.client.clone()
+    }
+
+    /// Asks over the stream; opens it if need be.
+    pub(super) async fn ask(
+        &self,
+        question: impl FnOnce(u64) -> v1::StrongBatchRequest,
+    ) -> std::result::Result<v1::StrongBatchResponse, Unanswered> {
+        let stream = match self.line.stream() {
+            Some(stream) => stream,
+            None => self.line.or_open(self.open()).await.map_err(|error| Unanswered { error, may_be_heard: false })?,
+        };
+        let answer = stream.ask(question).await?;
+        self.leader.told(answer.leader);
+        Ok(answer)
+    }
+
+    async fn open(&self) -> Result<Conversation<v1::StrongBatchRequest, v1::StrongBatchResponse>> {
+        let (conversation, questions) = Conversation::new();
+        conversation.listen(answered(self.client().converse(questions).await)?);
+        Ok(conversation)
     }
 
     /// With what a call shares its messages.

@@ -22,7 +22,7 @@ use crate::{
         LogPosition, Machine, Read, ReadAnswer, ReadCall, ReadKind, ReadReply, Refusal, Reply, Request, RequestId,
         Revision, Space, Submission, Until, WatchPage,
     },
-    types::{Key, PageRequest},
+    types::{Key, NodeId, PageRequest},
 };
 
 /// What befalls one call.
@@ -50,6 +50,8 @@ pub(crate) struct FakeGroup {
     me: Weak<FakeGroup>,
     /// Each call waits for a permit and keeps it.
     pub(crate) gate: Semaphore,
+    /// Who leads, as it says.
+    pub(crate) leader: Mutex<Option<NodeId>>,
 }
 
 struct State {
@@ -86,6 +88,7 @@ impl FakeGroup {
             applied: Notify::new(),
             me: me.clone(),
             gate,
+            leader: Mutex::new(None),
         })
     }
 
@@ -274,6 +277,10 @@ impl StrongBackend for FakeGroup {
 
     fn call_many(&self, calls: Vec<Call>, timeout: Duration) -> BoxFuture<'_, Vec<Result<Reply>>> {
         call_each(self, calls, timeout)
+    }
+
+    fn leader(&self) -> Option<NodeId> {
+        *self.leader.lock()
     }
 
     fn watch(&self, watch: GroupWatch, _timeout: Duration) -> BoxFuture<'_, Result<Box<dyn StrongPages>>> {

@@ -13,6 +13,7 @@ mod batch;
 mod changes;
 mod check;
 mod client;
+mod leader;
 mod questions;
 mod reads;
 mod service;
@@ -25,6 +26,7 @@ use std::time::Duration;
 pub use changes::bytes_of_change;
 pub use check::{bytes_of_call, check_call, check_watch};
 pub use client::StrongRpc;
+pub use leader::Leader;
 pub(super) use service::StrongService;
 pub use watch::RpcPages;
 
@@ -34,7 +36,7 @@ use crate::{
     env::BoxFuture,
     error::{Error, ErrorCode, Result},
     replication::strong::{Call, Group, GroupWatch, GroupWatcher, Reply, WatchPage},
-    types::{Key, Value},
+    types::{Key, NodeId, Value},
     wire::{v1, ConvertError},
 };
 
@@ -47,6 +49,9 @@ pub trait StrongBackend: Send + Sync + 'static {
     /// One try of each of several calls that came together; the outcomes in order. Without a way of its own to do that a backend
     /// has [`call_each`].
     fn call_many(&self, calls: Vec<Call>, timeout: Duration) -> BoxFuture<'_, Vec<Result<Reply>>>;
+
+    /// The node that leads, if that is known here.
+    fn leader(&self) -> Option<NodeId>;
 
     /// Begins to watch, within about the time that it is given. The first page comes at once and says where the watch
     /// begins.
@@ -75,6 +80,10 @@ impl StrongBackend for Group {
 
     fn call_many(&self, calls: Vec<Call>, timeout: Duration) -> BoxFuture<'_, Vec<Result<Reply>>> {
         Box::pin(Group::call_many(self, calls, timeout))
+    }
+
+    fn leader(&self) -> Option<NodeId> {
+        Group::leader(self)
     }
 
     fn watch(&self, watch: GroupWatch, timeout: Duration) -> BoxFuture<'_, Result<Box<dyn StrongPages>>> {

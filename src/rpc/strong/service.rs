@@ -4,7 +4,7 @@ use std::{pin::Pin, sync::Arc, time::Duration};
 
 use prost::Message;
 use tokio_stream::Stream;
-use tonic::{metadata::MetadataMap, Request, Response, Status};
+use tonic::{metadata::MetadataMap, Request, Response, Status, Streaming};
 
 use super::{
     answers::encode_submitted,
@@ -20,13 +20,20 @@ use super::{
 };
 use crate::{
     error::{Error, ErrorCode, Result},
-    limits::{CALL_TIMEOUT, GROUP_READ_BYTES_TARGET, REQUEST_TIMEOUT, STRONG_BATCH_CALLS_MAX},
+    limits::{
+        CALL_TIMEOUT, CONVERSATION_UNDER_WAY_MAX, GROUP_READ_BYTES_TARGET, REQUEST_TIMEOUT, STRONG_BATCH_CALLS_MAX,
+    },
     replication::strong::{Call, LeaseId, Reply},
-    rpc::phase::{Phase, PhaseWatch},
+    rpc::{
+        conversation::{Answer, Answering},
+        phase::{Phase, PhaseWatch},
+    },
+    wire::kv::encode_failure,
 };
 
 type Answered<T> = Result<Response<T>, Status>;
 
+#[derive(Clone)]
 pub(in crate::rpc) struct StrongService {
     /// `None`: the node has no strong keyspaces.
     pub(in crate::rpc) backend: Option<Arc<dyn StrongBackend>>,
@@ -38,30 +45,72 @@ impl StrongService {
         self.backend()?.call(call, patience(metadata)).await
     }
 
-    /// The calls of a batch; whatever happens to one is its answer.
-    async fn each_of_many(&self, calls: Vec<v1::StrongCall>, metadata: &MetadataMap) -> Vec<Result<Reply>> {
-        let backend = match self.backend() {
-            Ok(backend) => backend,
-            Err(error) => return calls.iter().map(|_| Err(error.clone())).collect(),
+    /// A message of a stream; whatever happens to it is its answer.
+    async fn answer(self, message: v1::StrongBatchRequest) -> v1::StrongBatchResponse {
+        let patience = match message.patience_ms {
+            0 => REQUEST_TIMEOUT,
+            told => Duration::from_millis(told),
         };
-        let (mut decoded, mut refused) = (Vec::with_capacity(calls.len()), Vec::new());
-        for (place, call) in calls.into_iter().enumerate() {
-            match decode_call(call) {
-                Ok(call) => decoded.push(call),
-                Err(error) => refused.push((place, error)),
-            }
+        let number = message.number;
+        self.batched(message, shortened(patience)).await.unwrap_or_else(|error| v1::StrongBatchResponse {
+            number,
+            failure: Some(encode_failure(&error)),
+            ..v1::StrongBatchResponse::default()
+        })
+    }
+
+    async fn batched(&self, message: v1::StrongBatchRequest, patience: Duration) -> Result<v1::StrongBatchResponse> {
+        let (number, count) = (message.number, message.calls.len());
+        if count > STRONG_BATCH_CALLS_MAX {
+            let text = format!("calls: {count} calls, the limit is {STRONG_BATCH_CALLS_MAX}");
+            return Err(Error::new(ErrorCode::BatchTooLarge, text));
         }
-        let mut answers = backend.call_many(decoded, patience(metadata)).await;
-        for (place, error) in refused {
-            answers.insert(place, Err(error));
-        }
-        answers
+        let backend = self.backend()?;
+        let answers = each_of_many(&**backend, message.calls, patience).await;
+        let mut results: Vec<v1::StrongResult> = answers.into_iter().map(encode_result).collect();
+        keep_within_a_message(&mut results);
+        let leader = backend.leader().map(|leader| leader.0);
+        Ok(v1::StrongBatchResponse { results, number, leader, ..v1::StrongBatchResponse::default() })
     }
 
     fn backend(&self) -> Result<&Arc<dyn StrongBackend>> {
         self.phase.check_serving()?;
         let none = || Error::new(ErrorCode::Unsupported, "this node has no strong keyspaces");
         self.backend.as_ref().ok_or_else(none)
+    }
+}
+
+/// The calls of a batch; whatever happens to one is its answer.
+async fn each_of_many(
+    backend: &dyn StrongBackend,
+    calls: Vec<v1::StrongCall>,
+    patience: Duration,
+) -> Vec<Result<Reply>> {
+    let (mut decoded, mut refused) = (Vec::with_capacity(calls.len()), Vec::new());
+    for (place, call) in calls.into_iter().enumerate() {
+        match decode_call(call) {
+            Ok(call) => decoded.push(call),
+            Err(error) => refused.push((place, error)),
+        }
+    }
+    let mut answers = backend.call_many(decoded, patience).await;
+    for (place, error) in refused {
+        answers.insert(place, Err(error));
+    }
+    answers
+}
+
+impl Answer for v1::StrongBatchResponse {
+    fn number(&self) -> u64 {
+        self.number
+    }
+
+    fn is_end(&self) -> bool {
+        self.is_end
+    }
+
+    fn end() -> v1::StrongBatchResponse {
+        v1::StrongBatchResponse { is_end: true, ..v1::StrongBatchResponse::default() }
     }
 }
 
@@ -100,7 +149,12 @@ const ANSWER_TRAVELS: Duration = Duration::from_millis(10);
 /// How long the caller waits, as gRPC tells it.
 fn patience(metadata: &MetadataMap) -> Duration {
     let told = metadata.get("grpc-timeout").and_then(|value| value.to_str().ok()).and_then(parse_timeout);
-    let patience = told.map_or(REQUEST_TIMEOUT, |told| told.min(REQUEST_TIMEOUT));
+    shortened(told.unwrap_or(REQUEST_TIMEOUT))
+}
+
+/// How long a node takes at most for a caller that waits for so long.
+fn shortened(told: Duration) -> Duration {
+    let patience = told.min(REQUEST_TIMEOUT);
     // A little less, so that the answer arrives which says that nothing was applied: a caller whose own time is over first
     // does not know.
     patience.saturating_sub((patience / 20).max(ANSWER_TRAVELS))
@@ -124,6 +178,7 @@ fn parse_timeout(text: &str) -> Option<Duration> {
 
 #[tonic::async_trait]
 impl Strong for StrongService {
+    type ConverseStream = Answering<v1::StrongBatchRequest, v1::StrongBatchResponse>;
     type WatchChangesStream = Pin<Box<dyn Stream<Item = Result<v1::ChangesPage, Status>> + Send>>;
 
     async fn submit(&self, request: Request<v1::SubmitRequest>) -> Answered<v1::SubmitResponse> {
@@ -140,15 +195,13 @@ impl Strong for StrongService {
 
     async fn batch(&self, request: Request<v1::StrongBatchRequest>) -> Answered<v1::StrongBatchResponse> {
         let (metadata, _, message) = request.into_parts();
-        let count = message.calls.len();
-        if count > STRONG_BATCH_CALLS_MAX {
-            let text = format!("calls: {count} calls, the limit is {STRONG_BATCH_CALLS_MAX}");
-            return Err(Error::new(ErrorCode::BatchTooLarge, text).into());
-        }
-        let answers = self.each_of_many(message.calls, &metadata).await;
-        let mut results: Vec<v1::StrongResult> = answers.into_iter().map(encode_result).collect();
-        keep_within_a_message(&mut results);
-        Ok(Response::new(v1::StrongBatchResponse { results }))
+        Ok(Response::new(self.batched(message, patience(&metadata)).await?))
+    }
+
+    async fn converse(&self, request: Request<Streaming<v1::StrongBatchRequest>>) -> Answered<Self::ConverseStream> {
+        let (service, phase) = (self.clone(), self.phase.clone());
+        let answer = move |message| Box::pin(service.clone().answer(message)) as _;
+        Ok(Response::new(Answering::new(request.into_inner(), CONVERSATION_UNDER_WAY_MAX, phase, answer)))
     }
 
     async fn await_lock(&self, request: Request<v1::AwaitLockRequest>) -> Answered<v1::AwaitLockResponse> {

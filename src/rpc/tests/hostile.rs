@@ -8,8 +8,11 @@ use tonic::Request;
 use super::*;
 use crate::{
     env::{Connection, Listener},
-    limits::{CONNECTIONS_MAX, FIRST_BYTES_TIMEOUT, HEADER_LIST_BYTES_MAX, NODE_CONNECTIONS_RESERVED},
-    wire::v1,
+    limits::{CALL_TIMEOUT, CONNECTIONS_MAX, FIRST_BYTES_TIMEOUT, HEADER_LIST_BYTES_MAX, NODE_CONNECTIONS_RESERVED},
+    wire::{
+        kv::decode_failure,
+        v1::{self, group_client::GroupClient},
+    },
 };
 
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -91,6 +94,17 @@ async fn beyond_the_bound_connections_are_closed_at_once_and_places_come_back() 
     within(comes_back).await;
 }
 
+/// What a member of the group is told that says something of no meaning.
+async fn greet(node: &mut GroupClient<Channel>) -> ErrorCode {
+    let patience_ms = u64::try_from(CALL_TIMEOUT.as_millis()).unwrap();
+    let greeting = v1::GroupMessage { cluster: "default".to_string(), patience_ms, ..v1::GroupMessage::default() };
+    let mut answers = node.converse(tokio_stream::iter([greeting])).await.unwrap().into_inner();
+    match answers.message().await.unwrap().unwrap().answer {
+        Some(v1::group_answer::Answer::Failure(failure)) => decode_failure(failure).code(),
+        other => panic!("{other:?}"),
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn the_last_places_are_for_other_nodes() {
     let fixture = Fixture::new(simulated()).await;
@@ -104,12 +118,11 @@ async fn the_last_places_are_for_other_nodes() {
     let refused = one_more.count(v1::CountRequest::default()).await.unwrap_err();
     assert_eq!(code(Err::<(), _>(refused)), ErrorCode::Overloaded);
     let channel = || async { connect(&fixture.transport, &fixture.address).await.unwrap() };
-    let mut node = v1::group_client::GroupClient::new(channel().await);
-    let greeting = v1::GroupMessage { cluster: "default".to_string(), to: 0, body: Vec::new().into() };
+    let mut node = GroupClient::new(channel().await);
     // This node has no group, and says so: the message was heard.
-    assert_eq!(code(node.exchange(greeting.clone()).await), ErrorCode::Unsupported);
+    assert_eq!(greet(&mut node).await, ErrorCode::Unsupported);
     tokio::time::sleep(FIRST_BYTES_TIMEOUT * 2).await;
-    assert_eq!(code(node.exchange(greeting).await), ErrorCode::Unsupported, "a node keeps its place");
+    assert_eq!(greet(&mut node).await, ErrorCode::Unsupported, "a node keeps its place");
     let gone = one_more.count(v1::CountRequest::default()).await.unwrap_err();
     assert_eq!(gone.code(), tonic::Code::Unavailable, "a client does not: {gone}");
     clients[0].count(v1::CountRequest::default()).await.unwrap();

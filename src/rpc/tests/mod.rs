@@ -2,6 +2,7 @@
 
 mod calls;
 mod conflicts;
+mod conversation;
 mod encryption;
 mod hostile;
 mod lifecycle;

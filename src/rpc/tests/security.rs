@@ -11,7 +11,7 @@ use super::{
 use crate::{
     config::NodeConfig,
     env::{BoxFuture, Env, SeededRng, SimDisk},
-    limits::CONNECTIONS_MAX,
+    limits::{CALL_TIMEOUT, CONNECTIONS_MAX},
     replication::{eventual::Dialer, strong::Courier},
     types::{ConflictQuery, KeyRange, Sampling, Secret, SurveyQuery, TlsFiles, Trust},
     wire::v1::{self, strong_client::StrongClient},
@@ -107,6 +107,8 @@ async fn client_calls(access: &Access, to: &Address) -> Vec<(&'static str, Error
     found.push(("submit", code(strong.submit(v1::SubmitRequest::default()).await)));
     found.push(("read", code(strong.read(v1::ReadRequest::default()).await)));
     found.push(("batch", code(strong.batch(v1::StrongBatchRequest::default()).await)));
+    let stream = strong.converse(tokio_stream::empty()).await;
+    found.push(("stream of batches", code(stream.map(|_| ()))));
     found.push(("await lock", code(strong.await_lock(v1::AwaitLockRequest::default()).await)));
     found.push(("lease", code(strong.get_lease(v1::GetLeaseRequest::default()).await)));
     found.push(("keyspaces", code(strong.keyspaces(v1::KeyspacesRequest::default()).await)));
@@ -119,7 +121,7 @@ async fn client_calls(access: &Access, to: &Address) -> Vec<(&'static str, Error
 pub(super) async fn node_calls(access: &Access, to: &Address) -> Vec<(&'static str, ErrorCode)> {
     let stream = RpcDialer::new(access.clone()).dial(to.clone()).await.map(|_| ());
     let courier = GroupCourier::new(access.clone(), "default".to_string());
-    let exchange = courier.exchange(to.clone(), 1, Vec::new()).await;
+    let exchange = courier.exchange(to.clone(), 1, Vec::new(), CALL_TIMEOUT).await;
     vec![("peer", refused(stream)), ("group", refused(exchange))]
 }
 

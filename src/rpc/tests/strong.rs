@@ -58,7 +58,7 @@ impl Far {
     async fn new(transport: Arc<dyn Transport>) -> Far {
         let group = FakeGroup::new();
         let fixture = Fixture::with_group(transport, group.clone()).await;
-        let rpc = StrongRpc::new(fixture.channel().await);
+        let rpc = StrongRpc::new(fixture.channel().await, Leader::default());
         Far { fixture, group, rpc }
     }
 
@@ -240,7 +240,7 @@ async fn a_bad_message_is_refused_before_the_group_sees_it() {
 #[tokio::test]
 async fn a_node_without_strong_keyspaces_says_so() {
     let fixture = Fixture::new(simulated()).await;
-    let rpc = StrongRpc::new(fixture.channel().await);
+    let rpc = StrongRpc::new(fixture.channel().await, Leader::default());
     let error = within(rpc.call(&Call::Keyspaces, DEADLINE)).await.unwrap_err();
     assert_eq!(error.code(), ErrorCode::Unsupported);
     let error = within(rpc.call(&change("", Command::Register), DEADLINE)).await.unwrap_err();
@@ -275,7 +275,7 @@ async fn a_watch_tells_what_happens_until_the_node_leaves() {
         let far = Far::new(transport).await;
         let (keyspace, range) = ("jobs".to_string(), KeyRange::default());
         let watch = GroupWatch { keyspace, space: Space::Data, range, since: None, initial: false };
-        let rpc = StrongRpc::new(far.fixture.channel().await);
+        let rpc = StrongRpc::new(far.fixture.channel().await, Leader::default());
         let mut pages = within(rpc.watch(&watch)).await.unwrap();
         let first = within(pages.next()).await.unwrap();
         assert_eq!((first.transactions.len(), first.until), (0, Revision::ZERO));

@@ -30,12 +30,19 @@ use crate::{
 
 /// Carries messages between members.
 pub trait Courier: Send + Sync + 'static {
-    /// Hands `body` to whoever is at `address`, provided that it is `member` (0: whoever it is); its answer.
+    /// Hands `body` to whoever is at `address`, provided that it is `member` (0: whoever it is); its answer. Whoever asks waits for
+    /// `patience`, and the receiver does no longer.
     ///
     /// # Errors
     /// `UNREACHABLE` when nobody is there: the message did not arrive. Any other error leaves that open, but for those
     /// that the receiver gave.
-    fn exchange(&self, address: Address, member: u64, body: Vec<u8>) -> BoxFuture<'_, Result<bytes::Bytes>>;
+    fn exchange(
+        &self,
+        address: Address,
+        member: u64,
+        body: Vec<u8>,
+        patience: Duration,
+    ) -> BoxFuture<'_, Result<bytes::Bytes>>;
 }
 
 type Failed<E = RaftError<u64>> = RPCError<u64, BasicNode, E>;
@@ -68,7 +75,7 @@ impl Network {
     pub(super) async fn ask(&self, to: (u64, &str), message: &Message, timeout: Duration) -> Result<Reply> {
         let (member, address) = to;
         let address = address.parse()?;
-        let exchange = self.courier.exchange(address, member, message.encode());
+        let exchange = self.courier.exchange(address, member, message.encode(), timeout);
         let answer = tokio::time::timeout(timeout, exchange).await;
         Reply::decode(&answer.unwrap_or_else(|_| Err(Error::deadline("a member of the group", timeout)))?)
     }

@@ -24,7 +24,13 @@ const DEADLINE: Duration = Duration::from_secs(20);
 struct Alone;
 
 impl Courier for Alone {
-    fn exchange(&self, _address: Address, _member: u64, _body: Vec<u8>) -> BoxFuture<'_, Result<bytes::Bytes>> {
+    fn exchange(
+        &self,
+        _address: Address,
+        _member: u64,
+        _body: Vec<u8>,
+        _patience: Duration,
+    ) -> BoxFuture<'_, Result<bytes::Bytes>> {
         Box::pin(async { Err(Error::new(ErrorCode::Unreachable, "nobody is here")) })
     }
 }
