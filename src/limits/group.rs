@@ -30,6 +30,9 @@ pub const GROUP_REQUESTS_WAITING_MAX: usize = 16 * 1024;
 /// elections. A follower has this long to take in what it was sent.
 pub const GROUP_HEARTBEAT: Duration = Duration::from_millis(100);
 
+/// A member that agreed within this time is told what is committed without being waited for.
+pub const GROUP_NOTICE_WITHIN: Duration = Duration::from_millis(10);
+
 /// How long a follower waits beyond the lease of its leader before it stands for election: drawn from between these. The
 /// lease is the longer of the two, so a leader that dies is followed by another about a second later.
 pub const GROUP_ELECTION_LEAST: Duration = Duration::from_millis(200);

@@ -139,7 +139,7 @@ impl Group {
         let me = Acquaintance { member: member.0, address: config.address.to_string() };
         let replica = Replica::new(member.0, snapshots);
         let silence = Arc::new(Silence::default());
-        let network = Network::new(courier, silence.clone(), env.rng.next_u64()? >> 1);
+        let network = Network::new(courier, silence.clone(), log.clone(), env.rng.next_u64()? >> 1);
         let raft = Raft::new(me.member, raft_config(config.bounds)?, network.clone(), log.clone(), replica.clone())
             .await
             .map_err(failed)?;

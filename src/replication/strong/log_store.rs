@@ -126,6 +126,11 @@ impl LogStore {
         (kept.entries.len(), kept.bytes)
     }
 
+    /// The index of the last entry; `None`: there was none.
+    pub(super) fn last_index(&self) -> Option<u64> {
+        self.kept.lock().last().map(|last| last.index)
+    }
+
     /// The last time that an entry of this term shows; `None`: none is kept.
     pub(super) fn shown_ms_in(&self, term: u64) -> Option<u64> {
         let kept = self.kept.lock();

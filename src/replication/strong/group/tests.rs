@@ -2,4 +2,5 @@
 
 mod forming;
 mod messages;
+mod notices;
 mod storage;
