@@ -112,6 +112,12 @@ impl Directory {
         self.node(address).is_some()
     }
 
+    /// Where a node is, if it is known and not avoided.
+    pub(super) fn address_of(&self, id: NodeId, now: Duration) -> Option<&Address> {
+        let node = self.nodes.iter().find(|node| node.id == Some(id))?;
+        (node.rank(now) != Rank::Avoided).then_some(&node.address)
+    }
+
     /// Where calls go.
     pub(super) fn home(&self) -> Option<&Address> {
         self.home.as_ref()

@@ -1,5 +1,8 @@
 //! The nodes that a client knows, as a backend: one of them is asked until it fails, then the next best.
 //!
+//! Changes go to the node that leads, which spares them a hop, once a node has said who that is and there is a connection to it.
+//! Nothing depends on it: when that node fails they go where everything else goes, until an answer says again who leads.
+//!
 //! Connections are kept, one a node: a node that knows no leader may know one a moment later. A connection is opened by
 //! a task of its own, so that a caller with little patience does not undo what others wait for.
 
@@ -11,6 +14,7 @@ use tokio::{
     time::{timeout_at, Instant},
 };
 
+use super::attempt::is_worth_another_try;
 use crate::{
     client::{
         endpoints::{draw, Endpoints},
@@ -35,6 +39,8 @@ struct Inner {
     shared: Arc<Shared>,
     /// Guards which node is asked, and the connections.
     nodes: Mutex<Nodes>,
+    /// As the nodes say.
+    leader: Leader,
 }
 
 struct Nodes {
@@ -88,7 +94,7 @@ impl Remote {
     pub(super) fn new(shared: Arc<Shared>, runtime: tokio::runtime::Handle) -> Remote {
         let (endpoints, connections) = (shared.endpoints(), BTreeMap::new());
         let nodes = Mutex::new(Nodes { endpoints, current: None, moves: 0, connections, last: 0 });
-        Remote { inner: Arc::new(Inner { shared, nodes }), runtime }
+        Remote { inner: Arc::new(Inner { shared, nodes, leader: Leader::default() }), runtime }
     }
 
     async fn ask(&self, call: Call, timeout: Duration) -> Result<Reply> {
@@ -100,7 +106,7 @@ impl Remote {
         match &self.inner.shared.hedge {
             // Boxed: it is twice as large as what most calls need.
             Some(hedge) if matches!(call, Call::Read(_)) => Box::pin(self.ask_two(hedge, call, timeout)).await,
-            Some(_) | None => self.ask_one(self.inner.connection(), call, timeout).await,
+            Some(_) | None => self.ask_one(self.inner.connection_for(&call), call, timeout).await,
         }
     }
 
@@ -166,8 +172,7 @@ impl StrongBackend for Remote {
     }
 
     fn leader(&self) -> Option<NodeId> {
-        // The nodes say so themselves.
-        None
+        self.inner.leader.get()
     }
 
     fn watch(&self, watch: GroupWatch, timeout: Duration) -> BoxFuture<'_, Result<Box<dyn StrongPages>>> {
@@ -230,6 +235,21 @@ fn of_one_node(error: Error) -> Error {
 }
 
 impl Inner {
+    fn connection_for(self: &Arc<Inner>, call: &Call) -> Arc<Connection> {
+        let leading = matches!(call, Call::Submit(_)).then(|| self.leading()).flatten();
+        leading.unwrap_or_else(|| self.connection())
+    }
+
+    /// The connection to the node that leads. `None`: it is not known, or the connection is not open yet.
+    fn leading(self: &Arc<Inner>) -> Option<Arc<Connection>> {
+        let leader = self.leader.get()?;
+        let mut nodes = self.nodes.lock();
+        let address = self.shared.directory.lock().address_of(leader, self.shared.now())?.clone();
+        let connection = self.connection_to(&mut nodes, address);
+        drop(nodes);
+        connection.rpc().is_some().then_some(connection)
+    }
+
     /// The connection to the node that is asked at present; opens it if need be.
     fn connection(self: &Arc<Inner>) -> Arc<Connection> {
         let mut nodes = self.nodes.lock();
@@ -275,7 +295,7 @@ impl Inner {
     }
 
     async fn open(&self, address: &Address) -> Result<StrongRpc> {
-        Ok(StrongRpc::new(self.shared.reach(address).await?, Leader::default()))
+        Ok(StrongRpc::new(self.shared.reach(address).await?, self.leader.clone()))
     }
 
     fn reached(&self, address: &Address) {
@@ -288,6 +308,10 @@ impl Inner {
     /// Goes on to the next node when this one is of no use; gives the error for the caller.
     fn failed(&self, connection: &Connection, timeout: Duration, error: Error) -> Error {
         let Connection { number, address, .. } = connection;
+        if is_worth_another_try(&error) || error.code() == ErrorCode::NotRunning {
+            // The next try goes another way.
+            self.leader.forget();
+        }
         match error.code() {
             ErrorCode::ConnectionLost | ErrorCode::NotRunning => self.leave(*number, address, Some(error.message())),
             ErrorCode::NoLeader | ErrorCode::MemberRemoved => self.leave(*number, address, None),

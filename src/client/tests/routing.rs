@@ -1,6 +1,7 @@
 //! Which node a client goes to, over a network whose distances the test says, with time that runs as fast as it may.
 
 mod hedges;
+mod leaders;
 mod nodes;
 
 use std::sync::atomic::{AtomicBool, AtomicU64};
