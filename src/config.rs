@@ -43,10 +43,51 @@ pub struct NodeConfig {
     pub max_memory: Option<u64>,
     /// What the keyspace `default` is to be: read when a cluster is formed, by the node that forms it.
     pub default_consistency: Consistency,
+    /// How much of the history of strong keyspaces is kept while this node leads.
+    pub history: HistoryBounds,
     /// How the files in the directory are cut. No user has a reason to change it; simulations make it small.
     pub disk: DiskBounds,
     /// How much of its log a member of the strong group keeps. No user has a reason to change it; simulations make it small.
     pub group: GroupBounds,
+}
+
+/// How much of its history the strong group keeps, for watches that resume and for reads of the past. What is over any of the bounds is
+/// forgotten, the oldest first. The settings of whoever leads count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HistoryBounds {
+    /// Changes of keys; [`limits::HISTORY_CHANGES`] says how many a node may be told to keep.
+    pub changes: u64,
+    /// Bytes of their keys and values, and some 400 more for each; as [`limits::HISTORY_BYTES`] says.
+    pub bytes: u64,
+    /// Milliseconds under leaders; as [`limits::HISTORY_AGE_MS`] says.
+    pub age_ms: u64,
+}
+
+impl Default for HistoryBounds {
+    fn default() -> HistoryBounds {
+        HistoryBounds {
+            changes: limits::HISTORY_CHANGES_DEFAULT,
+            bytes: limits::HISTORY_BYTES_DEFAULT,
+            age_ms: limits::HISTORY_AGE_MS_DEFAULT,
+        }
+    }
+}
+
+impl HistoryBounds {
+    fn check(&self) -> Result<()> {
+        let settings = [
+            ("history_changes", self.changes, limits::HISTORY_CHANGES, ""),
+            ("history_bytes", self.bytes, limits::HISTORY_BYTES, " bytes"),
+            ("history_age", self.age_ms, limits::HISTORY_AGE_MS, " ms"),
+        ];
+        for (name, value, range, unit) in settings {
+            if !range.contains(&value) {
+                let why = format!("must be {} to {}{unit}", range.start(), range.end());
+                return Err(bad(name, &format!("{value}{unit}"), &why));
+            }
+        }
+        Ok(())
+    }
 }
 
 /// How much of its log a member of the strong group keeps.
@@ -148,6 +189,7 @@ impl Default for NodeConfig {
             durability: Durability::Sync,
             max_memory: None,
             default_consistency: Consistency::Eventual,
+            history: HistoryBounds::default(),
             disk: DiskBounds::default(),
             group: GroupBounds::default(),
         }
@@ -180,6 +222,7 @@ impl NodeConfig {
             let least = format!("is less than {} bytes", limits::MEMORY_LEAST);
             return Err(bad("max_memory", &bytes.to_string(), &least));
         }
+        self.history.check()?;
         if self.peers.len() > limits::MEMBERS_MAX {
             return Err(bad(
                 "peers",

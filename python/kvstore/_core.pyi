@@ -345,6 +345,7 @@ class Node:
         durability: str,
         max_memory: Optional[int],
         default_consistency: str,
+        history: Tuple[int, int, float],
         faults: Optional[Faults] = None,
     ) -> Self:
         """Check the settings; open nothing."""

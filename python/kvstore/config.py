@@ -54,6 +54,9 @@ class NodeSettings(TypedDict, total=False):
     durability: Literal["sync", "interval", "memory"]
     max_memory: Union[None, int, str]  # noqa: RUF036 - as the contract has it
     default_consistency: Consistency
+    history_changes: int
+    history_bytes: Union[int, str]
+    history_age: float
 
 
 class _Replaced(NodeSettings, total=False):
@@ -87,7 +90,11 @@ class NodeConfig:
             one), for nothing, and the system decides; `max_memory`, what keys and values may take, as bytes or such as
             "2GB" or "512MiB" (default None: no bound): puts beyond it raise LimitError; `default_consistency`,
             "eventual" (the default) or "strong", what the keyspace `default` is: read when a cluster is first formed,
-            which then keeps it for ever; say the same to all nodes.
+            which then keeps it for ever; say the same to all nodes; `history_changes` (default 100,000, at least
+            10,000), `history_bytes` (default "64MiB", at least 16 MiB; a change counts its key, its value and some 400
+            bytes) and `history_age` (in seconds, default 600), how much of the history of strong keyspaces is kept for
+            watches that resume and reads of the past: what is over any of them is forgotten, and what the leader's node
+            was told counts.
 
     Raises:
         InvalidArgumentError: It names the setting.
@@ -113,6 +120,9 @@ class NodeConfig:
     durability: str
     max_memory: Optional[int]
     default_consistency: Consistency
+    history_changes: int
+    history_bytes: int
+    history_age: float
 
     def __init__(self, port: int = 0, peers: Peers = None, **settings: Unpack[NodeSettings]) -> None:
         check_names(settings, NodeSettings.__annotations__, "setting of a node")
@@ -135,6 +145,11 @@ class NodeConfig:
             "durability": _durability(settings.get("durability"), data_dir),
             "max_memory": parse_size("max_memory", settings.get("max_memory")),
             "default_consistency": _consistency(settings.get("default_consistency", "eventual")),
+            "history_changes": _number("history_changes", settings.get("history_changes", 100_000), 10_000_000, 10_000),
+            "history_bytes": _number(
+                "history_bytes", parse_size("history_bytes", settings.get("history_bytes", "64MiB")), 1 << 40, 1 << 24
+            ),
+            "history_age": _seconds("history_age", settings.get("history_age", 600.0), (1.0, 365 * 86400.0)),
         }
         for name, value in values.items():
             object.__setattr__(self, name, value)
@@ -183,9 +198,9 @@ def _from_env(env: Mapping[str, str]) -> Dict[str, Any]:
         text = env.get(variable)
         if text is None:
             continue
-        if name in ("port", "threads"):
+        if name in ("port", "threads", "history_changes"):
             found[name] = _parse_int(variable, text)
-        elif name == "max_drift":
+        elif name in ("max_drift", "history_age"):
             found[name] = _parse_float(variable, text)
         elif name in ("insecure", "http"):
             found[name] = _parse_bool(variable, text)
@@ -218,9 +233,9 @@ def _parse_bool(variable: str, text: str) -> bool:
     raise InvalidArgumentError(msg)
 
 
-def _number(name: str, value: object, largest: int) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= largest:
-        msg = f"{name}: {value!r} is no number from 0 to {largest}"
+def _number(name: str, value: object, largest: int, least: int = 0) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= largest:
+        msg = f"{name}: {value!r} is no number from {least} to {largest}"
         raise InvalidArgumentError(msg)
     return value
 

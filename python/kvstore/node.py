@@ -98,6 +98,7 @@ class Node(_core.Node, Store[Any]):
             durability=config.durability,
             max_memory=config.max_memory,
             default_consistency=config.default_consistency,
+            history=(config.history_changes, config.history_bytes, config.history_age),
             faults=faults,
         )
         self._config = config

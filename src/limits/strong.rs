@@ -1,7 +1,7 @@
 //! The bounds of strong keyspaces. Those that its `Bounds` hold are part of the replicated state: every
 //! replica of a group has to reach them at the same entry.
 
-use std::time::Duration;
+use std::{ops::RangeInclusive, time::Duration};
 
 use super::{Error, ErrorCode, Result};
 
@@ -15,14 +15,25 @@ pub const TRANSACTION_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// Changes that a group keeps for watches that resume and for reads of the past. Fewer make a watcher that was away for
 /// a moment start over; more cost memory, some 400 bytes each beside keys and values.
-pub const HISTORY_CHANGES_MAX: u64 = 100_000;
+pub const HISTORY_CHANGES_DEFAULT: u64 = 100_000;
+/// What that may be set to: enough for a transaction, and what takes some gigabytes.
+pub const HISTORY_CHANGES: RangeInclusive<u64> = TRANSACTION_OPERATIONS_MAX as u64..=10_000_000;
 
 /// Bytes of keys and values in those changes: values of a megabyte must not make the history a thousand times as large.
-pub const HISTORY_BYTES_MAX: u64 = 64 * 1024 * 1024;
+pub const HISTORY_BYTES_DEFAULT: u64 = 64 * 1024 * 1024;
+/// What that may be set to: enough for two of the greatest transactions, and more than a machine has.
+pub const HISTORY_BYTES: RangeInclusive<u64> = 16 * 1024 * 1024..=1 << 40;
 
 /// Milliseconds for which changes are kept while the other two bounds allow it. Longer, and a store that is written to
 /// rarely keeps values that were replaced long ago; shorter, and watchers do not survive the restart of their process.
-pub const HISTORY_AGE_MS_MAX: u64 = 10 * 60 * 1000;
+pub const HISTORY_AGE_MS_DEFAULT: u64 = 10 * 60 * 1000;
+/// What that may be set to: a second to a year.
+pub const HISTORY_AGE_MS: RangeInclusive<u64> = 1000..=365 * 24 * 3600 * 1000;
+
+/// Changes by which a leader has the history shortened at a time, when it is longer than its settings say. More make an entry slow.
+pub const HISTORY_STEP_CHANGES: u64 = 1024;
+/// As [`HISTORY_STEP_CHANGES`], in bytes.
+pub const HISTORY_STEP_BYTES: u64 = 1024 * 1024;
 
 /// Changes that one entry of the log clears away because of their age or of a compaction. More make that entry slow,
 /// fewer let the history lag behind its bounds.

@@ -70,7 +70,8 @@ fn operations(call: &Call) -> Vec<SampledCall> {
             | Command::CreateKeyspace { .. }
             | Command::CreateEventual { .. }
             | Command::DropKeyspace { .. }
-            | Command::Compact { .. } => Vec::new(),
+            | Command::Compact { .. }
+            | Command::Retain(_) => Vec::new(),
         },
         Call::Read(call) => {
             let told = |Read { kind, .. }: &Read| match kind {

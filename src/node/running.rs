@@ -93,6 +93,7 @@ impl Running {
                 address: address.clone(),
                 peers: config.peers.clone(),
                 bounds: config.group,
+                history: config.history,
                 forms: default::forms(config, &keyspace),
             },
             Arc::new(GroupCourier::new(access.clone(), config.cluster.clone())),

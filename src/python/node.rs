@@ -36,7 +36,7 @@ use super::{
 };
 use crate::{
     client::{Known, StrongClient, Watch},
-    config::{parse_default_consistency, Durability, NodeConfig},
+    config::{parse_default_consistency, Durability, HistoryBounds, NodeConfig},
     env::Env,
     error::{Error, ErrorCode, Result},
     node::Node,
@@ -86,6 +86,12 @@ impl PyNode {
     }
 }
 
+/// Changes, bytes and seconds. What is no duration is out of bounds, and refused by name.
+fn history_of((changes, bytes, age): (u64, u64, f64)) -> HistoryBounds {
+    let age = Duration::try_from_secs_f64(age).unwrap_or(Duration::ZERO);
+    HistoryBounds { changes, bytes, age_ms: u64::try_from(age.as_millis()).unwrap_or(u64::MAX) }
+}
+
 fn patience(timeout: Timeout) -> Duration {
     timeout.0.unwrap_or(PATIENCE_MAX)
 }
@@ -95,7 +101,7 @@ impl PyNode {
     #[new]
     #[pyo3(signature = (
         *, host, port, advertise, peers, cluster, threads, tls, token, insecure, http, max_drift, data_dir, durability,
-        max_memory, default_consistency,
+        max_memory, default_consistency, history,
         faults=None
     ))]
     #[allow(clippy::too_many_arguments, reason = "keyword-only: one for each setting")]
@@ -115,6 +121,7 @@ impl PyNode {
         durability: &str,
         max_memory: Option<u64>,
         default_consistency: &str,
+        history: (u64, u64, f64),
         faults: Option<PyRef<'_, PyFaults>>,
     ) -> PyResult<PyNode> {
         let advertise = advertise.map(|address| address.parse::<Address>()).transpose()?;
@@ -138,6 +145,7 @@ impl PyNode {
             durability,
             max_memory,
             default_consistency: parse_default_consistency(default_consistency)?,
+            history: history_of(history),
             ..NodeConfig::default()
         };
         let env = faults.map_or_else(Env::system, |faults| faults.doors());

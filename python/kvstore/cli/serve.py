@@ -104,6 +104,25 @@ _READ_BYTES = 4096
     help="What the keyspace `default` is, if this node forms the cluster; say the same to all.  [default: eventual]",
 )
 @click.option(
+    "--history-changes",
+    type=int,
+    envvar="KVSTORE_HISTORY_CHANGES",
+    help="Changes of strong keyspaces that are kept for watches and reads of the past.  [default: 100000]",
+)
+@click.option(
+    "--history-bytes",
+    metavar="SIZE",
+    envvar="KVSTORE_HISTORY_BYTES",
+    help="What they may take, such as 256MiB.  [default: 64MiB]",
+)
+@click.option(
+    "--history-age",
+    type=float,
+    metavar="SECONDS",
+    envvar="KVSTORE_HISTORY_AGE",
+    help="How long they are kept at most.  [default: 600]",
+)
+@click.option(
     "--until-eof", is_flag=True, help="Stop when stdin ends: a node started by a program then never outlives it."
 )
 def serve(settings: Settings, port: int, *, file: Optional[Path], until_eof: bool, **options: Any) -> None:

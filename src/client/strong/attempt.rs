@@ -90,7 +90,8 @@ pub(super) fn needs_id(command: &Command) -> bool {
         | Command::CreateKeyspace { .. }
         | Command::CreateEventual { .. }
         | Command::DropKeyspace { .. }
-        | Command::Compact { .. } => true,
+        | Command::Compact { .. }
+        | Command::Retain(_) => true,
     }
 }
 

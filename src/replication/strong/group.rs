@@ -47,7 +47,7 @@ use self::{
 };
 use super::{log_store::LogStore, Call, Freshness, Reply};
 use crate::{
-    config::GroupBounds,
+    config::{GroupBounds, HistoryBounds},
     env::Env,
     error::{Error, ErrorCode, Result},
     limits::{
@@ -85,6 +85,8 @@ pub struct GroupConfig {
     pub peers: Vec<Address>,
     /// How much of its log it keeps.
     pub bounds: GroupBounds,
+    /// How much of the history is kept while it leads.
+    pub history: HistoryBounds,
     /// What `default` is to be, if this member founds the group.
     pub forms: Consistency,
 }
@@ -161,6 +163,7 @@ impl Group {
             reads,
             founding,
             forms: config.forms,
+            history: config.history,
             formed: AtomicBool::new(false),
             incoming: Mutex::default(),
             leader_clock: LeaderClock::default(),

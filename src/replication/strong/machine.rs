@@ -38,6 +38,7 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use self::{clients::Known, state::State};
 use crate::{
+    config::HistoryBounds,
     limits::{EXPIRED_KEYS_PER_ENTRY, HISTORY_CHANGES_PER_ENTRY},
     storage::codec::{put_list, Stored},
 };
@@ -137,6 +138,11 @@ impl Machine {
         self.state.applied
     }
 
+    /// How much of the history is kept at most, and how much there is: changes, and their bytes.
+    pub fn history(&self) -> (HistoryBounds, (u64, u64)) {
+        (self.state.bounds.history(), self.state.history.size())
+    }
+
     /// The revision of the last transaction that changed something.
     pub fn revision(&self) -> Revision {
         self.state.revision
@@ -185,6 +191,10 @@ fn execute(state: &mut State, time_ms: u64, command: &Command) -> Answer {
         Command::CreateEventual { name, group, keep_conflicts } => state.create_eventual(name, *group, *keep_conflicts),
         Command::DropKeyspace { keyspace } => state.drop_keyspace(*keyspace),
         Command::Compact { revision } => state.compact(*revision),
+        Command::Retain(history) => {
+            state.bounds.set_history(*history);
+            Ok(Answer::Compacted)
+        }
     };
     answer.unwrap_or_else(Answer::Refused)
 }

@@ -39,8 +39,8 @@ pub(super) fn encode_submission(submission: &Submission) -> Result<v1::SubmitReq
         }
         Command::DropKeyspace { .. } => Body::DropKeyspace(v1::DropKeyspaceCommand {}),
         Command::Compact { revision } => Body::Compact(v1::CompactCommand { revision: revision.0 }),
-        Command::Expire { .. } => {
-            return Err(Error::new(ErrorCode::InvalidArgument, "command: only a leader ends leases"));
+        Command::Expire { .. } | Command::Retain(_) => {
+            return Err(Error::new(ErrorCode::InvalidArgument, "command: only a leader says this"));
         }
     };
     let id = submission.id.map(|id| v1::RequestId { client: id.client.0, number: id.number });

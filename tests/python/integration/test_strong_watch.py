@@ -222,3 +222,36 @@ def test_nothing_is_missed_or_told_twice_when_nodes_are_killed(jobs: Cluster) ->
         assert [event.entry.value for event in events] == list(range(300))
         revisions = [event.revision for event in events]
         assert revisions == sorted(set(revisions))
+
+
+@pytest.mark.parametrize(
+    ("settings", "is_forgotten"),
+    [({}, False), ({"history_changes": 10_000, "history_age": 3600}, True), ({"history_age": 1}, True)],
+)
+def test_how_far_back_a_watch_may_begin_is_a_setting(settings: Any, *, is_forgotten: bool) -> None:
+    node = kvstore.Node(default_consistency="strong", **settings)
+    with node.start(wait="ready"), kvstore.Client(node.address) as client:
+        position = _position_of_a_write(client)
+        for start in (0, 6_000):
+            client.put_many({f"k{number}": number for number in range(start, start + 6_000)})
+
+        def is_told() -> bool:
+            # Time passes with entries of the log.
+            client.put("tick", 1)
+            try:
+                with client.watch(since=position) as watch:
+                    return watch.next(timeout=10) is not None
+            except kvstore.CompactedError:
+                return False
+
+        if is_forgotten:
+            eventually(lambda: not is_told(), "the first writes are forgotten")
+        else:
+            assert is_told()
+
+
+def _position_of_a_write(client: Any) -> bytes:
+    with client.watch() as watch:
+        client.put("first", 1)
+        position: bytes = take(watch, 1)[0].position
+    return position

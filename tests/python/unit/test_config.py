@@ -55,6 +55,12 @@ def test_a_bare_port_lies_on_the_nodes_own_host() -> None:
         ("max_memory", {"max_memory": "5i"}),
         ("default_consistency", {"default_consistency": "linear"}),
         ("default_consistency", {"default_consistency": None}),
+        ("history_changes", {"history_changes": 9_999}),
+        ("history_changes", {"history_changes": 1e5}),
+        ("history_bytes", {"history_bytes": "1MiB"}),
+        ("history_bytes", {"history_bytes": None}),
+        ("history_age", {"history_age": 0.5}),
+        ("history_age", {"history_age": "10m"}),
     ],
 )
 def test_a_bad_setting_is_named(name: str, arguments: Any) -> None:
@@ -113,6 +119,13 @@ def test_storage_settings_come_from_the_environment(tmp_path: pathlib.Path) -> N
     env = {"KVSTORE_DATA_DIR": str(tmp_path), "KVSTORE_DURABILITY": "interval", "KVSTORE_MAX_MEMORY": "64MiB"}
     config = NodeConfig.load(env=env)
     assert (config.data_dir, config.durability, config.max_memory) == (str(tmp_path), "interval", 64 << 20)
+
+
+def test_settings_of_the_history_come_from_the_environment() -> None:
+    env = {"KVSTORE_HISTORY_CHANGES": "20000", "KVSTORE_HISTORY_BYTES": "1GiB", "KVSTORE_HISTORY_AGE": "3600"}
+    config = NodeConfig.load(env=env)
+    assert (config.history_changes, config.history_bytes, config.history_age) == (20_000, 1 << 30, 3600.0)
+    assert kvstore.Node(history_age=5).config.history_age == 5.0
 
 
 def test_what_default_is_comes_from_everywhere(tmp_path: pathlib.Path) -> None:

@@ -44,11 +44,13 @@ DIFFERENT: Dict[str, Tuple[str, ...]] = {
     "replace() takes port and peers, too": (
         "NodeConfig.replace(settings): ** Unpack[_Replaced] instead of ** Unpack[NodeSettings]",
     ),
-    "the contract lets settings grow with the engine": more("NodeSettings.", "max_drift"),
+    "the contract lets settings grow with the engine": more(
+        "NodeSettings.", "max_drift history_changes history_bytes history_age"
+    ),
     "a config can be looked at": more(
         "NodeConfig.",
         "port peers host advertise cluster threads tls token insecure http log max_drift data_dir durability "
-        "max_memory default_consistency",
+        "max_memory default_consistency history_changes history_bytes history_age",
     ),
     "a node can say what it was made with": more("Node.", "config"),
     "nodes may be reached by other addresses than they tell, and a slow read may be asked twice": more(

@@ -11,6 +11,7 @@ use super::{
     replica::Replica, silence::Silence,
 };
 use crate::{
+    config::HistoryBounds,
     env::Env,
     error::{Error, ErrorCode, Result},
     replication::strong::{log_store::LogStore, types::GroupTypes, Machine},
@@ -34,6 +35,8 @@ pub(super) struct Core {
     pub(super) founding: Founding,
     /// What `default` is to be, if this member founds the group.
     pub(super) forms: Consistency,
+    /// How much of the history is kept while this member leads.
+    pub(super) history: HistoryBounds,
     /// Whether the group is known to have decided that.
     pub(super) formed: AtomicBool,
     /// The snapshot that is being received.

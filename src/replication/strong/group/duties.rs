@@ -11,7 +11,11 @@ use super::{
     elections::Candidacy,
 };
 use crate::{
-    limits::{GROUP_CALL_TIMEOUT, GROUP_LOG_BYTES_TARGET, GROUP_LOOK, LEASES_PER_EXPIRY_MAX},
+    config::HistoryBounds,
+    limits::{
+        GROUP_CALL_TIMEOUT, GROUP_LOG_BYTES_TARGET, GROUP_LOOK, HISTORY_STEP_BYTES, HISTORY_STEP_CHANGES,
+        LEASES_PER_EXPIRY_MAX,
+    },
     replication::strong::{Command, MachineTime, Request, SeenLease},
     types::NodeId,
 };
@@ -57,6 +61,26 @@ impl Core {
             Due::Leases(leases) => vec![Request { id: None, command: Command::Expire { term, leases } }],
         };
         // What is not applied in time is due again.
+        let _in_time = time::timeout(GROUP_CALL_TIMEOUT, self.append_own(requests)).await;
+    }
+
+    /// Has the group keep as much of its history as this leader is set to: what is too much is taken away step by step, since an entry
+    /// that forgets much takes long.
+    async fn see_to_history(&self) {
+        if !self.leadership().is_mine {
+            return;
+        }
+        let (bounds, (changes, bytes)) = self.replica.machine().history();
+        let next = HistoryBounds {
+            changes: self.history.changes.max(changes.saturating_sub(HISTORY_STEP_CHANGES)),
+            bytes: self.history.bytes.max(bytes.saturating_sub(HISTORY_STEP_BYTES)),
+            age_ms: self.history.age_ms,
+        };
+        if next == bounds {
+            return;
+        }
+        let requests = vec![Request { id: None, command: Command::Retain(next) }];
+        // What is not applied in time is looked at again.
         let _in_time = time::timeout(GROUP_CALL_TIMEOUT, self.append_own(requests)).await;
     }
 
@@ -127,6 +151,7 @@ pub(super) async fn run(core: Weak<Core>) {
             core.see_to_forming().await;
         }
         core.see_to_time().await;
+        core.see_to_history().await;
         looks = looks.wrapping_add(1);
         if looks.is_multiple_of(LOOKS_BETWEEN_CHANGES) {
             core.see_to_members().await;

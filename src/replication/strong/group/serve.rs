@@ -124,8 +124,8 @@ impl Core {
             | Command::KeepAlive { .. }
             | Command::Revoke { .. }
             | Command::Compact { .. } => {}
-            Command::Expire { .. } => {
-                return Err(Error::new(ErrorCode::InvalidArgument, "expire: only a leader ends leases"));
+            Command::Expire { .. } | Command::Retain(_) => {
+                return Err(Error::new(ErrorCode::InvalidArgument, "command: only a leader says this"));
             }
         }
         let left = deadline.saturating_sub(self.now());

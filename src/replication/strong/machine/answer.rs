@@ -49,7 +49,7 @@ pub enum Answer {
     Created(KeyspaceId),
     /// The keyspace is gone.
     Dropped,
-    /// The history up to the revision is forgotten.
+    /// The history up to the revision, or beyond the bounds, is forgotten.
     Compacted,
     /// Nothing happened, and nothing will.
     Refused(Refusal),

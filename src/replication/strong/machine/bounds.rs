@@ -1,17 +1,17 @@
 //! The bounds that decide what the machine forgets and refuses. They are part of its state, because replicas that
 //! forget at different entries would give different answers.
 
-use crate::limits;
+use crate::{config::HistoryBounds, limits};
 
 /// See the constants of the same names in [`crate::limits`]. All replicas of a group have the same: those that the group
-/// began with, which snapshots carry on.
+/// began with, but for what entries have changed since, which snapshots carry on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bounds {
-    /// [`limits::HISTORY_CHANGES_MAX`].
+    /// [`HistoryBounds::changes`], until a leader says otherwise, as with the next two.
     pub history_changes: u64,
-    /// [`limits::HISTORY_BYTES_MAX`].
+    /// [`HistoryBounds::bytes`].
     pub history_bytes: u64,
-    /// [`limits::HISTORY_AGE_MS_MAX`].
+    /// [`HistoryBounds::age_ms`].
     pub history_age_ms: u64,
     /// [`limits::CLIENTS_MAX`].
     pub clients: u64,
@@ -31,10 +31,11 @@ pub struct Bounds {
 
 impl Default for Bounds {
     fn default() -> Bounds {
+        let history = HistoryBounds::default();
         Bounds {
-            history_changes: limits::HISTORY_CHANGES_MAX,
-            history_bytes: limits::HISTORY_BYTES_MAX,
-            history_age_ms: limits::HISTORY_AGE_MS_MAX,
+            history_changes: history.changes,
+            history_bytes: history.bytes,
+            history_age_ms: history.age_ms,
             clients: limits::CLIENTS_MAX,
             client_answers: limits::CLIENT_ANSWERS_MAX,
             answers_bytes: limits::ANSWERS_BYTES_MAX,
@@ -43,5 +44,17 @@ impl Default for Bounds {
             lock_waiters: limits::LOCK_WAITERS_MAX,
             keyspaces: limits::KEYSPACES_MAX,
         }
+    }
+}
+
+impl Bounds {
+    /// Those of the history.
+    pub fn history(&self) -> HistoryBounds {
+        HistoryBounds { changes: self.history_changes, bytes: self.history_bytes, age_ms: self.history_age_ms }
+    }
+
+    pub(super) fn set_history(&mut self, history: HistoryBounds) {
+        let HistoryBounds { changes, bytes, age_ms } = history;
+        (self.history_changes, self.history_bytes, self.history_age_ms) = (changes, bytes, age_ms);
     }
 }

@@ -3,6 +3,7 @@
 
 use super::ids::{KeyspaceId, LeaseId, RequestId, Revision};
 use crate::{
+    config::HistoryBounds,
     limits::{TRANSACTION_BYTES_MAX, TRANSACTION_OPERATIONS_MAX},
     types::{Key, Value},
 };
@@ -106,6 +107,8 @@ pub enum Command {
         /// Reads as of it are still possible, and changes after it are told.
         revision: Revision,
     },
+    /// Keeps so much of the history from now on. Said by leaders alone.
+    Retain(HistoryBounds),
 }
 
 /// A lease as a leader saw it.
@@ -229,7 +232,11 @@ impl Request {
     pub fn is_repeatable(&self) -> bool {
         let is_harmless = matches!(
             self.command,
-            Command::Register | Command::KeepAlive { .. } | Command::Expire { .. } | Command::Compact { .. }
+            Command::Register
+                | Command::KeepAlive { .. }
+                | Command::Expire { .. }
+                | Command::Compact { .. }
+                | Command::Retain(_)
         );
         self.id.is_some() || is_harmless
     }
@@ -254,7 +261,8 @@ impl Request {
             | Command::KeepAlive { .. }
             | Command::Revoke { .. }
             | Command::DropKeyspace { .. }
-            | Command::Compact { .. } => 0,
+            | Command::Compact { .. }
+            | Command::Retain(_) => 0,
         };
         REQUEST_BYTES + more
     }

@@ -63,6 +63,11 @@ impl History {
         self.changes > bounds.history_changes || self.bytes > bounds.history_bytes
     }
 
+    /// How many changes are kept, and their bytes.
+    pub(super) fn size(&self) -> (u64, u64) {
+        (self.changes, self.bytes)
+    }
+
     pub(super) fn oldest(&self) -> Option<(Revision, &Past)> {
         self.transactions.get_min().map(|(revision, past)| (*revision, past))
     }

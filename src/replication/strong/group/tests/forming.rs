@@ -61,6 +61,7 @@ async fn spawn(entries: Vec<LogEntry>, forms: Consistency) -> Group {
         address: Address::new("h", 7).unwrap(),
         peers: Vec::new(),
         bounds: GroupBounds::default(),
+        history: HistoryBounds::default(),
         forms,
     };
     Group::spawn(store, config, Arc::new(Alone), Env::system()).await.unwrap()

@@ -2,6 +2,7 @@
 
 use super::{bad, invalid, put_bool, put_option, put_signed, take_bool, take_option, take_signed};
 use crate::{
+    config::HistoryBounds,
     limits::KEYSPACE_NAME_BYTES_MAX,
     replication::strong::machine::{
         Command, Entry, Guard, KeyspaceId, LeaseId, Lifetime, LockName, Operation, OperationKind, Request, RequestId,
@@ -88,6 +89,10 @@ impl Stored for Command {
             }
             Command::DropKeyspace { keyspace } => put_tagged(buf, 11, keyspace),
             Command::Compact { revision } => put_tagged(buf, 12, revision),
+            Command::Retain(HistoryBounds { changes, bytes, age_ms }) => {
+                buf.push(14);
+                [changes, bytes, age_ms].into_iter().for_each(|number| put_number(buf, *number));
+            }
         }
     }
 
@@ -121,6 +126,11 @@ impl Stored for Command {
                 group: reader.take_u64("create.group")?,
                 keep_conflicts: reader.take_number("create.keep_conflicts")?,
             },
+            14 => Command::Retain(HistoryBounds {
+                changes: reader.take_number("retain.changes")?,
+                bytes: reader.take_number("retain.bytes")?,
+                age_ms: reader.take_number("retain.age_ms")?,
+            }),
             other => return invalid("command", other),
         })
     }

@@ -168,6 +168,23 @@ fn the_history_is_bounded_by_changes_bytes_and_age() {
 }
 
 #[test]
+fn a_leader_says_how_much_is_kept_and_snapshots_carry_it_on() {
+    let kept = |log: &Log| log.machine.revision().0 - log.machine.compacted().0;
+    let mut log = Log::with(Bounds { history_changes: 5, ..Bounds::default() });
+    let retain = |changes| Command::Retain(HistoryBounds { changes, ..HistoryBounds::default() });
+    for (changes, wanted) in [(8, 8), (3, 3), (20, 20)] {
+        assert_eq!(log.run(retain(changes)), Answer::Compacted);
+        log.reload();
+        for at in 0..25 {
+            log.put("a", &at.to_string());
+        }
+        assert_eq!((kept(&log), log.machine.history().1 .0), (wanted, wanted));
+    }
+    log.run(retain(2));
+    assert_eq!(kept(&log), 2, "at once");
+}
+
+#[test]
 fn a_deleted_key_leaves_nothing_behind_once_it_is_compacted() {
     let mut log = four_revisions();
     log.written(vec![delete("b")]);

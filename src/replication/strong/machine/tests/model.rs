@@ -24,6 +24,8 @@ pub(super) struct Model {
     elapsed_ms: u64,
     time_ms: u64,
     pub(super) answers_max: usize,
+    /// As was said last.
+    pub(super) history: HistoryBounds,
     /// The state after each revision; the last is the present one.
     pub(super) copies: Vec<Copy>,
     /// What each revision touched, and when by the machine's own time.
@@ -37,8 +39,9 @@ pub(super) struct Model {
 }
 
 impl Model {
-    pub(super) fn new(answers_max: usize) -> Model {
-        Model { copies: vec![Copy::new()], touched: vec![(0, BTreeMap::new())], answers_max, ..Model::default() }
+    pub(super) fn new(answers_max: usize, history: HistoryBounds) -> Model {
+        let (copies, touched) = (vec![Copy::new()], vec![(0, BTreeMap::new())]);
+        Model { copies, touched, answers_max, history, ..Model::default() }
     }
 
     pub(super) fn revision(&self) -> Revision {
@@ -165,6 +168,10 @@ impl Model {
                 Err(Refusal::FutureRevision { revision: self.revision() })
             }
             Command::Compact { .. } => Ok(Answer::Compacted),
+            Command::Retain(history) => {
+                self.history = *history;
+                Ok(Answer::Compacted)
+            }
         }
     }
 

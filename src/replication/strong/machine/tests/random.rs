@@ -9,17 +9,10 @@ use super::{
     *,
 };
 
-const HISTORY_CHANGES: u64 = 40;
-const HISTORY_AGE_MS: u64 = 400;
 const CLIENT_ANSWERS: u64 = 6;
 
 fn bounds() -> Bounds {
-    Bounds {
-        history_changes: HISTORY_CHANGES,
-        history_age_ms: HISTORY_AGE_MS,
-        client_answers: CLIENT_ANSWERS,
-        ..Bounds::default()
-    }
+    Bounds { history_changes: 40, history_age_ms: 400, client_answers: CLIENT_ANSWERS, ..Bounds::default() }
 }
 
 /// What a random log does next. Numbers pick from what is there when it is its turn.
@@ -49,6 +42,7 @@ enum What {
     Create { name: u8 },
     Drop { keyspace: u64 },
     Compact { back: u64 },
+    Retain { changes: u64, age_ms: u64 },
 }
 
 #[derive(Clone, Debug)]
@@ -87,6 +81,7 @@ fn what() -> impl Strategy<Value = What> {
         1 => (0u8..4).prop_map(|name| What::Create { name }),
         1 => prop_oneof![9 => Just(99), 1 => 1u64..5].prop_map(|keyspace| What::Drop { keyspace }),
         1 => (0u64..6).prop_map(|back| What::Compact { back }),
+        1 => (5u64..80, 100u64..800).prop_map(|(changes, age_ms)| What::Retain { changes, age_ms }),
     ]
 }
 
@@ -123,7 +118,7 @@ struct Run {
 
 impl Run {
     fn new() -> Run {
-        let model = Model::new(CLIENT_ANSWERS as usize);
+        let model = Model::new(CLIENT_ANSWERS as usize, bounds().history());
         let at = LogPosition { term: 1, index: 0 };
         Run { model, at, clock_ms: 50_000, numbers: BTreeMap::new(), sent: Vec::new(), compacted: Revision::ZERO }
     }
@@ -199,6 +194,7 @@ impl Run {
             What::Compact { back } => {
                 Command::Compact { revision: Revision((self.model.revision().0 + 1).saturating_sub(*back)) }
             }
+            &What::Retain { changes, age_ms } => Command::Retain(HistoryBounds { changes, age_ms, bytes: 1 << 20 }),
         }
     }
 
@@ -252,12 +248,14 @@ impl Run {
         assert!(machine.compacted() >= least, "{:?} < {least:?}", machine.compacted());
         let kept = |from: Revision| self.model.touched[from.0 as usize + 1..].iter();
         let changes = |from| kept(from).map(|(_, touched)| touched.len() as u64).sum::<u64>();
-        assert!(changes(machine.compacted()) <= HISTORY_CHANGES);
+        let bounds = self.model.history;
+        assert_eq!(machine.history().0, bounds);
+        assert!(changes(machine.compacted()) <= bounds.changes);
         let asked = entry.requests.iter().any(|request| matches!(request.command, Command::Compact { .. }));
         if !asked && machine.compacted() > self.compacted {
             let before = Revision(machine.compacted().0 - 1);
-            let is_old = kept(before).next().is_some_and(|(at, _)| self.model.elapsed_ms() - at > HISTORY_AGE_MS);
-            assert!(changes(before) > HISTORY_CHANGES || is_old, "compacted without need");
+            let is_old = kept(before).next().is_some_and(|(at, _)| self.model.elapsed_ms() - at > bounds.age_ms);
+            assert!(changes(before) > bounds.changes || is_old, "compacted without need");
         }
         self.compacted = machine.compacted();
     }

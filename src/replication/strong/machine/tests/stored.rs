@@ -78,6 +78,11 @@ fn command() -> impl Strategy<Value = Command> {
         }),
         any::<u64>().prop_map(|keyspace| Command::DropKeyspace { keyspace: KeyspaceId(keyspace) }),
         any::<u64>().prop_map(|revision| Command::Compact { revision: Revision(revision) }),
+        any::<(u64, u64, u64)>().prop_map(|(changes, bytes, age_ms)| Command::Retain(HistoryBounds {
+            changes,
+            bytes,
+            age_ms
+        })),
     ]
 }
 
@@ -198,11 +203,12 @@ fn golden_bytes() {
     let id = Some(RequestId { client: ClientId(3), number: 200 });
     let guards = vec![Guard::Version { key: key("k"), version: Revision(5) }];
     let operations = vec![put("k", "ada", Lifetime::Ttl(300)), increment("n", -1)];
-    let commands = [transaction(guards, operations), Command::KeepAlive { lease: LeaseId(4) }];
+    let retain = Command::Retain(HistoryBounds { changes: 300, bytes: 5, age_ms: 6 });
+    let commands = [transaction(guards, operations), Command::KeepAlive { lease: LeaseId(4) }, retain];
     let entry = Entry { time_ms: 0x0102, requests: commands.map(|command| Request { id, command }).to_vec() };
     let wanted = concat!(
         "0201000000000000",                         // what the clock showed
-        "02",                                       // requests
+        "03",                                       // requests
         "0103c801",                                 // client 3, request 200
         "0201",                                     // a transaction in keyspace 1
         "0101016b05",                               // one guard: "k" has version 5
@@ -210,6 +216,7 @@ fn golden_bytes() {
         "016b01036164610001ac02",                   // "k": put "ada", no flags, 300 ms
         "016e04ffffffffffffffff000000000000000000", // "n": add -1, from 0, for ever
         "0103c8010404",                             // the same id, keep alive lease 4
+        "0103c8010eac020506",                       // the same id, retain 300 changes, 5 bytes, 6 ms
     );
     let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
     assert_eq!(hex(&encoded(&entry)), wanted);
