@@ -71,8 +71,9 @@ impl Kind {
 }
 
 /// The known mistakes of the strong group.
-const STRONG_MUTANTS: [&str; 9] = [
+const STRONG_MUTANTS: [&str; 10] = [
     "strong_local_read_as_linearizable",
+    "strong_round_not_asked",
     "strong_vote_not_synced",
     "strong_append_not_synced",
     "strong_watch_below_compaction",

@@ -25,6 +25,7 @@ use super::{
 use crate::{
     env::BoxFuture,
     error::{Error, ErrorCode, Result},
+    faults::is_mutant,
     limits::{GROUP_CALL_TIMEOUT, GROUP_HEARTBEAT, GROUP_NOTICE_WITHIN, GROUP_SNAPSHOT_TIMEOUT},
     replication::strong::{
         log_store::LogStore,
@@ -111,7 +112,7 @@ impl Link {
     /// yet: it is never a notice.
     fn is_notice(&self, request: &Append) -> bool {
         let has_agreed = self.agreed.is_some_and(|agreed| agreed.elapsed() < GROUP_NOTICE_WITHIN);
-        has_agreed && request.entries.is_empty()
+        (has_agreed || is_mutant("strong_round_not_asked")) && request.entries.is_empty()
     }
 
     /// Tells what is committed, and waits for nobody: whoever does not hear it is told again with the next request. Where entries
