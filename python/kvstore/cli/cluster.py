@@ -14,6 +14,7 @@ import kvstore
 
 from .exits import UNAVAILABLE, Failure
 from .output import Column, human_bytes, human_seconds, print_record, print_records, report_note
+from .overview import headline, print_keyspaces
 from .params import DURATION
 from .screen import draw
 from .settings import Settings, verb
@@ -45,8 +46,9 @@ class _Answer(NamedTuple):
 def status(settings: Settings, *, digests: bool, watch: bool, count: Optional[int], interval: float) -> None:
     """Print how each member is; exit 3 when one does not answer.
 
-    With --digests, nodes with equal contents show the same digest. With --watch, a terminal is redrawn, and elsewhere
-    looks follow each other; every record has the time of its look, and the exit code is that of the last one.
+    A table shows the keyspaces, too. With --digests, nodes with equal contents show the same digest. With --watch, a
+    terminal is redrawn, and elsewhere looks follow each other; every record has the time of its look, and the exit code
+    is that of the last one.
     """
     columns = _COLUMNS + ([_DIGEST_COLUMN] if digests else [])
     if count is not None and not watch:
@@ -54,7 +56,11 @@ def status(settings: Settings, *, digests: bool, watch: bool, count: Optional[in
         raise click.UsageError(msg)
     if not watch:
         answers = _look(settings, _addresses(settings), digests=digests)
+        if settings.format == "table":
+            click.echo(headline(len(answers), [answer.status for answer in answers if answer.status]))
         print_records(settings, "nodes", columns, map(_record_of, answers))
+        if settings.format == "table":
+            print_keyspaces(settings)
         for note in _notes(answers):
             report_note(settings, note)
     else:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import json
 
 import pytest
+from integration.harness import eventually
 
 import kvstore
 from kvstore.cli.app import program
@@ -48,7 +50,17 @@ def test_status_and_members_describe_the_node(db: kvstore.Node, run: Run) -> Non
     assert all(len(digest["digest"]) == 16 for digest in node["digests"])
     (member,) = json.loads(run("members", "-o", "json").stdout)["members"]
     assert (member["node"], member["address"], member["connected"]) == (db.id, db.address, True)
-    assert run("status", "-o", "table").stdout.splitlines()[0].split()[:3] == ["NODE", "ADDRESS", "STATE"]
+
+
+def test_status_shows_people_the_whole_and_its_keyspaces(db: kvstore.Node, run: Run) -> None:
+    db.put("k", "v")
+    shown = functools.partial(run, "status", "-o", "table")
+    whole = f"CLUSTER {db.config.cluster}  1/1 healthy  leader {db.address}"
+    eventually(lambda: shown().stdout.startswith(whole), "the node leads itself")
+    lines = [line.split() for line in shown().stdout.splitlines()]
+    assert lines[1][:3] == ["NODE", "ADDRESS", "STATE"]
+    assert lines[3] == ["KEYSPACE", "CONSISTENCY", "KEYS", "SIZE", "CONFLICTS"]
+    assert ["default", "eventual", "1"] in [line[:3] for line in lines[4:]]
 
 
 def test_watch_prints_a_line_an_event_and_goes_on_after_a_position(db: kvstore.Node, run: Run) -> None:
