@@ -31,13 +31,23 @@ def eventually(condition: Callable[[], Any], what: str, timeout: float = DEADLIN
         pause.wait(_LOOK_SECONDS)
 
 
+def state_of(stat: pathlib.Path) -> str:
+    """Of a process or thread, by its file below /proc; "" when it is gone, even since the file was found."""
+    try:
+        return stat.read_text().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
+
+
 def is_stopped(pid: int) -> bool:
     """Whether every thread has stopped: a signal takes its time to reach those that run on another core."""
-    states = [
-        path.read_text().rpartition(")")[2].split()[0] for path in pathlib.Path(f"/proc/{pid}/task").glob("*/stat")
-    ]
     # Where there is no /proc, the signal has to do.
-    return all(state == "T" for state in states)
+    return all(state_of(stat) in {"T", ""} for stat in pathlib.Path(f"/proc/{pid}/task").glob("*/stat"))
+
+
+def is_running(pid: int) -> bool:
+    """Whether there is such a process; a body that nobody has fetched yet is none."""
+    return state_of(pathlib.Path(f"/proc/{pid}/stat")) not in {"", "Z"}
 
 
 class Cluster:

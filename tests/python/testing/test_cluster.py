@@ -6,18 +6,20 @@ import asyncio
 import gc
 import inspect
 import os
-import pathlib
 import socket
 import subprocess
 import sys
 import threading
-from typing import Any, Callable, Dict
+from typing import TYPE_CHECKING, Any, Callable, Dict
 
 import pytest
-from integration.harness import eventually
+from integration.harness import eventually, is_running
 
 import kvstore
 from kvstore.testing import LocalCluster
+
+if TYPE_CHECKING:
+    import pathlib
 
 Make = Callable[..., LocalCluster]
 
@@ -175,13 +177,8 @@ os._exit(0)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=25, check=True)
     pid = int(done.stdout)
-
-    def is_gone() -> bool:
-        # A process that nobody waits for stays as a zombie where there is no init.
-        stat = pathlib.Path(f"/proc/{pid}/stat")
-        return not stat.exists() or stat.read_text().rpartition(")")[2].split()[0] == "Z"
-
-    eventually(is_gone, "the node ended with its starter")
+    # A process that nobody waits for stays as a zombie where there is no init.
+    eventually(lambda: not is_running(pid), "the node ended with its starter")
 
 
 def test_a_node_that_cannot_start_tells_why_and_stops_the_others(tmp_path: pathlib.Path, isolation: str) -> None:
