@@ -22,10 +22,10 @@ def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def until() -> Callable[[Callable[[], bool]], None]:
-    """Wait for a condition; fail after ten seconds."""
+    """Wait for a condition; fail after a minute, which only a hang reaches."""
 
     def wait(condition: Callable[[], bool]) -> None:
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         pause = threading.Event()
         while not condition():
             assert time.monotonic() < deadline, "the condition did not come true"

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Iterator, Optional, Sequence
 
 from kvstore.cli.processes import NodeProcess
 
-from .harness import Cluster
+from .harness import DEADLINE_SECONDS, Cluster
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -162,7 +162,7 @@ class NetworkedCluster(Cluster):
 
         def launch() -> NodeProcess:
             with self.network.inside(index):
-                return NodeProcess.start(port, peers, options)
+                return NodeProcess.start(port, peers, options, DEADLINE_SECONDS)
 
         # A thread of its own, which takes its place in the namespace with it when it ends.
         with ThreadPoolExecutor(1) as thread:

@@ -341,7 +341,7 @@ with jobs.lock("l") as lock, jobs.lease(10) as lease:
     lock.scope().put("parent", 1)
 node.stop()
 """
-    done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True, timeout=25)
+    done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
 
 

@@ -82,8 +82,8 @@ def test_what_does_not_run_says_so() -> None:
 def test_nodes_are_one_cluster_from_the_start(make: Make, isolation: str) -> None:
     cluster = make(isolation=isolation, cluster="mine")
     assert len(set(cluster.addresses)) == 3
-    cluster.wait_healthy(timeout=20)
-    clients = [cluster.client(index, timeout=20) for index in range(3)]
+    cluster.wait_healthy(timeout=60)
+    clients = [cluster.client(index, timeout=60) for index in range(3)]
     statuses = [client.status() for client in clients]
     assert [status.address for status in statuses] == cluster.addresses
     assert {status.cluster for status in statuses} == {"mine"}
@@ -103,7 +103,7 @@ def test_nodes_are_one_cluster_from_the_start(make: Make, isolation: str) -> Non
 
 def test_one_node_is_enough(make: Make) -> None:
     cluster = make(1)
-    cluster.wait_healthy()
+    cluster.wait_healthy(timeout=60)
     assert cluster.leader == 0
     cluster.node(0)["k"] = 1
     assert cluster.client().get("k") == 1
@@ -175,7 +175,7 @@ cluster = LocalCluster(1, isolation="process").start()
 print(cluster._members[0]._process.pid, flush=True)
 os._exit(0)
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=25, check=True)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
     pid = int(done.stdout)
     # A process that nobody waits for stays as a zombie where there is no init.
     eventually(lambda: not is_running(pid), "the node ended with its starter")

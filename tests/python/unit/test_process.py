@@ -20,7 +20,7 @@ NODE = "import kvstore, os, signal, sys, threading, time, asyncio\nnode = kvstor
 def run(code: str) -> subprocess.CompletedProcess[str]:
     # Warnings are errors of the test: an exit must be silent.
     command = [sys.executable, "-W", "error::ResourceWarning", "-c", code]
-    return subprocess.run(command, capture_output=True, text=True, timeout=25, check=False)
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
 
 
 def assert_clean(code: str, output: str = "") -> None:

@@ -13,7 +13,7 @@ import pytest
 
 import kvstore
 
-SECONDS = 10
+SECONDS = 60
 
 
 def shown(event: Any) -> Tuple[str, str, Any]:
