@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import threading
 import time
-from typing import Callable
+from typing import Callable, Iterator
 
 import pytest
+
+from kvstore.testing.ports import reserve
 
 
 @pytest.fixture(autouse=True)
@@ -32,3 +34,11 @@ def until() -> Callable[[Callable[[], bool]], None]:
             pause.wait(0.005)
 
     return wait
+
+
+@pytest.fixture
+def free_address() -> Iterator[str]:
+    """Where nobody listens, nor will during the test."""
+    guard, port = reserve("127.0.0.1")
+    with guard:
+        yield f"127.0.0.1:{port}"

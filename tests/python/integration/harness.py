@@ -10,8 +10,11 @@ import time
 from typing import TYPE_CHECKING, Any, Callable, List, Optional, Sequence
 
 from kvstore.cli.processes import NodeProcess
+from kvstore.testing.ports import reserve
 
 if TYPE_CHECKING:
+    import socket
+
     import kvstore
 
 # Generous: it bounds how long a broken build hangs, not how long a good one takes.
@@ -51,10 +54,14 @@ def is_running(pid: int) -> bool:
 
 
 class Cluster:
-    """Nodes in processes, numbered from 0. Killed and restarted nodes keep their number and their port."""
+    """Nodes in processes, numbered from 0. Killed and restarted nodes keep their number and their port.
+
+    Nobody else gets the port of a node that is dead: suites run side by side, and the peers of a dead node call there.
+    """
 
     def __init__(self) -> None:
         self.nodes: List[NodeProcess] = []
+        self._guards: List[socket.socket] = []
 
     def start(self, count: int = 3, options: Sequence[str] = ()) -> Cluster:
         """Add nodes that know those before them, and wait until all are connected."""
@@ -65,9 +72,15 @@ class Cluster:
 
     def add(self, peers: Sequence[str] = (), options: Sequence[str] = ()) -> NodeProcess:
         """Add one node that begins with these peers."""
-        node = self._launch(len(self.nodes), 0, peers, options)
+        node = self._launch(len(self.nodes), self.reserve_port(), peers, options)
         self.nodes.append(node)
         return node
+
+    def reserve_port(self) -> int:
+        """A port that is kept for a node until the cluster stops."""
+        guard, port = reserve("127.0.0.1")
+        self._guards.append(guard)
+        return port
 
     def _launch(self, index: int, port: int, peers: Sequence[str], options: Sequence[str] = ()) -> NodeProcess:
         """Start the process of a node."""
@@ -139,3 +152,5 @@ class Cluster:
         """End all processes."""
         for node in self.nodes:
             node.end()
+        for guard in self._guards:
+            guard.close()

@@ -157,6 +157,10 @@ class NetworkedCluster(Cluster):
         super().__init__()
         self.network = network
 
+    def reserve_port(self) -> int:
+        """Any: each namespace has ports of its own, and one node."""
+        return 0
+
     def _launch(self, index: int, port: int, peers: Sequence[str], options: Sequence[str] = ()) -> NodeProcess:
         options = ["--host", self.network.host(index), "--insecure", *options]
 
