@@ -139,7 +139,9 @@ def test_who_asks_is_told_the_truth(store: Any) -> None:
     assert store.info() == kvstore.KeyspaceInfo("default", "strong", 2, 2 * (len("a") + 8), 0)
     assert info_of(store) == store.info()
     assert store.status().default_consistency == "strong"
-    assert (store.status().problems, store.status().keys) == ((), 0)
+    # A busy machine may keep one of the others silent for a moment.
+    eventually(lambda: store.status().problems == (), "nothing is wrong")
+    assert store.status().keys == 0
     with pytest.raises(kvstore.KeyExistsError, match="it is strong"):
         store.create_keyspace("default", consistency="eventual", exist_ok=True)
     assert store.create_keyspace("default", consistency="strong", exist_ok=True)["a"] == 1
@@ -351,14 +353,14 @@ def test_a_node_that_was_told_something_else_goes_by_the_cluster(cluster: Cluste
         client.put("by the founder", 1)
     late = cluster.add([founder.address], ["--default-consistency", other])
     with late.client(**PATIENCE) as client:
-        problem = eventually(lambda: client.status().problems, "it says so")[0]
-        assert f'the setting is "{other}", but the cluster was formed with "{formed_with}"' in problem
+        wanted = f'the setting is "{other}", but the cluster was formed with "{formed_with}"'
+        eventually(lambda: any(wanted in problem for problem in client.status().problems), "it says so")
         assert client.status().default_consistency == formed_with
         client.put("by the other", 2)
         assert client.info().consistency == formed_with
     with founder.client(**PATIENCE) as client:
         eventually(lambda: client.get("by the other") == 2, "the value is everywhere")
-        assert client.status().problems == ()
+        eventually(lambda: client.status().problems == (), "nothing is wrong with the founder")
     cluster.wait_value(1, "by the founder", 1)
 
 
