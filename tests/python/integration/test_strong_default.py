@@ -336,10 +336,10 @@ def test_a_cluster_on_disk_keeps_it_and_its_values(durable: DurableCluster) -> N
         durable.kill(index)
     # Not told again, and without a majority at first: what it was formed with is on each disk.
     node = durable.restart(0)
-    with node.client(timeout=0.5) as client:
+    with node.client(**PATIENCE) as client:
         assert client.status().default_consistency == "strong"
         assert any('formed with "strong"' in problem for problem in client.status().problems)
-        assert_refused(client, lambda db: db.put("k0", "lost"))
+        assert_refused(client, lambda db: db.put("k0", "lost", timeout=0.5))
     durable.restart(1)
     with client_of(durable, [0, 1], "default") as client:
         assert {entry.key: entry.value for entry in client.scan()} == {f"k{number}": number for number in range(20)}
