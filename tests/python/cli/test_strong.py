@@ -227,7 +227,7 @@ def running(node: kvstore.Node, jobs: Any, tmp_path: Path, script: str) -> subpr
     begun = tmp_path / "begun"
     script = f"import pathlib, signal, sys; pathlib.Path({str(begun)!r}).touch()\n{script}"
     command = [sys.executable, "-c", script]
-    process = kv(node, "elect", "boss", "--ttl", "1s", "--value", "here", "--", *command, stderr=subprocess.PIPE)
+    process = kv(node, "elect", "boss", "--ttl", "6s", "--value", "here", "--", *command, stderr=subprocess.PIPE)
     eventually(begun.exists)
     return process
 

@@ -219,7 +219,7 @@ def test_a_name_is_given_once_and_may_come_again_as_something_else(clients: List
     empty = second.create_keyspace("again")
     assert empty.count() == 0
     empty.put("k", "new")
-    eventually(lambda: third.with_options(timeout=5).keyspace("again").get("k") == "new", "the new one is everywhere")
+    eventually(lambda: third.keyspace("again").get("k") == "new", "the new one is everywhere")
     assert [entry.value for entry in empty.scan()] == ["new"]
     second.drop_keyspace("again")
 
