@@ -358,8 +358,10 @@ def test_a_callable_is_asked_again_after_its_token_was_refused(
         node.stop()
         tokens.token = "second"
         node = Node(port, token="second", data_dir=tmp_path).start()
+        # A read first: a write that meets the end of the old connection is not sent again.
+        assert client.get("k") == 1
         client.put("k", 2)
-        assert client.get("k", timeout=DEADLINE_SECONDS) == 2
+        assert client.get("k") == 2
         assert tokens.asked == 2
         # Not on a thread that answers for nodes or calls.
         assert set(tokens.threads) == {"kvstore-token"}
