@@ -382,7 +382,7 @@ def test_a_node_has_its_keyspaces_again_when_it_comes_back(tmp_path: Path) -> No
 
 
 def test_writes_that_lose_are_told_in_their_own_keyspace() -> None:
-    with LocalCluster(3, isolation="inproc") as cluster:
+    with LocalCluster(3, isolation="inproc").start(timeout=DEADLINE_SECONDS) as cluster:
         cluster.wait_healthy(timeout=DEADLINE_SECONDS)
         with cluster.client(0, timeout=DEADLINE_SECONDS) as maker:
             maker.create_keyspace("kept", keep_conflicts=2).put("k", "both have it")

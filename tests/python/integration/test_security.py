@@ -147,7 +147,8 @@ def test_a_client_may_present_a_certificate(trio: List[Node], authority: Authori
 
 def test_a_killed_node_comes_back_under_tls(authority: Authority, tmp_path: Path) -> None:
     tls = authority.issue("process")
-    with LocalCluster(3, isolation="process", data_dir=tmp_path, tls=tls, token=TOKEN) as cluster:
+    made = LocalCluster(3, isolation="process", data_dir=tmp_path, tls=tls, token=TOKEN)
+    with made.start(timeout=60) as cluster:
         cluster.wait_healthy(timeout=60)
         db = cluster.client(0, **PATIENCE)
         jobs = db.create_keyspace("jobs", consistency="strong")
@@ -435,9 +436,8 @@ def _in_child(client: Client[Any], answers: Any) -> None:
 def test_a_forked_child_asks_its_own_callable() -> None:
     tokens = Tokens(TOKEN)
     fork = multiprocessing.get_context("fork")
-    with LocalCluster(1, isolation="process", token=TOKEN) as cluster, cluster.client(
-        0, token=tokens, **PATIENCE
-    ) as client:
+    made = LocalCluster(1, isolation="process", token=TOKEN)
+    with made.start(timeout=60) as cluster, cluster.client(0, token=tokens, **PATIENCE) as client:
         client.put("k", 5)
         answers = fork.Queue()
         child = fork.Process(target=_in_child, args=(client, answers))

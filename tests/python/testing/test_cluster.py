@@ -190,5 +190,5 @@ def test_a_node_that_cannot_start_tells_why_and_stops_the_others(tmp_path: pathl
     with pytest.raises(kvstore.ClosedError):
         cluster.client()
     # The directory of the first is free again.
-    with LocalCluster(1, data_dir=tmp_path):
+    with LocalCluster(1, data_dir=tmp_path).start(timeout=60):
         pass
