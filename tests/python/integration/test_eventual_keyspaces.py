@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from typing import TYPE_CHECKING, Any, Iterator, List, Set
 
 import pytest
@@ -394,11 +395,14 @@ def test_writes_that_lose_are_told_in_their_own_keyspace() -> None:
                 eventually(lambda view=view: view.get("k") is not None, "it is everywhere")
         cluster.partition([0], [1, 2])
         eventually(lambda: len([m for m in sides[0].members() if m.connected]) == 1, "the first is alone")
-        for name in ("default", "kept", "silent"):
-            for number in range(4):
-                sides[0].keyspace(name).put(f"k{number}", ["first", name])
-            for number in range(4):
-                sides[1].keyspace(name).put(f"k{number}", ["second", name])
+        written = [(name, f"k{number}") for name in ("default", "kept", "silent") for number in range(4)]
+        for name, key in written:
+            sides[0].keyspace(name).put(key, ["first", name])
+        # Within one millisecond either may win.
+        done = time.time()
+        eventually(lambda: time.time() > done + 0.005, "the clock goes on")
+        for name, key in written:
+            sides[1].keyspace(name).put(key, ["second", name])
         cluster.heal()
         cluster.wait_healthy(timeout=60.0)
         kept = sides[2].keyspace("kept")
