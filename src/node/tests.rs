@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// Only a hang reaches it.
-const DEADLINE: Duration = Duration::from_secs(20);
+const DEADLINE: Duration = Duration::from_secs(60);
 
 fn simulated_env(network: &SimulatedNetwork, seed: u64) -> Env {
     Env {

@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import threading
 import time
-from typing import Callable
+from typing import Callable, Iterator
 
 import pytest
+
+from kvstore.testing.ports import reserve
 
 
 @pytest.fixture(autouse=True)
@@ -22,13 +24,21 @@ def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def until() -> Callable[[Callable[[], bool]], None]:
-    """Wait for a condition; fail after ten seconds."""
+    """Wait for a condition; fail after a minute, which only a hang reaches."""
 
     def wait(condition: Callable[[], bool]) -> None:
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         pause = threading.Event()
         while not condition():
             assert time.monotonic() < deadline, "the condition did not come true"
             pause.wait(0.005)
 
     return wait
+
+
+@pytest.fixture
+def free_address() -> Iterator[str]:
+    """Where nobody listens, nor will during the test."""
+    guard, port = reserve("127.0.0.1")
+    with guard:
+        yield f"127.0.0.1:{port}"

@@ -60,8 +60,9 @@ async fn local(client: &Client, name: &str) -> Option<Vec<u8>> {
     }
 }
 
+/// Enough for a busy machine to ask the second node, and less than it takes to call writes lost.
 fn short() -> Option<Duration> {
-    Some(Duration::from_millis(150))
+    Some(SESSION_LOST_AFTER / 4)
 }
 
 #[test]

@@ -46,7 +46,7 @@ def _no_files_of_the_user(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="module")
 def node() -> Iterator[kvstore.Node]:
     """A node of this process, shared by the tests of a module."""
-    with kvstore.Node(0) as made:
+    with kvstore.Node(0).start(wait="ready") as made:
         yield made
 
 

@@ -75,7 +75,7 @@ def test_one_look_at_the_status_has_no_count_and_no_time(db: kvstore.Node, run: 
 
 
 def test_the_exit_code_of_a_watched_status_is_that_of_the_last_look(run: Run) -> None:
-    with LocalCluster(2) as cluster:
+    with LocalCluster(2).start(timeout=SECONDS) as cluster:
         first, second = cluster.addresses
         cluster.kill(1)
         ended = run(*STATUS, "-s", first, "--count", "1", "--timeout", "3s", "-o", "jsonl", code=UNAVAILABLE)

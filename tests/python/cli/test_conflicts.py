@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from typing import TYPE_CHECKING, Any, Iterator
+from typing import TYPE_CHECKING, Any, Callable, Iterator
 
 import pytest
 
@@ -16,6 +16,8 @@ from .conftest import runner
 
 if TYPE_CHECKING:
     from click.testing import Result
+
+    Until = Callable[[Callable[[], bool]], None]
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +30,8 @@ def loser() -> Iterator[kvstore.Node]:
         for key, value in {"a": "lost\n", "b": 7}.items():
             first.put(key, value)
         first.delete("c")
-        first.put("d", "expired", ttl=0.001)
+        # Long enough for the two to meet: what has expired is swept, and then there is nothing to lose.
+        first.put("d", "expired", ttl=10)
         # Within one millisecond the greater id would win.
         done = time.time()
         while time.time() < done + 0.005:
@@ -37,7 +40,7 @@ def loser() -> Iterator[kvstore.Node]:
         second.delete("b")
         with kvstore.Node(peers=[first.address, second.address]) as third:
             third.start(wait="ready")
-            deadline = time.monotonic() + 10
+            deadline = time.monotonic() + 60
             while first.status().conflicts < 4 or sum(each.connected for each in first.members()) < 3:
                 assert time.monotonic() < deadline
                 pause.wait(0.01)
@@ -76,10 +79,13 @@ def test_ls_takes_a_prefix_and_a_time(loser: kvstore.Node) -> None:
     assert "duration" in run(loser, "ls", "--since", "soon", code=2).stderr
 
 
-def test_restore_writes_what_was_lost(loser: kvstore.Node) -> None:
+def test_restore_writes_what_was_lost(loser: kvstore.Node, until: Until) -> None:
     assert run(loser, "restore", "a").stdout == "1\n"
     assert loser.get("a") == "lost\n"
     assert run(loser, "restore", "none", code=1).stdout == "0\n"
+    (conflict,) = loser.conflicts("d")
+    assert conflict.lost is not None
+    until(lambda: conflict.lost.ttl == 0)
     assert "expired" in run(loser, "restore", "d", code=1).stderr
     assert json.loads(run(loser, "restore", "--all", "-o", "json").stdout) == {"schema": 1, "restored": 3}
     assert [loser.get(key) for key in "abcd"] == ["lost\n", 7, None, "here"]

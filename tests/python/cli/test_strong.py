@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from .conftest import Run
 
-DEADLINE_SECONDS = 20.0
+DEADLINE_SECONDS = 60.0
 
 
 def eventually(condition: Callable[[], Any]) -> Any:
@@ -199,7 +199,7 @@ def test_a_command_runs_under_a_lock_with_its_token(node: kvstore.Node, jobs: An
             tokens.append(int(process.communicate(timeout=DEADLINE_SECONDS)[0]))
         assert process.returncode == 0
     assert 0 < tokens[0] < tokens[1]
-    with jobs.lock("l", timeout=5) as lock:
+    with jobs.lock("l", timeout=DEADLINE_SECONDS) as lock:
         assert lock.fencing_token > tokens[1]
 
 
@@ -227,7 +227,7 @@ def running(node: kvstore.Node, jobs: Any, tmp_path: Path, script: str) -> subpr
     begun = tmp_path / "begun"
     script = f"import pathlib, signal, sys; pathlib.Path({str(begun)!r}).touch()\n{script}"
     command = [sys.executable, "-c", script]
-    process = kv(node, "elect", "boss", "--ttl", "1s", "--value", "here", "--", *command, stderr=subprocess.PIPE)
+    process = kv(node, "elect", "boss", "--ttl", "6s", "--value", "here", "--", *command, stderr=subprocess.PIPE)
     eventually(begun.exists)
     return process
 

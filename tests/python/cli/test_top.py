@@ -41,7 +41,7 @@ def test_every_look_is_a_line_a_member(run: Run, until: Until) -> None:
 
 
 def test_a_member_that_is_gone_stays_in_the_table(run: Run) -> None:
-    with LocalCluster(2) as cluster:
+    with LocalCluster(2).start(timeout=SECONDS) as cluster:
         first, second = cluster.addresses
         cluster.kill(1)
         ended = run(*TOP, "-s", first, "--count", "1", "--timeout", "3s", "-o", "jsonl")

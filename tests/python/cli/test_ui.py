@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Iterator, List
 
 import pytest
 
-import kvstore
 from kvstore.cli import ui
 from kvstore.cli.app import program
 
@@ -61,10 +60,3 @@ def test_nobody_is_no_node_without_http(free_address: str) -> None:
     result = runner().invoke(program, ["-s", free_address, "--timeout", "300ms", "ui"])
     assert result.exit_code in {3, 124}
     assert "HTTP" not in result.stderr
-
-
-@pytest.fixture
-def free_address() -> str:
-    """Where nobody listens: the port of a node that was stopped."""
-    with kvstore.Node(0) as node:
-        return node.address

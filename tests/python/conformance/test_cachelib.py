@@ -143,7 +143,7 @@ if child == 0:
 assert os.waitpid(child, 0)[1] == 0
 assert cache.inc("n") == 3
 """
-    subprocess.run([sys.executable, "-c", program], check=True, timeout=25)
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
 
 
 def test_flask_caching_takes_it_by_its_name(host: kvstore.Node, strong_name: str, raw: Any) -> None:

@@ -59,7 +59,7 @@ def test_the_tests_of_celery_pass(host: kvstore.Node, strong_name: str) -> None:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=25,
+        timeout=60,
         check=False,
     )
     assert run.returncode == 0, run.stdout

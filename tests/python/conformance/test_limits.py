@@ -169,9 +169,7 @@ def test_sliding_windows_weigh_the_one_before(storage: Any, clock: Any) -> None:
     assert storage.reset() == 0
 
 
-def test_what_cannot_be_counted_on_is_told(host: kvstore.Node) -> None:
-    with kvstore.Node() as stopped:
-        free_address = stopped.address
+def test_what_cannot_be_counted_on_is_told(host: kvstore.Node, free_address: str) -> None:
     storage = KVStoreStorage(target=host)
     with pytest.raises(kvstore.UnsupportedError, match=r"contrib.limits: the keyspace 'default' is eventual"):
         storage.incr("k", 1)

@@ -97,7 +97,7 @@ def test_every_codec_is_taken(store: Any, codec: Any, value: Any) -> None:
     view.put("k", value)
     assert view.get("k") == value
     with view.watch(initial=True) as watch:
-        assert watch.next(10).entry.value == value
+        assert watch.next(60).entry.value == value
 
 
 def test_a_view_has_defaults_of_its_own(store: Any) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from kvstore.cli.processes import NodeProcess
 
-from .harness import Cluster, eventually
+from .harness import DEADLINE_SECONDS, Cluster, eventually
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -39,11 +39,11 @@ class DurableCluster(Cluster):
 
     def _launch(self, index: int, port: int, peers: Sequence[str], options: Sequence[str] = ()) -> NodeProcess:
         place = ["--data-dir", str(self.directory(index))]
-        return NodeProcess.start(port, peers, [*place, *self.options, *options])
+        return NodeProcess.start(port, peers, [*place, *self.options, *options], DEADLINE_SECONDS)
 
     def stop_node(self, index: int) -> None:
         """SIGTERM, and wait for an end in order."""
-        assert self.nodes[index].stop() == 0, self.nodes[index].last_words()
+        assert self.nodes[index].stop(DEADLINE_SECONDS) == 0, self.nodes[index].last_words()
 
     def wait_ready(self, index: int) -> None:
         """Wait until it has caught up."""

@@ -10,12 +10,15 @@ import time
 from typing import TYPE_CHECKING, Any, Callable, List, Optional, Sequence
 
 from kvstore.cli.processes import NodeProcess
+from kvstore.testing.ports import reserve
 
 if TYPE_CHECKING:
+    import socket
+
     import kvstore
 
 # Generous: it bounds how long a broken build hangs, not how long a good one takes.
-DEADLINE_SECONDS = 20.0
+DEADLINE_SECONDS = 60.0
 _LOOK_SECONDS = 0.02
 
 
@@ -31,20 +34,34 @@ def eventually(condition: Callable[[], Any], what: str, timeout: float = DEADLIN
         pause.wait(_LOOK_SECONDS)
 
 
+def state_of(stat: pathlib.Path) -> str:
+    """Of a process or thread, by its file below /proc; "" when it is gone, even since the file was found."""
+    try:
+        return stat.read_text().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
+
+
 def is_stopped(pid: int) -> bool:
     """Whether every thread has stopped: a signal takes its time to reach those that run on another core."""
-    states = [
-        path.read_text().rpartition(")")[2].split()[0] for path in pathlib.Path(f"/proc/{pid}/task").glob("*/stat")
-    ]
     # Where there is no /proc, the signal has to do.
-    return all(state == "T" for state in states)
+    return all(state_of(stat) in {"T", ""} for stat in pathlib.Path(f"/proc/{pid}/task").glob("*/stat"))
+
+
+def is_running(pid: int) -> bool:
+    """Whether there is such a process; a body that nobody has fetched yet is none."""
+    return state_of(pathlib.Path(f"/proc/{pid}/stat")) not in {"", "Z"}
 
 
 class Cluster:
-    """Nodes in processes, numbered from 0. Killed and restarted nodes keep their number and their port."""
+    """Nodes in processes, numbered from 0. Killed and restarted nodes keep their number and their port.
+
+    Nobody else gets the port of a node that is dead: suites run side by side, and the peers of a dead node call there.
+    """
 
     def __init__(self) -> None:
         self.nodes: List[NodeProcess] = []
+        self._guards: List[socket.socket] = []
 
     def start(self, count: int = 3, options: Sequence[str] = ()) -> Cluster:
         """Add nodes that know those before them, and wait until all are connected."""
@@ -55,13 +72,19 @@ class Cluster:
 
     def add(self, peers: Sequence[str] = (), options: Sequence[str] = ()) -> NodeProcess:
         """Add one node that begins with these peers."""
-        node = self._launch(len(self.nodes), 0, peers, options)
+        node = self._launch(len(self.nodes), self.reserve_port(), peers, options)
         self.nodes.append(node)
         return node
 
+    def reserve_port(self) -> int:
+        """A port that is kept for a node until the cluster stops."""
+        guard, port = reserve("127.0.0.1")
+        self._guards.append(guard)
+        return port
+
     def _launch(self, index: int, port: int, peers: Sequence[str], options: Sequence[str] = ()) -> NodeProcess:
         """Start the process of a node."""
-        return NodeProcess.start(port, peers, options)
+        return NodeProcess.start(port, peers, options, DEADLINE_SECONDS)
 
     def kill(self, index: int) -> None:
         """SIGKILL."""
@@ -84,8 +107,8 @@ class Cluster:
         self.nodes[index].signal(signal.SIGCONT)
 
     def client(self, index: int, **options: Any) -> kvstore.Client[Any]:
-        """A client of one node."""
-        return self.nodes[index].client(**options)
+        """A client of one node, which waits for one that is slow."""
+        return self.nodes[index].client(**{"timeout": DEADLINE_SECONDS, **options})
 
     def address(self, index: int) -> str:
         """Of one node."""
@@ -129,3 +152,5 @@ class Cluster:
         """End all processes."""
         for node in self.nodes:
             node.end()
+        for guard in self._guards:
+            guard.close()

@@ -404,8 +404,8 @@ def life() -> List[str]:
 def clusters() -> List[str]:
     problems = interrupt("LocalCluster.start", LocalCluster(2, isolation="process").start)
     problems += interrupt("LocalCluster.__enter__", LocalCluster(2, isolation="process").__enter__)
-    with LocalCluster(3) as cluster:
-        cluster.wait_healthy()
+    with LocalCluster(3).start(timeout=60) as cluster:
+        cluster.wait_healthy(timeout=60)
         for number in range(3):
             cluster.pause(number)
         problems += interrupt("LocalCluster.leader", lambda: cluster.leader)

@@ -43,7 +43,8 @@ def main(targets: str, name: str, ttl: float) -> None:
                 say("waited", "in", "vain")
                 continue
             _hold(db, lock, name, pause)
-            with contextlib.suppress(kvstore.LockLostError):
+            # Whoever cannot say that it gives the lock back leaves that to the end of its lease.
+            with contextlib.suppress(kvstore.LockLostError, kvstore.UnavailableError, kvstore.DeadlineError):
                 lock.release()
 
 

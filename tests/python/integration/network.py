@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Iterator, Optional, Sequence
 
 from kvstore.cli.processes import NodeProcess
 
-from .harness import Cluster
+from .harness import DEADLINE_SECONDS, Cluster
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -157,12 +157,16 @@ class NetworkedCluster(Cluster):
         super().__init__()
         self.network = network
 
+    def reserve_port(self) -> int:
+        """Any: each namespace has ports of its own, and one node."""
+        return 0
+
     def _launch(self, index: int, port: int, peers: Sequence[str], options: Sequence[str] = ()) -> NodeProcess:
         options = ["--host", self.network.host(index), "--insecure", *options]
 
         def launch() -> NodeProcess:
             with self.network.inside(index):
-                return NodeProcess.start(port, peers, options)
+                return NodeProcess.start(port, peers, options, DEADLINE_SECONDS)
 
         # A thread of its own, which takes its place in the namespace with it when it ends.
         with ThreadPoolExecutor(1) as thread:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import random
-import socket
 import threading
 import weakref
 from typing import TYPE_CHECKING, Any, Dict, List, Optional, Sequence, Set
@@ -27,9 +25,6 @@ _STATUS_SECONDS = 1.0
 
 # How often the terms are looked at. A leader that lasts less is not seen; one that does harm lasts longer.
 _LOOK_SECONDS = 0.05
-
-# Below the ports that systems give to outgoing connections.
-_PORTS = range(20_000, 32_000)
 
 
 # One client a process that is looked at, which lives as long as that: looks are many, connections are not for nothing.
@@ -112,21 +107,6 @@ def from_node(cluster: Cluster, first: int) -> List[int]:
     """All nodes, that one first."""
     count = len(cluster.nodes)
     return [(first + step) % count for step in range(count)]
-
-
-def free_ports(count: int) -> List[int]:
-    """Ports that were free a moment ago, for nodes that have to know each other before they run."""
-    found: List[int] = []
-    while len(found) < count:
-        port = random.choice(_PORTS)
-        with socket.socket() as probe:
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-        if port not in found:
-            found.append(port)
-    return found
 
 
 class Terms(threading.Thread):

@@ -29,6 +29,9 @@ KEYS_PER_WRITER = 200
 ROUND_SECONDS = 20.0
 SETTLE_SECONDS = 60.0
 
+# That may follow a run which has shown too little.
+ROUNDS_MORE = 3
+
 
 @pytest.fixture
 def battlefield() -> Iterator[Cluster]:
@@ -61,15 +64,24 @@ class Chaos:
         self.faults = Faults(cluster, SEED)
 
     def run(self, seconds: float) -> None:
-        """Fight in rounds."""
+        """Fight in rounds; one more, if a busy machine got through too little."""
         for thread in [*self.writers, *self.sessions]:
             thread.start()
         left = seconds
-        while left > 0:
-            self.faults.run(min(left, ROUND_SECONDS))
+        while left > 0 or (self.lack(seconds) and left > -ROUNDS_MORE * ROUND_SECONDS):
+            self.faults.run(min(left, ROUND_SECONDS) if left > 0 else ROUND_SECONDS)
             left -= ROUND_SECONDS
             self.faults.heal()
             self.check()
+
+    def lack(self, seconds: float) -> str:
+        """What there was too little of to show anything; "": it is a run."""
+        wanted = {
+            "faults": (sum(self.faults.counts.values()), max(3, seconds / 5)),
+            "writes": (self.acknowledged, 20 * seconds),
+            "session reads": (sum(session.reads for session in self.sessions), 20 * seconds),
+        }
+        return ", ".join(what for what, (found, least) in wanted.items() if found < least)
 
     def check(self) -> None:
         """In the calm: all nodes up, connected and equal, and they show what the writers may expect."""
@@ -144,7 +156,7 @@ def test_networks_side_by_side_are_strangers() -> None:
         assert again.host(0) == one.host(0), "the net is free again"
 
 
-@pytest.mark.timeout(2 * SECONDS + 4 * SETTLE_SECONDS)
+@pytest.mark.timeout(2 * SECONDS + (4 + ROUNDS_MORE) * SETTLE_SECONDS)
 def test_what_was_acknowledged_survives_chaos(battlefield: Cluster) -> None:
     print(f"REPRODUCE: KVSTORE_CHAOS_SEED={SEED} KVSTORE_CHAOS_SECONDS={SECONDS:g}")  # noqa: T201 - shown on failure
     chaos = Chaos(battlefield)
@@ -153,6 +165,4 @@ def test_what_was_acknowledged_survives_chaos(battlefield: Cluster) -> None:
     finally:
         chaos.end()
         print(chaos.summary())  # noqa: T201 - shown on failure, and with -s
-    assert sum(chaos.faults.counts.values()) >= max(3, SECONDS / 5), "too few faults: no run"
-    assert chaos.acknowledged > 20 * SECONDS, "too few writes: no run"
-    assert sum(session.reads for session in chaos.sessions) > 20 * SECONDS, "too few session reads: no run"
+    assert not chaos.lack(SECONDS), "no run"

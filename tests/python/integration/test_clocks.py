@@ -72,7 +72,8 @@ def test_writes_stamped_too_far_ahead_are_refused_named_and_taken_later(
     cluster.wait_value(0, "behind", 2)
     seen = eventually(lambda: _refused(cluster, 0, 1), "the node ahead is named by the one that is right")
     assert MAX_DRIFT_SECONDS < seen.refused <= 15.5
-    assert 14 < seen.clock_offset < 16
+    # Measured again and again, and wrong by as much as a question took on a busy machine.
+    eventually(lambda: 14 < _peer(cluster, 0, 1).clock_offset < 16, "it knows by how much that is ahead")
     eventually(lambda: _peer(cluster, 1, 0).refuses > 0, "the node ahead knows that it is refused")
     eventually(lambda: _refused(cluster, 2, 0), "the node behind refuses the one that is right")
     with cluster.client(0) as client:

@@ -399,4 +399,4 @@ def test_a_rolling_restart_under_load_loses_nothing_and_moves_only_what_was_miss
         with durable.client(index) as client:
             assert client.count("new/") == 600
             assert client.count("old/") == 5000
-            assert [member.state for member in client.members()] == ["up"] * 3
+            eventually(lambda: [member.state for member in client.members()] == ["up"] * 3, "all are up")

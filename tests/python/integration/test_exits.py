@@ -178,7 +178,7 @@ def chosen_for(part: int) -> List[str]:
     return [names[number % len(names)] for number in range(part, COUNT, PARTS)]
 
 
-@pytest.mark.timeout(max(150, COUNT * 3))
+@pytest.mark.timeout(max(300, COUNT * 3))
 @pytest.mark.parametrize("part", range(PARTS))
 def test_the_interpreter_ends_cleanly_however_it_ends(part: int) -> None:
     chosen = chosen_for(part)

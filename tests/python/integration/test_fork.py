@@ -7,20 +7,22 @@ import concurrent.futures
 import http.client
 import multiprocessing
 import os
-import pathlib
 import re
 import signal
 import subprocess
 import sys
-from typing import Any, Iterator, List, Tuple
+from typing import TYPE_CHECKING, Any, Iterator, List, Tuple
 
 import celery
 import pytest
 
 import kvstore
 
-from .harness import eventually
+from .harness import eventually, is_running
 from .programs import assert_silent, run_program
+
+if TYPE_CHECKING:
+    import pathlib
 
 # Generous: they bound how long a broken build hangs, not how long a good one takes.
 PATIENCE_SECONDS = 60.0
@@ -215,10 +217,10 @@ def outlived(
     try:
         port, child = map(int, parent.stdout.readline().split())
         yield parent, port, child
-        assert _is_running(child), "the child ended too early to show anything"
+        assert is_running(child), "the child ended too early to show anything"
     finally:
         os.close(writer)
-    eventually(lambda: not _is_running(child), "the child has ended")
+    eventually(lambda: not is_running(child), "the child has ended")
 
 
 def test_a_stopped_node_leaves_its_port_and_directory_although_a_child_lives_on(
@@ -239,13 +241,6 @@ def test_a_killed_node_leaves_its_port_and_directory_although_a_child_lives_on(
     parent.wait()
     with kvstore.Node(port, data_dir=tmp_path / "data").start(wait="ready") as node:
         assert node["k"] == 1
-
-
-def _is_running(pid: int) -> bool:
-    try:
-        return pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
 
 
 WITH_SUBPROCESSES = """
@@ -356,7 +351,7 @@ def test_gunicorn_with_preload(tmp_path: pathlib.Path, started: List[subprocess.
         # A worker that dies hurts nobody, and the next one works.
         killed = min(workers)
         os.kill(killed, signal.SIGKILL)
-        eventually(lambda: not _is_running(killed), "the worker is gone")
+        eventually(lambda: not is_running(killed), "the worker is gone")
         eventually(lambda: log.read_text().count("Booting worker") >= 4, "another takes its place")
 
         known = set(workers)

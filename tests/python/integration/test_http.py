@@ -193,7 +193,7 @@ def test_without_the_setting_there_is_no_http() -> None:
 
 
 def test_the_token_is_asked_for_and_never_told() -> None:
-    with Node(http=True, token=TOKEN) as found:
+    with Node(http=True, token=TOKEN).start(wait="ready") as found:
         for path in ("/healthz", "/readyz", "/nothing"):
             assert ask(found.port, path).status in (200, 404), path
         for header in ("", "Bearer", f"Bearer {TOKEN}x", f"Basic {TOKEN}"):

@@ -175,7 +175,7 @@ def test_values_are_told_as_what_they_are(node: Node) -> None:
 def test_lost_writes_are_told_by_the_node_that_took_them(node: Node) -> None:
     assert tell(node.port, "conflicts")["conflicts"] == []
     assert tell(node.port, "conflicts", 400, keyspace="strong")["error"]["code"] == "KEYSPACE_IS_STRONG"
-    with LocalCluster(2, http=True) as cluster:
+    with LocalCluster(2, http=True).start(timeout=DEADLINE_SECONDS) as cluster:
         cluster.partition([0], [1])
         for number in range(2):
             cluster.node(number).put("c/<both>", number)

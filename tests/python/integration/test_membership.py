@@ -31,7 +31,7 @@ def test_a_killed_node_comes_back_as_a_new_one_and_catches_up(cluster: Cluster) 
     cluster.wait_equal()
     with cluster.client(2) as client:
         assert client.count() == 2 * KEYS
-        assert client.status().ready
+        eventually(lambda: client.status().ready, "it says that it has caught up")
 
 
 def test_writes_of_a_killed_incarnation_survive_on_its_peers_and_go_back_to_it(cluster: Cluster) -> None:

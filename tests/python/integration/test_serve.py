@@ -13,9 +13,8 @@ import pytest
 import kvstore
 from kvstore.cli.processes import NodeProcess
 
-from .harness import Cluster, eventually
+from .harness import DEADLINE_SECONDS, Cluster, eventually
 
-STOP_SECONDS = 15.0
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 SETTINGS = b"\x00\x00\x00\x04\x00\x00\x00\x00\x00"
 
@@ -27,7 +26,7 @@ def test_a_signal_ends_serve_cleanly(cluster: Cluster, number: int, code: int) -
         client.put("k", "v")
     node = cluster.nodes[1]
     node.signal(number)
-    assert node.wait(STOP_SECONDS) == code
+    assert node.wait(DEADLINE_SECONDS) == code
     assert node.last_words() == ""
     cluster.wait_value(0, "k", "v")
 
@@ -36,7 +35,7 @@ def test_a_stopped_node_has_handed_over_what_it_acknowledged(cluster: Cluster) -
     cluster.start(2)
     with cluster.client(1) as client:
         client.put_many({f"k/{number}": number for number in range(4000)})
-    assert cluster.nodes[1].stop() == 0
+    assert cluster.nodes[1].stop(DEADLINE_SECONDS) == 0
     with cluster.client(0) as client:
         eventually(lambda: client.count("k/") == 4000, "everything was handed over")
 
@@ -44,7 +43,7 @@ def test_a_stopped_node_has_handed_over_what_it_acknowledged(cluster: Cluster) -
 def test_a_node_ends_with_its_starter(cluster: Cluster) -> None:
     node = cluster.add()
     node._process.stdin.close()
-    assert node.wait(STOP_SECONDS) == 0
+    assert node.wait(DEADLINE_SECONDS) == 0
 
 
 def frame(length: int, kind: int, flags: int, stream: int) -> bytes:
@@ -121,5 +120,6 @@ def test_a_node_reports_on_stderr_when_told_to() -> None:
         "b = kvstore.Node(0, [a.address]).start(wait='ready')\n"
         "b.stop(); a.stop()\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=True)
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE_SECONDS, check=True)
     assert "peer session closed" in done.stderr

@@ -14,11 +14,10 @@ from typing import TYPE_CHECKING, Callable, Dict, List, Sequence, Tuple
 
 import pytest
 
-from kvstore.cli.exits import Failure
 from kvstore.cli.processes import NodeProcess
 
 from .harness import eventually
-from .strong import client_of, free_ports, group_of, wait_one_group
+from .strong import client_of, group_of, wait_one_group
 
 if TYPE_CHECKING:
     from .harness import Cluster
@@ -26,9 +25,6 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.timeout(120)
 
 NODES = 3
-
-# Tries to start all nodes on ports that somebody else may take in the meantime.
-STARTS = 3
 
 ORDERS = list(itertools.permutations(range(NODES)))
 
@@ -69,21 +65,15 @@ def start_in_order(cluster: Cluster, lists: Sequence[Sequence[int]], order: Sequ
             raise
         return [made[index] for index in range(len(lists))]
 
-    cluster.nodes += on_free_ports(len(lists), start)
+    start_on_ports(cluster, len(lists), start)
 
 
-def on_free_ports(
-    count: int, start: Callable[[Callable[[int], str], List[int]], List[NodeProcess]]
-) -> List[NodeProcess]:
-    """Start nodes that know their ports before they run; again, if somebody else took one."""
-    for attempt in range(STARTS):
-        ports = free_ports(count)
-        try:
-            return start(lambda index, ports=ports: f"127.0.0.1:{ports[index]}", ports)
-        except Failure as failure:
-            if attempt == STARTS - 1 or "in use" not in failure.message:
-                raise
-    raise AssertionError
+def start_on_ports(
+    cluster: Cluster, count: int, start: Callable[[Callable[[int], str], List[int]], List[NodeProcess]]
+) -> None:
+    """Start nodes that know each other's ports before they run."""
+    ports = [cluster.reserve_port() for _ in range(count)]
+    cluster.nodes += start(lambda index: f"127.0.0.1:{ports[index]}", ports)
 
 
 def check_serves(cluster: Cluster) -> None:
@@ -124,7 +114,7 @@ def test_one_group_forms_when_all_start_at_once(cluster: Cluster, name: str) -> 
             raise failures[0]
         return [each.result() for each in starts]
 
-    cluster.nodes += on_free_ports(NODES, start)
+    start_on_ports(cluster, NODES, start)
     wait_one_group(cluster)
     check_serves(cluster)
 
@@ -140,7 +130,7 @@ def test_a_node_that_lists_itself_alone_is_a_group(cluster: Cluster) -> None:
         # Also by a name that it does not know as its own.
         return [NodeProcess.start(ports[0], [address(0), f"localhost:{ports[0]}"])]
 
-    cluster.nodes += on_free_ports(1, start)
+    start_on_ports(cluster, 1, start)
     wait_one_group(cluster)
     check_serves(cluster)
 
@@ -164,7 +154,7 @@ def test_a_node_waits_for_those_it_lists(cluster: Cluster) -> None:
             first.end()
             raise
 
-    cluster.nodes += on_free_ports(2, start)
+    start_on_ports(cluster, 2, start)
     wait_one_group(cluster)
     check_serves(cluster)
 

@@ -139,7 +139,9 @@ def test_who_asks_is_told_the_truth(store: Any) -> None:
     assert store.info() == kvstore.KeyspaceInfo("default", "strong", 2, 2 * (len("a") + 8), 0)
     assert info_of(store) == store.info()
     assert store.status().default_consistency == "strong"
-    assert (store.status().problems, store.status().keys) == ((), 0)
+    # A busy machine may keep one of the others silent for a moment.
+    eventually(lambda: store.status().problems == (), "nothing is wrong")
+    assert store.status().keys == 0
     with pytest.raises(kvstore.KeyExistsError, match="it is strong"):
         store.create_keyspace("default", consistency="eventual", exist_ok=True)
     assert store.create_keyspace("default", consistency="strong", exist_ok=True)["a"] == 1
@@ -334,10 +336,10 @@ def test_a_cluster_on_disk_keeps_it_and_its_values(durable: DurableCluster) -> N
         durable.kill(index)
     # Not told again, and without a majority at first: what it was formed with is on each disk.
     node = durable.restart(0)
-    with node.client(timeout=0.5) as client:
+    with node.client(**PATIENCE) as client:
         assert client.status().default_consistency == "strong"
         assert any('formed with "strong"' in problem for problem in client.status().problems)
-        assert_refused(client, lambda db: db.put("k0", "lost"))
+        assert_refused(client, lambda db: db.put("k0", "lost", timeout=0.5))
     durable.restart(1)
     with client_of(durable, [0, 1], "default") as client:
         assert {entry.key: entry.value for entry in client.scan()} == {f"k{number}": number for number in range(20)}
@@ -351,14 +353,14 @@ def test_a_node_that_was_told_something_else_goes_by_the_cluster(cluster: Cluste
         client.put("by the founder", 1)
     late = cluster.add([founder.address], ["--default-consistency", other])
     with late.client(**PATIENCE) as client:
-        problem = eventually(lambda: client.status().problems, "it says so")[0]
-        assert f'the setting is "{other}", but the cluster was formed with "{formed_with}"' in problem
+        wanted = f'the setting is "{other}", but the cluster was formed with "{formed_with}"'
+        eventually(lambda: any(wanted in problem for problem in client.status().problems), "it says so")
         assert client.status().default_consistency == formed_with
         client.put("by the other", 2)
         assert client.info().consistency == formed_with
     with founder.client(**PATIENCE) as client:
         eventually(lambda: client.get("by the other") == 2, "the value is everywhere")
-        assert client.status().problems == ()
+        eventually(lambda: client.status().problems == (), "nothing is wrong with the founder")
     cluster.wait_value(1, "by the founder", 1)
 
 

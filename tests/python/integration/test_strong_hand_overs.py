@@ -33,10 +33,9 @@ SEED = int(os.environ.get("KVSTORE_STRONG_SEED") or random.SystemRandom().randra
 WORKERS = 8
 TTL_SECONDS = 1.0
 
-# Of so many holders one is killed, and one is stopped until another holds the lock; of so many waiters one is killed.
-KILLED_ONE_IN = 15
-STOPPED_ONE_IN = 12
-WAITER_KILLED_ONE_IN = 20
+# What happens to a holder with this number at the latest, and to one in so many: it is stopped until another holds the
+# lock, or killed; or one that waits is killed.
+FATES = [("holders stopped", 3, 12), ("holders killed", 6, 15), ("waiters killed", 9, 20)]
 
 # A holder dies, its lease ends, the next one in line is dead too: some times the ttl.
 NEXT_SECONDS = 40.0
@@ -161,15 +160,20 @@ class Relay:
         if line.worker not in self._workers:
             # Killed since it said so.
             return
-        # The first of each kind is certain, so that a short run has all of them.
-        fate = len(self.holders)
-        if fate == 3 or self._random.random() < 1 / STOPPED_ONE_IN:
+        kind = self._fate()
+        if kind == "holders stopped":
             self._stop(line.worker, int(line.words[1]))
-        elif fate == 6 or self._random.random() < 1 / KILLED_ONE_IN:
-            self._replace(line.worker, "holders killed")
-        elif fate == 9 or self._random.random() < 1 / WAITER_KILLED_ONE_IN:
+        elif kind == "holders killed":
+            self._replace(line.worker, kind)
+        elif kind == "waiters killed":
             others = [name for name in self._workers if name != line.worker and name not in self._stopped]
-            self._replace(self._random.choice(others), "waiters killed")
+            self._replace(self._random.choice(others), kind)
+
+    def _fate(self) -> str:
+        """What happens to a holder, if anything; the first of each kind is certain, also in a short run."""
+        drawn = [kind for kind, _, one_in in FATES if self._random.random() < 1 / one_in]
+        due = [kind for kind, least, _ in FATES if len(self.holders) >= least and not self.counts[kind]]
+        return [*due, *drawn, ""][0]
 
     def _stop(self, name: str, token: int) -> None:
         if name not in self._stopped:

@@ -190,13 +190,13 @@ def test_a_durable_node_comes_back_with_its_strong_keyspaces(tmp_path: Path) -> 
             position = watch.position
         jobs["late"] = 2
     with kvstore.Node(data_dir=tmp_path) as node:
-        jobs = node.keyspace("jobs").with_options(timeout=20)
+        jobs = node.keyspace("jobs").with_options(timeout=60)
         assert (jobs.entry("k").value, jobs.entry("k").version) == ({"n": 1}, version)
         assert 500 < jobs.entry("short").ttl <= 600
         assert jobs.incr("n") == 42
         with jobs.lock("l") as lock:
             assert lock.fencing_token > token
         with jobs.watch(since=position) as watch:
-            event = watch.next(timeout=10)
+            event = watch.next(timeout=60)
             assert event is not None
             assert (event.key, event.revision) == ("late", jobs.entry("late").version)

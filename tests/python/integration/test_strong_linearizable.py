@@ -43,6 +43,9 @@ CALLS = 360
 CALLS_PER_KEY = 1_000
 PACE_SECONDS = 0.04
 
+# That may follow a run which has shown too little.
+ROUNDS_MORE = 3
+
 # Longer than it takes to elect a leader: a call rides over most faults.
 CALL_SECONDS = 3.0
 
@@ -81,14 +84,26 @@ class Battle:
         with client_of(cluster, range(NODES), "default") as client:
             client.create_keyspace("battle", consistency="strong")
 
-    def run(self, seconds: float) -> None:
-        """Fight, calm down, judge; again until the time is over."""
+    def run(self, seconds: float, terms: Terms) -> None:
+        """Fight, calm down, judge; again until the time is over, and once more if it has shown too little."""
         left = seconds
         number = 0
-        while left > 0:
-            self._round(number, min(left, ROUND_SECONDS))
+        while left > 0 or (self.lack(seconds, terms) and left > -ROUNDS_MORE * ROUND_SECONDS):
+            self._round(number, min(left, ROUND_SECONDS) if left > 0 else ROUND_SECONDS)
             left -= ROUND_SECONDS
             number += 1
+
+    def lack(self, seconds: float, terms: Terms) -> str:
+        """What there was too little of to show anything, on a busy machine or by chance; "": it is a run."""
+        faults = self.faults.counts
+        of_leader = sum(count for kind, count in faults.items() if kind.endswith("of the leader"))
+        wanted = {
+            "faults": (sum(faults.values()), max(3, seconds / 6)),
+            "faults of the leader": (of_leader, 1),
+            "calls": (self.outcomes["ok"], 15 * seconds),
+            "elections": (len(terms.leaders), 2),
+        }
+        return ", ".join(what for what, (found, least) in wanted.items() if found < least)
 
     def _round(self, number: int, seconds: float) -> None:
         path = self._directory / f"calls-{number}"
@@ -169,7 +184,7 @@ def _puts(client: kvstore.Client[Any], key: str) -> bool:
     return True
 
 
-@pytest.mark.timeout(4 * SECONDS + 240)
+@pytest.mark.timeout(4 * (SECONDS + ROUNDS_MORE * ROUND_SECONDS) + 240)
 def test_what_clients_see_is_linearizable_whatever_happens_to_nodes(battlefield: Cluster, tmp_path: Path) -> None:
     if not _CHECKER.exists():
         pytest.skip("the checker is not built: cargo build --example check")
@@ -178,12 +193,8 @@ def test_what_clients_see_is_linearizable_whatever_happens_to_nodes(battlefield:
     terms = Terms(battlefield)
     terms.start()
     try:
-        battle.run(SECONDS)
+        battle.run(SECONDS, terms)
     finally:
         print(battle.summary())  # noqa: T201 - shown on failure, and with -s
         terms.stop()
-    faults = battle.faults.counts
-    assert sum(faults.values()) >= max(3, SECONDS / 6), "too few faults: no run"
-    assert sum(count for kind, count in faults.items() if kind.endswith("of the leader")) > 0, "no run"
-    assert battle.outcomes["ok"] > 15 * SECONDS, "too few calls: no run"
-    assert len(terms.leaders) > 1, "nobody was elected: no run"
+    assert not battle.lack(SECONDS, terms), "no run"

@@ -27,7 +27,7 @@ def seen(event: Any) -> Seen:
 
 def take(watch: Any, count: int) -> List[Any]:
     """So many events, soon."""
-    events = [watch.next(timeout=10) for _ in range(count)]
+    events = [watch.next(timeout=DEADLINE_SECONDS) for _ in range(count)]
     assert all(events), f"only {sum(map(bool, events))} of {count} came"
     return events
 
@@ -144,7 +144,7 @@ def test_a_keyspace_that_is_dropped_ends_its_watches(host: kvstore.Node) -> None
         host.drop_keyspace("gone")
         host.create_keyspace("other", consistency="strong", exist_ok=True)["k"] = 1
         with pytest.raises(kvstore.InvalidArgumentError) as caught:
-            watch.next(timeout=10)
+            watch.next(timeout=DEADLINE_SECONDS)
         assert caught.value.code == "UNKNOWN_KEYSPACE"
 
 
@@ -158,9 +158,9 @@ def test_an_election_is_observed(strong: Any) -> None:
         eventually(lambda: first.is_leader and not campaign.done(), "it waits")
         first.resign()
         assert campaign.result()
-        told = [watch.next(timeout=10)]
+        told = [watch.next(timeout=DEADLINE_SECONDS)]
         while told[-1] is not None and told[-1].entry is None:
-            told.append(watch.next(timeout=10))
+            told.append(watch.next(timeout=DEADLINE_SECONDS))
         assert told[-1] is not None
         assert told[-1].entry.value == b"two"
         second.resign()
@@ -175,7 +175,7 @@ def test_the_asyncio_twin_sees_the_same(host: kvstore.Node) -> None:
         await strong.delete_prefix("")
         async with strong.watch() as watch:
             await asyncio.gather(*(strong.put(f"k{number}", number) for number in range(50)))
-            values = [(await watch.next(timeout=10)).entry.value for _ in range(50)]
+            values = [(await watch.next(timeout=DEADLINE_SECONDS)).entry.value for _ in range(50)]
             assert sorted(values) == list(range(50))
             position = watch.position
         await strong.put("late", 1)
@@ -184,7 +184,7 @@ def test_the_asyncio_twin_sees_the_same(host: kvstore.Node) -> None:
                 assert (event.key, event.revision) == ("late", event.version)
                 break
         async with strong.election("e") as election, election.observe() as changes:
-            event = await changes.next(timeout=10)
+            event = await changes.next(timeout=DEADLINE_SECONDS)
             assert (event.initial, event.entry.value) == (True, b"")
 
     async def both() -> None:

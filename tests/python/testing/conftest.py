@@ -17,7 +17,7 @@ def make() -> Iterator[Callable[..., LocalCluster]]:
     def make_one(*nodes: int, **settings: Any) -> LocalCluster:
         made.append(LocalCluster(*nodes, **settings))
         # The machine may be busy with other tests.
-        return made[-1].start(timeout=25)
+        return made[-1].start(timeout=60)
 
     yield make_one
     for cluster in made:

@@ -6,18 +6,20 @@ import asyncio
 import gc
 import inspect
 import os
-import pathlib
 import socket
 import subprocess
 import sys
 import threading
-from typing import Any, Callable, Dict
+from typing import TYPE_CHECKING, Any, Callable, Dict
 
 import pytest
-from integration.harness import eventually
+from integration.harness import eventually, is_running
 
 import kvstore
 from kvstore.testing import LocalCluster
+
+if TYPE_CHECKING:
+    import pathlib
 
 Make = Callable[..., LocalCluster]
 
@@ -80,8 +82,8 @@ def test_what_does_not_run_says_so() -> None:
 def test_nodes_are_one_cluster_from_the_start(make: Make, isolation: str) -> None:
     cluster = make(isolation=isolation, cluster="mine")
     assert len(set(cluster.addresses)) == 3
-    cluster.wait_healthy(timeout=20)
-    clients = [cluster.client(index, timeout=20) for index in range(3)]
+    cluster.wait_healthy(timeout=60)
+    clients = [cluster.client(index, timeout=60) for index in range(3)]
     statuses = [client.status() for client in clients]
     assert [status.address for status in statuses] == cluster.addresses
     assert {status.cluster for status in statuses} == {"mine"}
@@ -101,7 +103,7 @@ def test_nodes_are_one_cluster_from_the_start(make: Make, isolation: str) -> Non
 
 def test_one_node_is_enough(make: Make) -> None:
     cluster = make(1)
-    cluster.wait_healthy()
+    cluster.wait_healthy(timeout=60)
     assert cluster.leader == 0
     cluster.node(0)["k"] = 1
     assert cluster.client().get("k") == 1
@@ -173,15 +175,10 @@ cluster = LocalCluster(1, isolation="process").start()
 print(cluster._members[0]._process.pid, flush=True)
 os._exit(0)
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=25, check=True)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
     pid = int(done.stdout)
-
-    def is_gone() -> bool:
-        # A process that nobody waits for stays as a zombie where there is no init.
-        stat = pathlib.Path(f"/proc/{pid}/stat")
-        return not stat.exists() or stat.read_text().rpartition(")")[2].split()[0] == "Z"
-
-    eventually(is_gone, "the node ended with its starter")
+    # A process that nobody waits for stays as a zombie where there is no init.
+    eventually(lambda: not is_running(pid), "the node ended with its starter")
 
 
 def test_a_node_that_cannot_start_tells_why_and_stops_the_others(tmp_path: pathlib.Path, isolation: str) -> None:
@@ -193,5 +190,5 @@ def test_a_node_that_cannot_start_tells_why_and_stops_the_others(tmp_path: pathl
     with pytest.raises(kvstore.ClosedError):
         cluster.client()
     # The directory of the first is free again.
-    with LocalCluster(1, data_dir=tmp_path):
+    with LocalCluster(1, data_dir=tmp_path).start(timeout=60):
         pass

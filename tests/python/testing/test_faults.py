@@ -14,7 +14,7 @@ from kvstore.testing import LocalCluster
 Make = Callable[..., LocalCluster]
 
 # Bounds how long a broken build hangs. Three interpreters may share two cores.
-PATIENCE = 20.0
+PATIENCE = 60.0
 
 
 def strong(cluster: LocalCluster) -> Any:

@@ -55,7 +55,7 @@ def run(tmp_path: pathlib.Path) -> Run:
         command = [sys.executable, "-m", "pytest", "--strict-markers", "-p", "no:cacheprovider", *options]
         # Options of pytest-asyncio that nobody has set are a warning in some of its versions.
         command += ["-o", "asyncio_default_fixture_loop_scope=function"]
-        done = subprocess.run(command, cwd=tmp_path, env=kept, capture_output=True, text=True, timeout=28, check=False)
+        done = subprocess.run(command, cwd=tmp_path, env=kept, capture_output=True, text=True, timeout=60, check=False)
         return Outcome(done)
 
     return run_project
@@ -239,7 +239,7 @@ before = set(sys.modules)
 import pytest_kvstore.plugin
 print(sorted(set(sys.modules) - before))
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=28, check=True)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout.strip() == "['pytest_kvstore', 'pytest_kvstore.plugin']"
 
 

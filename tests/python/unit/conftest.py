@@ -26,10 +26,3 @@ def client(node: kvstore.Node) -> Iterator[kvstore.Client[Any]]:
 def store(request: pytest.FixtureRequest) -> Any:
     """The same promises, in this process and over a socket."""
     return request.getfixturevalue(request.param)
-
-
-@pytest.fixture
-def free_address() -> str:
-    """Where nobody listens: the port of a node that was stopped."""
-    with kvstore.Node() as node:
-        return node.address

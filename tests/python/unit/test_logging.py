@@ -30,7 +30,7 @@ class Kept(logging.Handler):
         return [record for record in list(self.records) if text in record.getMessage()]
 
 def eventually(condition):
-    ends, pause = time.monotonic() + 20, threading.Event()
+    ends, pause = time.monotonic() + 60, threading.Event()
     while not condition():
         assert time.monotonic() < ends, "the condition did not come true"
         pause.wait(0.01)
@@ -44,7 +44,7 @@ kept = Kept()
 def run(code: str, **options: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-W", "error::ResourceWarning", "-W", "ignore::DeprecationWarning"]
     program = BEGIN + textwrap.dedent(code)
-    return subprocess.run([*command, "-c", program], capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run([*command, "-c", program], capture_output=True, text=True, timeout=85, check=False)
 
 
 def assert_clean(code: str, output: str = "") -> None:
