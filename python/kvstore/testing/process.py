@@ -13,7 +13,7 @@ import subprocess
 import sys
 import threading
 import time
-from typing import IO, TYPE_CHECKING, Any, Deque, Dict, List, Optional, Sequence, Tuple, cast
+from typing import IO, TYPE_CHECKING, Any, Callable, Deque, Dict, List, Optional, Sequence, Tuple, cast
 
 from kvstore import errors
 from kvstore._security import options_for
@@ -87,11 +87,19 @@ class ProcessMember:
         self._process = process
         self._answers = queue.Queue()
         shown = self._config.log == "stderr"
-        for target, arguments in (
+        readers: List[Tuple[Callable[..., None], Tuple[Any, ...]]] = [
             (_pass_answers, (process.stdout, self._answers)),
             (_keep_lines, (process.stderr, self._lines, shown)),
-        ):
-            threading.Thread(target=target, args=arguments, name="kvstore-testing", daemon=True).start()
+        ]
+        try:
+            while readers:
+                target, arguments = readers.pop(0)
+                threading.Thread(target=target, args=arguments, name="kvstore-testing", daemon=True).start()
+        except BaseException:
+            # A Ctrl-C in the wait for a thread that begins. Each closes what it reads; nobody reads the rest.
+            for _, (pipe, *_others) in readers:
+                pipe.close()
+            raise
 
     def start(self, port: int, peers: Sequence[str]) -> None:
         """Start it; returns when it listens."""

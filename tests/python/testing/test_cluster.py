@@ -167,6 +167,22 @@ def test_no_process_and_no_thread_is_left(make: Make) -> None:
     eventually(lambda: all(thread.name != "kvstore-testing" for thread in threading.enumerate()), "its threads ended")
 
 
+def test_ctrl_c_while_an_interpreter_is_started_leaves_nothing_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    start = threading.Thread.start
+
+    def interrupted(thread: threading.Thread) -> None:
+        start(thread)
+        if thread.name == "kvstore-testing":
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(threading.Thread, "start", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        LocalCluster(1, isolation="process").start()
+    monkeypatch.undo()
+    # A pipe that is still open would warn now, which is an error here.
+    gc.collect()
+
+
 def test_nodes_do_not_outlive_whoever_started_them() -> None:
     code = """
 import os
