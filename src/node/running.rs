@@ -87,19 +87,15 @@ impl Running {
             read(config, env, id, (listener, &gate)).await?;
         let id = keyspace.me();
         // Before replication, so that nothing is written before everything else is there.
-        let group = Group::spawn(
-            group,
-            GroupConfig {
-                address: address.clone(),
-                peers: config.peers.clone(),
-                bounds: config.group,
-                history: config.history,
-                forms: default::forms(config, &keyspace),
-            },
-            Arc::new(GroupCourier::new(access.clone(), config.cluster.clone())),
-            env.clone(),
-        );
-        let group = group.await?;
+        let settings = GroupConfig {
+            address: address.clone(),
+            peers: config.peers.clone(),
+            bounds: config.group,
+            history: config.history,
+            forms: default::forms(config, &keyspace),
+        };
+        let courier = Arc::new(GroupCourier::new(access.clone(), config.cluster.clone()));
+        let group = Group::spawn(group, settings, courier, env.clone()).await?;
         default::begin(&keyspace, group.default_consistency(), config.default_consistency);
         keyspace.take_catalogue(group.catalogue());
         let replication = Replication::spawn(

@@ -142,7 +142,8 @@ impl StrongRpc {
                 (v1::StrongCall { call: Some(body) }, (is_change, done))
             })
             .unzip();
-        let patience_ms = u64::try_from(patience.as_millis()).unwrap_or(u64::MAX);
+        // 0 would say nothing.
+        let patience_ms = u64::try_from(patience.as_millis()).unwrap_or(u64::MAX).max(1);
         let asking = self.ask(|number| v1::StrongBatchRequest { calls, number, patience_ms });
         let outcome = timeout(patience, asking).await;
         let late = |_| Unanswered { error: Error::deadline("the node", patience), may_be_heard: true };
