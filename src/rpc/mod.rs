@@ -8,7 +8,8 @@
 //! * [`Access::connect`] opens a [`Channel`] to a node, [`RpcDialer`] a stream to a peer, [`GroupCourier`] carries messages of the strong group, [`open_pipeline`] a stream of
 //!   operations, [`open_watch`] one of changes; [`cluster_view`] asks whom a client may turn to, [`UnaryClient`] makes single calls, [`node_status`], [`node_members`] and
 //!   [`remove_member`] ask what operators ask, [`node_survey`] and [`survey`] tell how much room keys take, [`open_monitor`] listens to the calls of a node, [`open_snapshot`] fetches all that a node holds, [`all_conflicts`] gathers the lost writes of a cluster.
-//! * [`StrongBackend`] is who answers what clients ask of strong keyspaces, [`StrongRpc`] asks it from afar.
+//! * [`StrongBackend`] is who answers what clients ask of strong keyspaces, [`StrongRpc`] asks it from afar. That and the messages of the
+//!   group are questions over a stream: `conversation`.
 //! * [`to_status`] and [`from_status`] carry an [`Error`](crate::Error) over a status and back.
 
 mod access;

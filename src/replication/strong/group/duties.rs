@@ -70,12 +70,8 @@ impl Core {
         if !self.leadership().is_mine {
             return;
         }
-        let (bounds, (changes, bytes)) = self.replica.machine().history();
-        let next = HistoryBounds {
-            changes: self.history.changes.max(changes.saturating_sub(HISTORY_STEP_CHANGES)),
-            bytes: self.history.bytes.max(bytes.saturating_sub(HISTORY_STEP_BYTES)),
-            age_ms: self.history.age_ms,
-        };
+        let (bounds, size) = self.replica.machine().history();
+        let next = next_bounds(self.history, size);
         if next == bounds {
             return;
         }
@@ -131,6 +127,15 @@ impl Core {
     }
 }
 
+/// The bounds on the way to those that are wanted, for a history of so many changes and bytes.
+fn next_bounds(wanted: HistoryBounds, (changes, bytes): (u64, u64)) -> HistoryBounds {
+    HistoryBounds {
+        changes: wanted.changes.max(changes.saturating_sub(HISTORY_STEP_CHANGES)),
+        bytes: wanted.bytes.max(bytes.saturating_sub(HISTORY_STEP_BYTES)),
+        age_ms: wanted.age_ms,
+    }
+}
+
 /// Looks after the group for as long as the member runs.
 pub(super) async fn run(core: Weak<Core>) {
     let mut ticker = time::interval(GROUP_LOOK);
@@ -168,3 +173,25 @@ const LOOKS_BETWEEN_QUESTIONS: u32 = 40;
 
 /// Members are looked after less often: each change of them is two entries of the log.
 const LOOKS_BETWEEN_CHANGES: u32 = 4;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_history_is_shortened_in_steps_and_lengthened_at_once() {
+        const STEP: (u64, u64) = (HISTORY_STEP_CHANGES, HISTORY_STEP_BYTES);
+        let wanted = HistoryBounds { changes: 10_000, bytes: 16 << 20, age_ms: 5 };
+        // Each step forgets what is over the bounds of the one before.
+        let (mut size, mut steps) = ((10_000 + 7 * STEP.0 + 1, (16 << 20) + 3 * STEP.1), 0);
+        while (size.0, size.1) != (wanted.changes, wanted.bytes) {
+            let next = next_bounds(wanted, size);
+            assert!(size.0 - next.changes <= STEP.0 && size.1 - next.bytes <= STEP.1, "{size:?} to {next:?}");
+            (size, steps) = ((size.0.min(next.changes), size.1.min(next.bytes)), steps + 1);
+        }
+        assert_eq!(steps, 8);
+        for little in [size, (0, 0)] {
+            assert_eq!(next_bounds(wanted, little), wanted);
+        }
+    }
+}
