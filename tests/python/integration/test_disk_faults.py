@@ -152,7 +152,7 @@ def test_a_failed_sync_ends_the_log_until_a_restart(durable: DurableCluster) -> 
             if tracer.poll() is not None:
                 pytest.skip("processes cannot be traced here")
             acked, failure = _write_until_refused(client)
-            assert (failure.code, failure.maybe_applied) == ("DISK_FAILED", True)
+            assert failure.code == "DISK_FAILED"
             with pytest.raises(kvstore.UnavailableError) as refused:
                 client.put("later", 1)
             assert (refused.value.code, refused.value.maybe_applied) == ("DISK_FAILED", False)
@@ -164,7 +164,13 @@ def test_a_failed_sync_ends_the_log_until_a_restart(durable: DurableCluster) -> 
             tracer.wait(DEADLINE_SECONDS)
     durable.kill(0)
     with durable.restart(0).client() as client:
-        assert client.get_many([f"k{number}" for number in range(acked)]) == {f"k{n}": n for n in range(acked)}
+        kept = client.get_many([f"k{number}" for number in range(acked + 1)])
+        # The sync that failed was that of the last write, which may be there then, or one that the node made for
+        # itself between two writes (the bound of its clock), after which the next write is refused unseen.
+        if not failure.maybe_applied:
+            assert f"k{acked}" not in kept
+        kept.pop(f"k{acked}", None)
+        assert kept == {f"k{n}": n for n in range(acked)}
         client.put("later", 1)
 
 
