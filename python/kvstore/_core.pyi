@@ -274,8 +274,7 @@ class StrongRequests:
     def transact(self, required: List[Tuple[bytes, Optional[int]]], writes: List[Write]) -> Request:
         """All writes or none, if each key has the version: 0 for no such key, None for any.
 
-        Answers the revision (0: nothing changed), and for each write whether its key was there, and the sum of an
-        increment.
+        Answers the revision (0: nothing changed), and of each write whether its key was there, and what it added up to.
         """
     @staticmethod
     def grant(ttl: Seconds) -> Request:
@@ -289,6 +288,9 @@ class StrongRequests:
     @staticmethod
     def lease(lease: int) -> Request:
         """Answers the seconds left, those it was granted for, and how many keys and locks hang on it."""
+    @staticmethod
+    def leases(after: int) -> Request:
+        """Answers tuples of an id and of what lease() answers, by id, and whether there may be more."""
     def acquire(self, lock: Key, lease: int, value: bytes, wait: bool) -> Request:
         """Answers the fencing token, or None when in line. ConflictError (LOCK_HELD): it was not to wait."""
     def await_lock(self, lock: Key, lease: int, wait_ms: int) -> Request:
@@ -595,5 +597,4 @@ def take_log(timeout: Timeout, /) -> Tuple[List[_LogRecord], int, bool]:
 def after_fork_in_child() -> List[int]:
     """Forget what lived on threads that the child does not have. What it is to close."""
 
-def make_imports() -> None:
-    """Make what is kept of Python from its first use on, before a fork can come between."""
+def make_imports() -> None: ...  # make what is kept of Python from its first use on, before a fork can come between

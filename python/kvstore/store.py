@@ -37,7 +37,7 @@ from kvstore.errors import (
 from kvstore.lease import Lease
 from kvstore.lock import Election, Lock
 from kvstore.map import Map
-from kvstore.status import KeyspaceInfo
+from kvstore.status import KeyspaceInfo, LeaseInfo
 from kvstore.txn import Txn
 
 if TYPE_CHECKING:
@@ -229,6 +229,20 @@ class Store(Calls[V]):
         lease = Lease(self, 0, keep_alive=keep_alive)
         lease._find(lease_id)  # noqa: SLF001
         return lease
+
+    def leases(self) -> List[LeaseInfo]:
+        """[strong] Those that have not ended, of all programs and keyspaces of the cluster, by age, the oldest first.
+
+        They come 1,000 a call, so it is no snapshot of more than that. Each call has the deadline of a call.
+        """
+        self._strong("leases")
+        found: List[LeaseInfo] = []
+        more = True
+        while more:
+            answer = self._run(StrongRequests.leases(found[-1].id if found else 0))
+            page, more = cast("Tuple[List[Tuple[int, Tuple[float, float, int]]], bool]", answer)
+            found += [LeaseInfo(lease_id, ttl, left, places) for lease_id, (left, ttl, places) in page]
+        return found
 
     def lock(self, name: str, *, ttl: Seconds = 10, timeout: Timeout = None) -> Lock:
         """[strong] A fair lock; nothing is asked for before acquire() or `with`.

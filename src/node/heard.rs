@@ -81,7 +81,7 @@ fn operations(call: &Call) -> Vec<SampledCall> {
             };
             call.reads.iter().map(told).collect()
         }
-        Call::AwaitLock { .. } | Call::Lease(_) | Call::Keyspaces => Vec::new(),
+        Call::AwaitLock { .. } | Call::Lease(_) | Call::Leases { .. } | Call::Keyspaces => Vec::new(),
     }
 }
 

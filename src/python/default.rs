@@ -76,7 +76,7 @@ pub(super) fn note(book: &Book, call: &Call) -> Note {
         Call::Read(ReadCall { keyspace, .. }) | Call::AwaitLock { keyspace, .. } => {
             (of(keyspace, Some(Consistency::Strong)), false)
         }
-        Call::Lease(_) | Call::Keyspaces => (None, false),
+        Call::Lease(_) | Call::Leases { .. } | Call::Keyspaces => (None, false),
     };
     Box::new(move |reply| {
         let Some((known, consistency)) = told else { return };

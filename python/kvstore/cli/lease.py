@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import threading
 import time
-from typing import TYPE_CHECKING, Optional
+from typing import TYPE_CHECKING, Any, Final, Mapping, Optional
 
 import click
 
 from .exits import CONFLICT, Failure
-from .output import human_seconds, print_record
+from .output import Column, human_seconds, print_record, print_records, text_of
 from .params import DURATION, VERSION
 from .settings import Settings, verb
 
@@ -28,7 +28,7 @@ def leases(client: kvstore.Client[Stored]) -> kvstore.Store[Stored]:
 
 @click.group()
 def lease() -> None:
-    """Grant, keep, show and revoke leases: `put --lease ID` makes a key vanish with one."""
+    """Grant, keep, show, list and revoke leases: `put --lease ID` makes a key vanish with one."""
 
 
 @verb()
@@ -77,11 +77,28 @@ def show(settings: Settings, lease_id: int) -> None:
     """Print what is left of a lease, and how much hangs on it; exit 4 when there is none."""
     with settings.client() as client:
         info = leases(client).find_lease(lease_id).info()
-    record = {"lease": str(info.id), "ttl": info.ttl, "remaining": round(info.remaining, 3), "places": info.places}
     left, whole = human_seconds(info.remaining), human_seconds(info.ttl)
-    print_record(settings, record, f"{left} of {whole} left, {info.places:,} keys and locks")
+    print_record(settings, _record(info), f"{left} of {whole} left, {info.places:,} keys and locks")
 
 
-for _each in (grant, keep, revoke, show):
+@verb("list")
+def list_(settings: Settings) -> None:
+    """Print the leases that have not ended, the oldest first."""
+    with settings.client() as client:
+        print_records(settings, "leases", _COLUMNS, map(_record, leases(client).leases()))
+
+
+def _record(info: kvstore.LeaseInfo) -> Mapping[str, Any]:
+    return {"lease": str(info.id), "ttl": info.ttl, "remaining": round(info.remaining, 3), "places": info.places}
+
+
+_COLUMNS: Final = [
+    Column("LEASE", text_of("lease")),
+    Column("LEFT", lambda record: human_seconds(record["remaining"]), right=True),
+    Column("TTL", lambda record: human_seconds(record["ttl"]), right=True),
+    Column("KEYS AND LOCKS", lambda record: f"{record['places']:,}", right=True),
+]
+
+for _each in (grant, keep, revoke, show, list_):
     lease.add_command(_each)
 lease.add_command(keep, "keep-alive")

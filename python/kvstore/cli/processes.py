@@ -47,6 +47,7 @@ class NodeProcess:
         self.address: str = str(hello["address"])
         self.port: int = int(hello["port"])
         self.node: str = str(hello["node"])
+        self.dashboard: Optional[str] = hello.get("dashboard")
 
     @classmethod
     def start(

@@ -6,7 +6,7 @@ import signal
 import sys
 import threading
 from pathlib import Path
-from typing import List, Optional
+from typing import Any, Dict, List, Optional
 
 import click
 
@@ -43,6 +43,7 @@ _PORTS_END = 65536
     envvar="KVSTORE_DEFAULT_CONSISTENCY",
     help="What the keyspace `default` is.  [default: eventual]",
 )
+@click.option("--http", is_flag=True, help="Each node has a dashboard, /metrics, /healthz and /readyz on its port.")
 def up(
     settings: Settings,
     count: int,
@@ -51,6 +52,7 @@ def up(
     cluster: Optional[str],
     data_dir: Optional[Path],
     default_consistency: Optional[str],
+    http: bool,
 ) -> None:
     """Run a cluster of processes on this machine until Ctrl-C: for development."""
     if port and port + count > _PORTS_END:
@@ -60,6 +62,7 @@ def up(
     ports = [port + index for index in range(count)] if port else []
     options = ["--cluster", cluster] if cluster else []
     options += ["--default-consistency", default_consistency] if default_consistency else []
+    options += ["--http"] if http else []
     nodes = start_cluster(count, ports, options, data_dir)
     try:
         _announce(settings, nodes)
@@ -70,13 +73,19 @@ def up(
 
 def _announce(settings: Settings, nodes: List[NodeProcess]) -> None:
     if settings.format in {"json", "jsonl"}:
-        members = [{"node": node.node, "address": node.address, "pid": node.pid} for node in nodes]
+        members = [_record(node) for node in nodes]
         click.echo(to_json_text({"schema": SCHEMA, "event": "up", "nodes": members}))
         return
     for node in nodes:
-        click.echo(f"node {node.node}  {node.address}  pid {node.pid}")
+        page = f"  dashboard {node.dashboard}" if node.dashboard else ""
+        click.echo(f"node {node.node}  {node.address}  pid {node.pid}{page}")
     if not settings.quiet:
         click.echo(f"Ctrl-C stops all. Try: kvstore -s {nodes[0].address} put motto 'any node, any time'", err=True)
+
+
+def _record(node: NodeProcess) -> Dict[str, Any]:
+    record: Dict[str, Any] = {"node": node.node, "address": node.address, "pid": node.pid}
+    return {**record, "dashboard": node.dashboard} if node.dashboard else record
 
 
 def _watch(nodes: List[NodeProcess]) -> None:

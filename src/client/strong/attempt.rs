@@ -24,7 +24,7 @@ impl Progress {
     pub(super) fn of(call: &Call) -> Progress {
         let is_change = match call {
             Call::Submit(_) => true,
-            Call::Read(_) | Call::AwaitLock { .. } | Call::Lease(_) | Call::Keyspaces => false,
+            Call::Read(_) | Call::AwaitLock { .. } | Call::Lease(_) | Call::Leases { .. } | Call::Keyspaces => false,
         };
         Progress { is_change, is_unknown: AtomicBool::new(false) }
     }

@@ -151,7 +151,9 @@ impl Session {
             Call::Read(call) => self.read(call, deadline, progress).await,
             // Boxed: it waits for long anyway, and every call would be larger by it.
             call @ Call::AwaitLock { .. } => Box::pin(self.wait_in_line(call, deadline, progress)).await,
-            call @ (Call::Lease(_) | Call::Keyspaces) => self.try_until(call, deadline, progress).await,
+            call @ (Call::Lease(_) | Call::Leases { .. } | Call::Keyspaces) => {
+                self.try_until(call, deadline, progress).await
+            }
         }
     }
 
@@ -295,7 +297,7 @@ impl Session {
         let is_repeatable = match call {
             Call::AwaitLock { .. } => return false,
             Call::Submit(change) => self.retry.writes != RepeatedWrites::Never || !needs_id(&change.command),
-            Call::Read(_) | Call::Lease(_) | Call::Keyspaces => true,
+            Call::Read(_) | Call::Lease(_) | Call::Leases { .. } | Call::Keyspaces => true,
         };
         let targets = self.client.as_ref().map_or(1, |client| client.count_nodes());
         self.retry.is_exhausted(tries.count(targets)) || (!is_repeatable && progress.is_unknown())
@@ -338,7 +340,7 @@ impl Session {
             }
             Reply::Done(Answer::Held { token }) | Reply::Lock(Some(token)) => *token,
             Reply::Read(reply) => reply.revision,
-            Reply::Done(_) | Reply::Lock(None) | Reply::Lease(_) | Reply::Keyspaces(_) => return,
+            Reply::Done(_) | Reply::Lock(None) | Reply::Lease(_) | Reply::Leases(_) | Reply::Keyspaces(_) => return,
         };
         self.saw_revision(revision);
     }

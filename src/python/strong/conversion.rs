@@ -47,8 +47,10 @@ pub(super) enum Kind {
     Transacted,
     /// The id of a lease, and the seconds that it lasts.
     Lease,
-    /// The seconds that are left of a lease, those that it was granted for, and how much hangs on it.
+    /// See [`left_of`].
     LeaseLeft,
+    /// Tuples of the id of a lease and of [`left_of`] it; whether there may be more.
+    Leases,
     /// The fencing token of a lock, or None.
     Token,
     /// Tuples of name, consistency and number of keys.
@@ -65,16 +67,19 @@ impl StrongConversion {
             (Kind::Snapshot { codec }, Reply::Read(reply)) => snapshot(py, codec, reply),
             (kind, Reply::Done(answer)) => done(py, kind, answer),
             (Kind::Token, Reply::Lock(token)) => token_or_none(py, token),
-            (Kind::LeaseLeft, Reply::Lease(lease)) => {
-                let fields = (seconds(lease.remaining_ms), seconds(lease.ttl_ms), lease.places);
-                Ok(fields.into_pyobject(py)?.into_any())
+            (Kind::LeaseLeft, Reply::Lease(lease)) => Ok(left_of(&lease).into_pyobject(py)?.into_any()),
+            (Kind::Leases, Reply::Leases(page)) => {
+                let leases = page.leases.iter().map(|(id, lease)| (id.0, left_of(lease)));
+                Ok((PyList::new(py, leases.collect::<Vec<_>>())?, page.more).into_pyobject(py)?.into_any())
             }
             (Kind::Keyspaces, Reply::Keyspaces(all)) => {
                 let all =
                     all.into_iter().map(|facts| (facts.name, facts.consistency.as_str(), facts.keys, facts.bytes));
                 Ok(PyList::new(py, all.collect::<Vec<_>>())?.into_any())
             }
-            (_, Reply::Read(_) | Reply::Lock(_) | Reply::Lease(_) | Reply::Keyspaces(_)) => Err(mismatch().into()),
+            (_, Reply::Read(_) | Reply::Lock(_) | Reply::Lease(_) | Reply::Leases(_) | Reply::Keyspaces(_)) => {
+                Err(mismatch().into())
+            }
         }
     }
 
@@ -130,6 +135,11 @@ fn done<'py>(py: Python<'py>, kind: &Kind, answer: strong::Answer) -> PyResult<B
 
 fn token_or_none(py: Python<'_>, token: Option<Revision>) -> PyResult<Bound<'_, PyAny>> {
     Ok(token.map(|token| token.0).into_pyobject(py)?.into_any())
+}
+
+/// The seconds that are left of a lease, those that it was granted for, and how much hangs on it.
+fn left_of(lease: &strong::Lease) -> (f64, f64, u64) {
+    (seconds(lease.remaining_ms), seconds(lease.ttl_ms), lease.places)
 }
 
 fn seconds(ms: u64) -> f64 {

@@ -293,6 +293,13 @@ impl StrongRequests {
         Request::new(Call::Strong(Box::new(call)), Conversion::Strong(Kind::LeaseLeft.into()))
     }
 
+    /// A page of the leases that were granted after one.
+    #[staticmethod]
+    fn leases(after: u64) -> Request {
+        let call = strong::Call::Leases { after: LeaseId(after) };
+        Request::new(Call::Strong(Box::new(call)), Conversion::Strong(Kind::Leases.into()))
+    }
+
     /// Gives a lock back.
     fn release(&self, lock: KeyBytes<'_>, lease: u64) -> PyResult<Request> {
         let (lock, lease) = (StrongRequests::lock(&lock)?, LeaseId(lease));

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Answer, Command, Item, ItemPage, KeyspaceFacts, Lease, LeaseId, RequestId, Revision, Space};
+use super::{Answer, Command, Item, ItemPage, KeyspaceFacts, Lease, LeaseId, LeasePage, RequestId, Revision, Space};
 use crate::types::{Key, KeyRange, PageRequest};
 
 /// One call, checked against the limits.
@@ -25,6 +25,11 @@ pub enum Call {
     },
     /// What is left of a lease.
     Lease(LeaseId),
+    /// A page of the leases.
+    Leases {
+        /// Those that were granted after this one.
+        after: LeaseId,
+    },
     /// All keyspaces.
     Keyspaces,
 }
@@ -106,6 +111,8 @@ pub enum Reply {
     Lock(Option<Revision>),
     /// To a question for a lease.
     Lease(Lease),
+    /// To a question for leases.
+    Leases(LeasePage),
     /// To a question for keyspaces.
     Keyspaces(Vec<KeyspaceFacts>),
 }

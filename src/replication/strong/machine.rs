@@ -48,7 +48,9 @@ pub use bounds::Bounds;
 pub use entry::{Command, Entry, Guard, Lifetime, LockName, Operation, OperationKind, Request, SeenLease, Transaction};
 pub use ids::{ClientId, KeyspaceId, LeaseId, LogPosition, RequestId, Revision};
 pub use item::{Item, Place, Space, Until, VersionState};
-pub use reads::{Change, Changes, ChangesQuery, ItemPage, KeyspaceFacts, Lease, ReadError, TransactionChanges};
+pub use reads::{
+    Change, Changes, ChangesQuery, ItemPage, KeyspaceFacts, Lease, LeasePage, ReadError, TransactionChanges,
+};
 pub use restore::Restore;
 pub use snapshot::{Chunks, Snapshot};
 

@@ -22,8 +22,8 @@ pub use group::{Courier, Group, GroupConfig, GroupStore, GroupWatch, GroupWatche
 pub use log_store::{Kept, LogStore};
 pub use machine::{
     Answer, Bounds, Change, Changes, ChangesQuery, Chunks, ClientId, Command, Entry, Guard, Item, ItemPage,
-    KeyspaceFacts, KeyspaceId, Lease, LeaseId, Lifetime, LockName, LogPosition, Machine, MachineTime, Operation,
-    OperationKind, Outcome, Place, ReadError, Refusal, Request, RequestId, Restore, Revision, SeenLease, Snapshot,
-    Space, Transaction, TransactionChanges, Until, VersionState,
+    KeyspaceFacts, KeyspaceId, Lease, LeaseId, LeasePage, Lifetime, LockName, LogPosition, Machine, MachineTime,
+    Operation, OperationKind, Outcome, Place, ReadError, Refusal, Request, RequestId, Restore, Revision, SeenLease,
+    Snapshot, Space, Transaction, TransactionChanges, Until, VersionState,
 };
 pub use types::{GroupTypes, LogEntry, LogId, Vote};

@@ -74,7 +74,7 @@ pub(super) fn part(call: &Call) -> Result<Option<(Body, usize)>> {
             let bytes = bytes.filter(|_| read.reads.len() <= BATCHED_READS_MAX);
             bytes.map(|bytes| (Body::Read(encode_reads(read)), bytes))
         }
-        Call::AwaitLock { .. } | Call::Lease(_) | Call::Keyspaces => None,
+        Call::AwaitLock { .. } | Call::Lease(_) | Call::Leases { .. } | Call::Keyspaces => None,
     })
 }
 
@@ -216,7 +216,7 @@ const BROKE_OFF: &str = "the connection ended while the call was under way";
 fn unknown(call: &Call, error: Error) -> Error {
     match call {
         Call::Submit(_) => error.maybe_applied(),
-        Call::Read(_) | Call::AwaitLock { .. } | Call::Lease(_) | Call::Keyspaces => error,
+        Call::Read(_) | Call::AwaitLock { .. } | Call::Lease(_) | Call::Leases { .. } | Call::Keyspaces => error,
     }
 }
 

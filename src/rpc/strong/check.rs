@@ -29,7 +29,7 @@ pub fn check_call(call: &Call) -> Result<()> {
             }
             Ok(())
         }
-        Call::Lease(_) | Call::Keyspaces => Ok(()),
+        Call::Lease(_) | Call::Leases { .. } | Call::Keyspaces => Ok(()),
     }
 }
 
@@ -108,7 +108,12 @@ fn check_sizes(transaction: &Transaction) -> Result<()> {
 pub fn bytes_of_call(call: &Call) -> usize {
     match call {
         Call::Submit(Submission { command: Command::Transact(transaction), .. }) => transaction.size().1,
-        Call::Submit(_) | Call::Read(_) | Call::AwaitLock { .. } | Call::Lease(_) | Call::Keyspaces => 0,
+        Call::Submit(_)
+        | Call::Read(_)
+        | Call::AwaitLock { .. }
+        | Call::Lease(_)
+        | Call::Leases { .. }
+        | Call::Keyspaces => 0,
     }
 }
 

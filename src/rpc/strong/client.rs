@@ -9,7 +9,7 @@ use super::{
     batch::{part, Lane},
     changes::encode_watch,
     leader::Leader,
-    questions::{decode_keyspaces, decode_lease, decode_lock, encode_await_lock},
+    questions::{decode_keyspaces, decode_lease, decode_leases, decode_lock, encode_await_lock},
     reads::{decode_read_answers, encode_reads},
     submissions::encode_submission,
     v1::{self, strong_client::StrongClient},
@@ -75,7 +75,9 @@ impl StrongRpc {
     pub(super) fn lane(&self, call: &Call) -> &Lane {
         match call {
             Call::Submit(_) => &self.changes,
-            Call::Read(_) | Call::AwaitLock { .. } | Call::Lease(_) | Call::Keyspaces => &self.reads,
+            Call::Read(_) | Call::AwaitLock { .. } | Call::Lease(_) | Call::Leases { .. } | Call::Keyspaces => {
+                &self.reads
+            }
         }
     }
 
@@ -124,6 +126,10 @@ impl StrongRpc {
             Call::Lease(lease) => {
                 let asked = v1::GetLeaseRequest { lease: lease.0 };
                 Ok(decode_lease(answered(client.get_lease(request(asked, timeout)).await)?))
+            }
+            Call::Leases { after } => {
+                let asked = v1::ListLeasesRequest { after: after.0 };
+                decode_leases(answered(client.list_leases(request(asked, timeout)).await)?)
             }
             Call::Keyspaces => {
                 decode_keyspaces(answered(client.keyspaces(request(v1::KeyspacesRequest {}, timeout)).await)?)

@@ -16,7 +16,7 @@ use super::{call_each, StrongBackend, StrongPages};
 use crate::{
     env::BoxFuture,
     error::{Error, ErrorCode, Result},
-    limits::LEASES_PER_EXPIRY_MAX,
+    limits::{LEASES_PER_EXPIRY_MAX, LEASES_PER_PAGE_MAX},
     replication::strong::{
         Answer, Bounds, Call, Changes, ChangesQuery, Command, Entry, GroupWatch, Item, KeyspaceId, LeaseId,
         LogPosition, Machine, Read, ReadAnswer, ReadCall, ReadKind, ReadReply, Refusal, Reply, Request, RequestId,
@@ -169,6 +169,7 @@ impl FakeGroup {
                 Some(lease) => Ok(Reply::Lease(lease)),
                 None => Err(Refusal::UnknownLease { lease }.into()),
             },
+            Call::Leases { after } => Ok(Reply::Leases(state.machine.leases_after(after, LEASES_PER_PAGE_MAX))),
             Call::Keyspaces => Ok(Reply::Keyspaces(state.machine.keyspaces().map(|(_, facts)| facts).collect())),
             Call::AwaitLock { .. } => panic!("it was answered above"),
         };

@@ -1,10 +1,10 @@
-//! Questions: for a lock, a lease, the keyspaces.
+//! Questions: for a lock, leases, the keyspaces.
 
 use super::{bad, check_call, key, other_reply, v1};
 use crate::{
     error::Result,
-    limits::{check_keyspace_name, KEYSPACES_MAX},
-    replication::strong::{Call, KeyspaceFacts, Lease, LeaseId, Reply, Revision},
+    limits::{check_keyspace_name, KEYSPACES_MAX, LEASES_PER_PAGE_MAX},
+    replication::strong::{Call, KeyspaceFacts, Lease, LeaseId, LeasePage, Reply, Revision},
     types::{Consistency, Key},
 };
 
@@ -43,6 +43,31 @@ pub(super) fn encode_lease(reply: Reply) -> Result<v1::GetLeaseResponse> {
 pub(super) fn decode_lease(response: v1::GetLeaseResponse) -> Reply {
     let v1::GetLeaseResponse { ttl_ms, remaining_ms, places } = response;
     Reply::Lease(Lease { ttl_ms, remaining_ms, generation: 0, places })
+}
+
+pub(super) fn encode_leases(reply: Reply) -> Result<v1::ListLeasesResponse> {
+    let Reply::Leases(LeasePage { leases, more }) = reply else { return other_reply(&reply) };
+    let encode = |(id, Lease { ttl_ms, remaining_ms, places, .. }): (LeaseId, Lease)| v1::StrongLease {
+        lease: id.0,
+        ttl_ms,
+        remaining_ms,
+        places,
+    };
+    Ok(v1::ListLeasesResponse { leases: leases.into_iter().map(encode).collect(), more })
+}
+
+/// # Errors
+/// `MALFORMED_MESSAGE` for too many of them.
+pub(super) fn decode_leases(response: v1::ListLeasesResponse) -> Result<Reply> {
+    let count = response.leases.len();
+    if count > LEASES_PER_PAGE_MAX {
+        return Err(bad("leases", format!("{count} leases, the limit is {LEASES_PER_PAGE_MAX}")));
+    }
+    let decode = |found: v1::StrongLease| {
+        let v1::StrongLease { lease, ttl_ms, remaining_ms, places } = found;
+        (LeaseId(lease), Lease { ttl_ms, remaining_ms, generation: 0, places })
+    };
+    Ok(Reply::Leases(LeasePage { leases: response.leases.into_iter().map(decode).collect(), more: response.more }))
 }
 
 pub(super) fn encode_keyspaces(reply: Reply) -> Result<v1::KeyspacesResponse> {

@@ -10,7 +10,7 @@ use super::{
     answers::encode_submitted,
     batch::encode_strong_failure,
     changes::decode_watch,
-    questions::{decode_await_lock, encode_keyspaces, encode_lease, encode_lock},
+    questions::{decode_await_lock, encode_keyspaces, encode_lease, encode_leases, encode_lock},
     reads::{decode_reads, encode_read_answers},
     required,
     submissions::decode_submission,
@@ -220,6 +220,12 @@ impl Strong for StrongService {
         let (metadata, _, message) = request.into_parts();
         let reply = self.call(Call::Lease(LeaseId(message.lease)), &metadata).await?;
         Ok(Response::new(encode_lease(reply)?))
+    }
+
+    async fn list_leases(&self, request: Request<v1::ListLeasesRequest>) -> Answered<v1::ListLeasesResponse> {
+        let (metadata, _, message) = request.into_parts();
+        let reply = self.call(Call::Leases { after: LeaseId(message.after) }, &metadata).await?;
+        Ok(Response::new(encode_leases(reply)?))
     }
 
     async fn keyspaces(&self, request: Request<v1::KeyspacesRequest>) -> Answered<v1::KeyspacesResponse> {

@@ -111,6 +111,7 @@ async fn client_calls(access: &Access, to: &Address) -> Vec<(&'static str, Error
     found.push(("stream of batches", code(stream.map(|_| ()))));
     found.push(("await lock", code(strong.await_lock(v1::AwaitLockRequest::default()).await)));
     found.push(("lease", code(strong.get_lease(v1::GetLeaseRequest::default()).await)));
+    found.push(("leases", code(strong.list_leases(v1::ListLeasesRequest::default()).await)));
     found.push(("keyspaces", code(strong.keyspaces(v1::KeyspacesRequest::default()).await)));
     let changes = strong.watch_changes(v1::WatchChangesRequest::default()).await;
     found.push(("strong watch", code(changes.map(|_| ()))));

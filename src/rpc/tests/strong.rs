@@ -8,8 +8,8 @@ use crate::{
     },
     replication::strong::{
         Answer, Call, ClientId, Command, Freshness, GroupWatch, Guard, KeyspaceFacts, KeyspaceId, Lease, LeaseId,
-        Lifetime, LockName, Operation, OperationKind, Outcome, Read, ReadAnswer, ReadCall, ReadKind, Reply, RequestId,
-        Revision, Space, Submission, Transaction, Until, VersionState,
+        LeasePage, Lifetime, LockName, Operation, OperationKind, Outcome, Read, ReadAnswer, ReadCall, ReadKind, Reply,
+        RequestId, Revision, Space, Submission, Transaction, Until, VersionState,
     },
     rpc::strong::fake::Fault,
     types::{Consistency, Key, KeyRange, PageRequest, Value},
@@ -147,6 +147,11 @@ async fn every_question_is_answered_over_both_transports() {
 
         let lasting = far.call(Call::Lease(lease)).await.unwrap();
         assert!(matches!(lasting, Reply::Lease(Lease { ttl_ms: 60_000, places: 1, .. })), "{lasting:?}");
+        let Reply::Leases(page) = far.call(Call::Leases { after: LeaseId(0) }).await.unwrap() else {
+            panic!("no page")
+        };
+        assert!(matches!(page.leases[..], [(id, Lease { ttl_ms: 60_000, places: 1, .. })] if id == lease), "{page:?}");
+        assert_eq!(far.call(Call::Leases { after: lease }).await, Ok(Reply::Leases(LeasePage::default())));
         let facts = KeyspaceFacts { name: "jobs".into(), consistency: Consistency::Strong, keys: 2, bytes: 4 };
         assert_eq!(far.call(Call::Keyspaces).await, Ok(Reply::Keyspaces(vec![facts])));
         far.done(acquire("l", lease)).await;

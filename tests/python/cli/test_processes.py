@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import urllib.request
 from pathlib import Path
 from typing import Any, List
 
@@ -71,6 +72,24 @@ def test_up_runs_a_cluster_until_it_is_told_to_stop() -> None:
         process.kill()
         process.communicate()
     assert_gone([node["pid"] for node in nodes])
+
+
+@pytest.mark.parametrize("output", ["json", "plain"])
+def test_the_nodes_of_up_have_a_dashboard_if_wanted(output: str) -> None:
+    with subprocess.Popen(
+        [*KVSTORE, "-o", output, "up", "--nodes", "1", "--port", "0", "--http"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    ) as process:
+        try:
+            assert process.stdout is not None
+            line = process.stdout.readline()
+            url = json.loads(line)["nodes"][0]["dashboard"] if output == "json" else line.split()[-1]
+            with urllib.request.urlopen(f"{url}healthz", timeout=SECONDS) as answer:
+                assert answer.status == 200
+        finally:
+            process.send_signal(signal.SIGINT)
 
 
 def test_up_stops_when_a_node_dies() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import signal
@@ -10,14 +9,14 @@ import subprocess
 import sys
 import threading
 import time
-from typing import TYPE_CHECKING, Any, Callable, Iterator, List
+from typing import TYPE_CHECKING, Any, Callable, Iterator
 
 import pytest
 
-import kvstore
-
 if TYPE_CHECKING:
     from pathlib import Path
+
+    import kvstore
 
     from .conftest import Run
 
@@ -119,11 +118,17 @@ def test_a_lease_takes_its_keys_along(jobs: Any, run: Run) -> None:
     shown = json.loads(run("lease", "show", lease, "-o", "json").stdout)
     assert (shown["lease"], shown["ttl"], shown["places"]) == (lease, 30.0, 1)
     assert run("lease", "show", lease).stdout.endswith("of 30.0 s left, 1 keys and locks\n")
+    (listed,) = (json.loads(line) for line in run("lease", "list", "-o", "jsonl").stdout.splitlines())
+    assert {**listed, "remaining": 0} == {**shown, "remaining": 0}
+    titles, line = run("lease", "list", "-o", "table").stdout.splitlines()
+    assert titles.split() == ["LEASE", "LEFT", "TTL", "KEYS", "AND", "LOCKS"]
+    assert (line.split()[0], line.split()[-1]) == (lease, "1")
     run("lease", "keep", lease, "--once")
     run("lease", "keep-alive", lease, "--once")
     run("lease", "keep", lease, "--for", "200ms")
     run("lease", "revoke", lease)
     assert not jobs.exists("k")
+    assert run("lease", "list", "-o", "jsonl").stdout == ""
     for command in ("show", "keep", "revoke"):
         assert lease in run("lease", command, lease, code=4).stderr
 
@@ -233,14 +238,9 @@ def running(node: kvstore.Node, jobs: Any, tmp_path: Path, script: str) -> subpr
 
 
 def lease_of_the_lock(jobs: Any) -> Any:
-    """They are counted up, and nothing hangs on another."""
-    found: List[Any] = []
-    for lease_id in range(1, 200):
-        with contextlib.suppress(kvstore.LockLostError):
-            lease = jobs.find_lease(lease_id)
-            found += [lease] if lease.info().places else []
-    (only,) = found
-    return only
+    """Nothing hangs on another."""
+    (found,) = (info.id for info in jobs.leases() if info.places)
+    return jobs.find_lease(found)
 
 
 def test_a_command_is_ended_when_its_leadership_is_lost(node: kvstore.Node, jobs: Any, tmp_path: Path) -> None:

@@ -35,6 +35,7 @@ STRONG_ONLY: Dict[str, Callable[[Any], Any]] = {
     "delete(if_version)": lambda db: db.delete("there", if_version=1),
     "lease": lambda db: db.lease(1),
     "find_lease": lambda db: db.find_lease(1),
+    "leases": lambda db: db.leases(),
     "lock": lambda db: db.lock("k"),
     "election": lambda db: db.election("k"),
     "get(linearizable)": lambda db: db.get("there", read="linearizable"),

@@ -49,6 +49,7 @@ STORE: Dict[str, Callable[[Any], Any]] = {
     "entry": lambda db: db.entry("k"),
     "exists": lambda db: db.exists("k"),
     "find_lease": lambda db: db.find_lease(1),
+    "leases": lambda db: db.leases(),
     "get": lambda db: db.get("k"),
     "get_many": lambda db: db.get_many(["k"]),
     "incr": lambda db: db.incr("n"),
@@ -84,7 +85,7 @@ STORE_AT_ONCE = {
     "with_options": "only makes a view",
     "restore": "one put, made of a conflict: as put",
 }
-STRONG_ONLY = {"add", "find_lease", "incr", "lease", "transact", "update"}
+STRONG_ONLY = {"add", "find_lease", "incr", "lease", "leases", "transact", "update"}
 EVENTUAL_ONLY = {"conflicts"}
 
 MAP: Dict[str, Callable[[Any], Any]] = {

@@ -70,6 +70,26 @@ def test_a_lease_is_found_by_its_id(strong: Any) -> None:
         kept.revoke()
 
 
+def test_all_leases_are_listed_the_oldest_first(strong: Any) -> None:
+    with strong.lease(30, keep_alive=False) as first, strong.lease(60, keep_alive=False) as second:
+        strong.put("a", 1, lease=second)
+        own = [info for info in strong.leases() if info.id in (first.id, second.id)]
+        assert [(info.id, info.ttl, info.places) for info in own] == [(first.id, 30, 0), (second.id, 60, 1)]
+        assert 20 < own[0].remaining <= 30
+        with strong.lock("l"):
+            holder = [info for info in strong.leases() if info.id > second.id]
+            assert [info.places for info in holder] == [1]
+    assert not {first.id, second.id} & {info.id for info in strong.leases()}
+
+
+def test_more_leases_than_a_page_holds_are_all_listed(strong: Any) -> None:
+    with ThreadPoolExecutor(64) as pool:
+        granted = list(pool.map(lambda _: strong.lease(60, keep_alive=False), range(1_001)))
+        own = sorted(lease.id for lease in granted)
+        assert [info.id for info in strong.leases() if own[0] <= info.id <= own[-1]] == own
+        list(pool.map(kvstore.Lease.revoke, granted))
+
+
 def test_a_lease_that_is_not_kept_alive_ends_by_itself(strong: Any) -> None:
     lease = strong.lease(BRIEF_SECONDS, keep_alive=False)
     strong.put("a", 1, lease=lease)

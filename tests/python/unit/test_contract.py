@@ -76,8 +76,8 @@ DIFFERENT: Dict[str, Tuple[str, ...]] = {
     "what a MutableMapping would do with a call for each key": more(
         "Map.", "clear get items pop popitem setdefault values"
     ),
-    "a program that did not grant a lease can find it, and one can be looked at": (
-        *more("Store.", "find_lease"),
+    "a program that did not grant a lease can find it, and they can be looked at": (
+        *more("Store.", "find_lease leases"),
         *more("Lease.", "info"),
         *more("", "LeaseInfo"),
     ),

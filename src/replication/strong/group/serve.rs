@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     error::{Error, ErrorCode, Result},
-    limits::{GROUP_LOCK_WAIT_MAX, GROUP_READ_BYTES_TARGET},
+    limits::{GROUP_LOCK_WAIT_MAX, GROUP_READ_BYTES_TARGET, LEASES_PER_PAGE_MAX},
     replication::strong::{
         Answer, Call, Command, Freshness, Item, KeyspaceFacts, KeyspaceId, Lease, LeaseId, Machine, Read, ReadAnswer,
         ReadCall, ReadKind, ReadReply, Refusal, Reply, Request, Revision, Space, Submission, Until,
@@ -34,11 +34,17 @@ impl Core {
             Call::Lease(lease) => {
                 self.ready_to_read(Freshness::Linearizable, timeout).await?;
                 let machine = self.replica.machine();
-                let unseen_ms = self.elapsed_ms(&machine).saturating_sub(machine.elapsed_ms());
-                let found = machine
-                    .lease(lease)
-                    .map(|found| Lease { remaining_ms: found.remaining_ms.saturating_sub(unseen_ms), ..found });
-                found.map(Reply::Lease).ok_or_else(|| Refusal::UnknownLease { lease }.into())
+                let found = machine.lease(lease).ok_or(Refusal::UnknownLease { lease })?;
+                Ok(Reply::Lease(self.as_of_now(&machine, found)))
+            }
+            Call::Leases { after } => {
+                self.ready_to_read(Freshness::Linearizable, timeout).await?;
+                let machine = self.replica.machine();
+                let mut page = machine.leases_after(after, LEASES_PER_PAGE_MAX);
+                for (_, lease) in &mut page.leases {
+                    *lease = self.as_of_now(&machine, *lease);
+                }
+                Ok(Reply::Leases(page))
             }
             Call::Keyspaces => {
                 self.ready_to_read(Freshness::Linearizable, timeout).await?;
@@ -48,6 +54,12 @@ impl Core {
                 Ok(Reply::Keyspaces(keyspaces))
             }
         }
+    }
+
+    /// What is left of a lease when the time since the last entry is counted too.
+    fn as_of_now(&self, machine: &Machine, lease: Lease) -> Lease {
+        let unseen_ms = self.elapsed_ms(machine).saturating_sub(machine.elapsed_ms());
+        Lease { remaining_ms: lease.remaining_ms.saturating_sub(unseen_ms), ..lease }
     }
 
     /// Does what clients ask together, as [`Core::call`] does each; the answers in order. The transactions are on their way before

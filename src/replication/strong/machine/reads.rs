@@ -6,6 +6,7 @@ use super::{
     history::Past,
     ids::{KeyspaceId, LeaseId, Revision},
     item::{Item, Place, Space, Version, VersionState},
+    leases::LeaseState,
     state::Keyspace,
     Machine, SeenLease,
 };
@@ -132,6 +133,15 @@ pub struct Lease {
     pub generation: u64,
     /// Keys and locks that hang on it.
     pub places: u64,
+}
+
+/// Some of the leases.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LeasePage {
+    /// In the order in which they were granted.
+    pub leases: Vec<(LeaseId, Lease)>,
+    /// There may be more after the last one.
+    pub more: bool,
 }
 
 impl Machine {
@@ -300,13 +310,23 @@ impl Machine {
 
     /// A lease, unless it has ended.
     pub fn lease(&self, lease: LeaseId) -> Option<Lease> {
-        let state = self.state.leases.get(&lease)?;
-        Some(Lease {
+        self.state.leases.get(&lease).map(|state| self.left_of(state))
+    }
+
+    fn left_of(&self, state: &LeaseState) -> Lease {
+        Lease {
             ttl_ms: state.ttl_ms,
             remaining_ms: state.deadline_ms.saturating_sub(self.elapsed_ms()),
             generation: state.generation,
             places: state.places.len() as u64,
-        })
+        }
+    }
+
+    /// The first `leases_max` leases that were granted after `after` and have not ended.
+    pub fn leases_after(&self, after: LeaseId, leases_max: usize) -> LeasePage {
+        let mut found = self.state.leases.range((Bound::Excluded(after), Bound::Unbounded));
+        let leases = found.by_ref().take(leases_max).map(|(lease, state)| (*lease, self.left_of(state))).collect();
+        LeasePage { leases, more: found.next().is_some() }
     }
 
     /// The leases whose time is over by `elapsed_ms`, those first that ended first: what a leader proposes to expire, with

@@ -2,8 +2,8 @@
 
 use super::*;
 use crate::limits::{
-    BATCH_BYTES_MAX, GROUP_READ_BYTES_TARGET, KEYSPACE_NAME_BYTES_MAX, KEY_BYTES_MAX, STRONG_MESSAGE_BYTES_MAX,
-    STRONG_READS_MAX, TRANSACTION_BYTES_MAX, TRANSACTION_OPERATIONS_MAX, VALUE_BYTES_MAX,
+    BATCH_BYTES_MAX, GROUP_READ_BYTES_TARGET, KEYSPACE_NAME_BYTES_MAX, KEY_BYTES_MAX, LEASES_PER_PAGE_MAX,
+    STRONG_MESSAGE_BYTES_MAX, STRONG_READS_MAX, TRANSACTION_BYTES_MAX, TRANSACTION_OPERATIONS_MAX, VALUE_BYTES_MAX,
 };
 use v1::{read_operation::Read as ReadBody, strong_operation::Operation as Body, submit_request::Command as Asked};
 
@@ -183,6 +183,9 @@ fn a_bad_field_of_an_answer_is_named() {
     assert!(decode_read_answers(&call, answers(vec![item(found(b"k"))])).is_ok());
     let nameless = v1::KeyspacesResponse { keyspaces: vec![v1::StrongKeyspace::default()] };
     assert_refused(decode_keyspaces(nameless), InvalidArgument, "keyspace");
+    let leases = |count| v1::ListLeasesResponse { leases: vec![v1::StrongLease::default(); count], more: false };
+    assert!(decode_leases(leases(LEASES_PER_PAGE_MAX)).is_ok());
+    assert_refused(decode_leases(leases(LEASES_PER_PAGE_MAX + 1)), MalformedMessage, "leases");
 }
 
 #[test]

@@ -267,7 +267,9 @@ proptest! {
     #[test]
     fn questions_and_their_answers_come_back_as_they_went_in(
         keyspace in name(), lock in key(), lease in lease(), wait_ms in 0..=GROUP_LOCK_WAIT_MAX.as_millis() as u64,
-        token: Option<u64>, times: [u64; 3], names in prop::collection::vec((name(), any::<[u64; 2]>(), any::<bool>()), 0..5),
+        token: Option<u64>, times: [u64; 3],
+        listed in prop::collection::vec((lease(), any::<[u64; 3]>()), 0..5), more: bool,
+        names in prop::collection::vec((name(), any::<[u64; 2]>(), any::<bool>()), 0..5),
     ) {
         let request = carried(encode_await_lock(&keyspace, &lock, lease, wait_ms));
         prop_assert_eq!(decode_await_lock(request), Ok(Call::AwaitLock { keyspace, lock, lease, wait_ms }));
@@ -276,6 +278,11 @@ proptest! {
         let [ttl_ms, remaining_ms, places] = times;
         let reply = Reply::Lease(Lease { ttl_ms, remaining_ms, generation: 0, places });
         prop_assert_eq!(decode_lease(carried(encode_lease(reply.clone()).unwrap())), reply);
+        let page = listed.into_iter().map(|(id, [ttl_ms, remaining_ms, places])| {
+            (id, Lease { ttl_ms, remaining_ms, generation: 0, places })
+        });
+        let reply = Reply::Leases(LeasePage { leases: page.collect(), more });
+        prop_assert_eq!(decode_leases(carried(encode_leases(reply.clone()).unwrap())), Ok(reply));
         let facts = |(name, [keys, bytes], is_strong): (String, [u64; 2], bool)| {
             let consistency = if is_strong { Consistency::Strong } else { Consistency::Eventual };
             KeyspaceFacts { name, consistency, keys, bytes }
@@ -297,6 +304,7 @@ proptest! {
         // Whether these are refused is for other tests; here they only must not panic.
         drop(v1::AwaitLockRequest::decode(bytes).map(decode_await_lock));
         drop(v1::SubmitResponse::decode(bytes).map(|response| decode_submitted(&Command::Register, response)));
+        drop(v1::ListLeasesResponse::decode(bytes).map(decode_leases));
         drop(v1::KeyspacesResponse::decode(bytes).map(decode_keyspaces));
     }
 }

@@ -202,3 +202,24 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn leases_are_listed_in_pages_by_age_without_those_that_have_ended() {
+    let mut log = Log::new();
+    let granted: Vec<LeaseId> = (1..=5).map(|seconds| log.grant(seconds * 1000)).collect();
+    assert_eq!(log.run(Command::Revoke { lease: granted[2] }), Answer::Revoked);
+    log.pass(500);
+    let listed = |after: usize, most: usize| {
+        let page = log.machine.leases_after(LeaseId(after as u64), most);
+        for (id, lease) in &page.leases {
+            assert_eq!(Some(*lease), log.machine.lease(*id));
+        }
+        (page.leases.into_iter().map(|(id, _)| id).collect::<Vec<_>>(), page.more)
+    };
+    let first = usize::try_from(granted[0].0).unwrap();
+    assert_eq!(listed(0, 2), (granted[..2].to_vec(), true));
+    assert_eq!(listed(first + 1, 2), (granted[3..].to_vec(), false), "the third has ended");
+    assert_eq!(listed(0, 4), ([&granted[..2], &granted[3..]].concat(), false));
+    assert_eq!(listed(0, 3).1, true);
+    assert_eq!(listed(first + 4, 2), (Vec::new(), false));
+}
