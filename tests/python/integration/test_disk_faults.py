@@ -165,8 +165,8 @@ def test_a_failed_sync_ends_the_log_until_a_restart(durable: DurableCluster) -> 
     durable.kill(0)
     with durable.restart(0).client() as client:
         kept = client.get_many([f"k{number}" for number in range(acked + 1)])
-        # The sync that failed was that of the last write, which may be there then, or one that the node made for
-        # itself between two writes (the bound of its clock), after which the next write is refused unseen.
+        # The sync that failed was that of the last write, which may be there then, or one of the node itself, which
+        # founds its group in its first second; after that the next write is refused unseen.
         if not failure.maybe_applied:
             assert f"k{acked}" not in kept
         kept.pop(f"k{acked}", None)
