@@ -1,5 +1,7 @@
 //! What stands after the `?` of a request: names and values, percent-encoded, so that a value may be any bytes.
 
+use percent_encoding::{percent_decode_str, percent_encode, AsciiSet, NON_ALPHANUMERIC};
+
 use crate::error::{Error, ErrorCode, Result};
 
 /// Each name once, with its value.
@@ -69,36 +71,19 @@ fn bad(text: String) -> Error {
     Error::new(ErrorCode::InvalidArgument, text)
 }
 
-/// The bytes of a value; a `+` is a space, as forms write it. `None`: a `%` is not followed by two hexadecimal digits.
+/// The bytes of a value; a `+` is a space, as forms write it. `None`: a `%` is not followed by two hexadecimal digits, which
+/// the library would let stand.
 fn decode(text: &str) -> Option<Vec<u8>> {
-    let mut bytes = text.bytes();
-    let mut found = Vec::with_capacity(text.len());
-    while let Some(byte) = bytes.next() {
-        found.push(match byte {
-            b'+' => b' ',
-            b'%' => digit(bytes.next()?)? * 16 + digit(bytes.next()?)?,
-            other => other,
-        });
-    }
-    Some(found)
+    let is_escape =
+        |rest: &str| rest.as_bytes().get(..2).is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit));
+    let is_encoded = text.split('%').skip(1).all(is_escape);
+    is_encoded.then(|| percent_decode_str(&text.replace('+', " ")).collect())
 }
 
-fn digit(byte: u8) -> Option<u8> {
-    char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok())
-}
-
-/// Bytes as a value of a query has them, in ASCII letters, digits and what needs no escape.
+/// Bytes as a value of a query has them, in ASCII letters, digits and what needs no escape (RFC 3986, section 2.3).
 pub(super) fn encode(bytes: &[u8]) -> String {
-    let mut text = String::with_capacity(bytes.len());
-    for &byte in bytes {
-        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'~') {
-            text.push(char::from(byte));
-        } else {
-            text.push('%');
-            text.extend([byte >> 4, byte & 15].map(|half| char::from(b"0123456789ABCDEF"[usize::from(half)])));
-        }
-    }
-    text
+    const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
+    percent_encode(bytes, ESCAPED).to_string()
 }
 
 #[cfg(test)]
