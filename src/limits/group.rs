@@ -115,3 +115,6 @@ pub const GROUP_QUORUM_LOST_TIMEOUTS: u32 = 3;
 pub const GROUP_SILENCE_TIMEOUTS: u32 = 20;
 /// See [`GROUP_QUORUM_LOST_TIMEOUTS`].
 pub const GROUP_SILENCE_TRIES: Duration = Duration::from_millis(200);
+/// Between two tries before its time, for members that ask for a vote and cannot win: so many election timeouts leave those
+/// that can win the time to do so, even if each try keeps a member from voting for one.
+pub const GROUP_EARLY_TRIES_TIMEOUTS: u32 = 5;

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+import time
 from typing import TYPE_CHECKING, Any, Callable, Dict, List, Tuple
 
 import pytest
@@ -9,7 +11,7 @@ import pytest
 import kvstore
 
 from .harness import eventually
-from .strong import client_of, group_of, wait_leader, wait_one_group
+from .strong import FORM_SECONDS, client_of, group_of, wait_leader, wait_one_group
 
 if TYPE_CHECKING:
     from .durable import DurableCluster
@@ -19,6 +21,9 @@ pytestmark = pytest.mark.timeout(180)
 NODES = 3
 CALL_SECONDS = 0.5
 ROUNDS = 1
+# A leader that hears from no majority speaks for 1.8 s, and then tries again every 12 s if nobody asks it to.
+SPEAKS_SECONDS = 2.0
+SOON_SECONDS = 8.0
 
 # What a call may end with while there is no quorum.
 _CODES = {"NO_LEADER", "DEADLINE_EXCEEDED"}
@@ -116,3 +121,30 @@ def check_outcomes(durable: DurableCluster, outcomes: Dict[str, bool]) -> None:
     assert not untrue, f"refused, and applied all the same: {untrue}"
     unknown = sum(outcomes.values())
     print(f"{len(outcomes)} writes without a quorum: {unknown} unknown, {len(applied)} applied later")  # noqa: T201
+
+
+def test_a_leader_serves_again_soon_after_its_only_follower_was_stopped_for_a_while(durable: DurableCluster) -> None:
+    durable.start(NODES)
+    wait_one_group(durable)
+    leader = wait_leader(durable)
+    follower, gone = (leader + 1) % NODES, (leader + 2) % NODES
+    with client_of(durable, [leader], "default") as eventual:
+        eventual.create_keyspace("jobs", consistency="strong")
+    with client_of(durable, [leader], "jobs") as db:
+        db.put("before", 1)
+        durable.kill(gone)
+        durable.nodes[follower].signal(signal.SIGSTOP)
+        # In the log of the leader alone: the follower cannot be elected any more.
+        assert expect_no_quorum(lambda: db.put("under way", 1, timeout=CALL_SECONDS))
+        eventually(lambda: fell_silent(durable, leader), "the leader waits for a majority")
+        durable.nodes[follower].signal(signal.SIGCONT)
+        back = time.monotonic()
+        db.put("after", 1, timeout=FORM_SECONDS)
+        assert time.monotonic() - back < SOON_SECONDS
+        assert db.get("under way") == 1
+
+
+def fell_silent(durable: DurableCluster, index: int) -> bool:
+    """For longer than it goes on speaking: src/replication/strong/group/silence.rs."""
+    group = group_of(durable.nodes[index])
+    return group is not None and (group.unheard or 0) > SPEAKS_SECONDS

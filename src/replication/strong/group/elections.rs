@@ -100,13 +100,16 @@ impl Core {
     }
 
     /// Answers a request for a vote. A request that is refused because this member has more of the log says that there is no leader, and
-    /// that its sender cannot be the next: this member stands then, and does not wait until its patience has passed.
+    /// that its sender cannot be the next: this member stands then, and does not wait until its patience has passed. If it is a leader
+    /// that has fallen silent, it speaks again: the library would have it stand only when it has heard that its term is over.
     pub(super) async fn vote(self: &Arc<Core>, request: VoteRequest) -> Result<Reply> {
         let (asked_in, asked_for) = (request.vote.leader_id().term, request.last_log_id);
         let response = self.raft.vote(request).await.map_err(|_| stopped())?;
         let is_too_short = !response.vote_granted && response.last_log_id > asked_for;
         let has_leader = self.now().saturating_sub(*self.heard_from_leader.lock()) <= GROUP_ELECTION_MOST;
-        if is_too_short && !has_leader && !self.leadership().is_mine {
+        if is_too_short && self.leadership().is_mine {
+            self.silence.try_early(self.now());
+        } else if is_too_short && !has_leader {
             self.step_up(asked_in);
         }
         Ok(Reply::Vote(response))
