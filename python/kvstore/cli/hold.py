@@ -8,7 +8,7 @@ import signal
 import subprocess
 import threading
 import time
-from typing import TYPE_CHECKING, Any, Callable, Final, Iterator, Optional, Tuple
+from typing import TYPE_CHECKING, Any, Callable, Final, Iterator, List, Optional, Tuple
 
 import click
 
@@ -17,7 +17,7 @@ import kvstore
 from .exits import CONFLICT, DEADLINE, NOT_RUN, SIGNALLED, Failure
 from .output import report_note
 from .params import DURATION
-from .settings import Settings, verb
+from .settings import Settings, Verb, verb
 
 if TYPE_CHECKING:
     from typing import Union
@@ -31,10 +31,20 @@ _GRACE_SECONDS: Final = 5.0
 _FORWARDED: Final = (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 
 
+class _WithValue(Verb):
+    """Leaves the `--` before CMD in the arguments, which click would take away: what stands before it matters."""
+
+    def parse_args(self, ctx: click.Context, args: List[str]) -> List[str]:
+        """Double the first one, of which click takes one."""
+        if "--" in args:
+            first = args.index("--")
+            args = [*args[:first], "--", *args[first:]]
+        return super().parse_args(ctx, args)
+
+
 def _options(function: Callable[..., Any]) -> Callable[..., Any]:
     """What both commands take."""
     for add in (
-        click.argument("command", metavar="-- CMD...", nargs=-1, required=True, type=click.UNPROCESSED),
         click.argument("name"),
         click.option("--wait", type=DURATION, help="Wait so long for it; exit 124 then.  [default: for ever]"),
         click.option("--no-wait", is_flag=True, help="Do not wait at all; exit 4 when another has it."),
@@ -48,6 +58,7 @@ def _options(function: Callable[..., Any]) -> Callable[..., Any]:
 
 @verb()
 @_options
+@click.argument("command", metavar="-- CMD...", nargs=-1, required=True, type=click.UNPROCESSED)
 def lock(settings: Settings, name: str, ttl: float, command: Tuple[str, ...], **patience: Any) -> None:
     """Run CMD while holding the lock NAME of a strong keyspace, and exit as it does.
 
@@ -60,19 +71,44 @@ def lock(settings: Settings, name: str, ttl: float, command: Tuple[str, ...], **
         _exit_as(settings, command, claim, claim.release)
 
 
-@verb()
+@verb(cls=_WithValue)
 @_options
-@click.option("--value", default="", help="What the others see of this leader, such as an address.")
-def elect(settings: Settings, name: str, ttl: float, value: str, command: Tuple[str, ...], **patience: Any) -> None:
+@click.argument("words", metavar="[VALUE] -- CMD...", nargs=-1, required=True, type=click.UNPROCESSED)
+@click.option("--value", help="The same as VALUE.")
+def elect(
+    settings: Settings, name: str, ttl: float, value: Optional[str], words: Tuple[str, ...], **patience: Any
+) -> None:
     """Run CMD while leading in the election NAME of a strong keyspace, and exit as it does.
 
-    As `lock`: CMD finds the fencing token in KVSTORE_FENCING_TOKEN, and is ended, with exit code 4, when leadership is
-    lost.
+    The others see VALUE of this leader, such as an address. As `lock`: CMD finds the fencing token in
+    KVSTORE_FENCING_TOKEN, and is ended, with exit code 4, when leadership is lost.
     """
+    name, value, command = _split(name, value, words)
     with settings.client() as client:
         claim = client.election(name, ttl=ttl)
         _check(claim.campaign(value, _timeout(**patience)), f"another leads in {name}", **patience)
         _exit_as(settings, command, claim, claim.resign)
+
+
+def _split(name: str, option: Optional[str], words: Tuple[str, ...]) -> Tuple[str, str, Tuple[str, ...]]:
+    """NAME, VALUE and CMD. A `--` before all of them, or none at all, means that there is no VALUE among them."""
+    before: Tuple[str, ...] = ()
+    if name == "--":
+        name, *rest = words
+        words = tuple(rest)
+    elif "--" in words:
+        at = words.index("--")
+        before, words = words[:at], words[at + 1 :]
+    if len(before) > 1:
+        msg = f"only NAME and VALUE may stand before --, not {' '.join((name, *before))}"
+        raise click.UsageError(msg)
+    if before and option is not None:
+        msg = f"VALUE ({before[0]}) and --value ({option}) are the same: give one"
+        raise click.UsageError(msg)
+    if not words:
+        msg = "Missing argument '-- CMD...'."
+        raise click.UsageError(msg)
+    return name, before[0] if before else option or "", words
 
 
 def _timeout(wait: Optional[float], *, no_wait: bool) -> Optional[float]:

@@ -29,6 +29,8 @@ class Column(NamedTuple):
     title: str
     show: Callable[[Mapping[str, Any]], str]
     right: bool = False
+    field: Optional[str] = None
+    """Of a record: what orders rows by this column; None is the text that is shown."""
 
 
 def to_json_text(record: Mapping[str, Any]) -> str:

@@ -29,10 +29,11 @@ def headline(members: int, answers: Sequence[NodeStatus]) -> str:
     """One line about a cluster of so many members, by those that answered."""
     name = answers[0].cluster if answers else "?"
     healthy = sum(not status.problems for status in answers)
-    return f"CLUSTER {name}  {healthy}/{members} healthy  {_leader(answers)}"
+    return f"CLUSTER {name}  {healthy}/{members} healthy  {leader_of(answers)}"
 
 
-def _leader(answers: Sequence[NodeStatus]) -> str:
+def leader_of(answers: Sequence[NodeStatus]) -> str:
+    """Who leads, by those that answered."""
     leading = [status for status in answers if status.group and status.group.role == "leader"]
     if not leading:
         return "no leader"

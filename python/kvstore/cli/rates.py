@@ -76,7 +76,7 @@ def _rate(name: str, before: Optional[float], after: Optional[float], passed: fl
 
 
 def _column(title: str, name: str, show: Callable[[float], str]) -> Column:
-    return Column(title, lambda record: "-" if record[name] is None else show(record[name]), right=True)
+    return Column(title, lambda record: "-" if record[name] is None else show(record[name]), right=True, field=name)
 
 
 COLUMNS: Final = [

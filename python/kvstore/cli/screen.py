@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import sys
 import time
-from typing import TYPE_CHECKING, Any, Final, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final, List, Mapping, Sequence
 
 import click
 
@@ -25,9 +25,7 @@ def draw(
 
     Notes are below the table on a terminal, and on stderr elsewhere.
     """
-    answering = sum(record["answers"] for record in records)
-    title = f"{time.strftime('%H:%M:%S')}  {answering} of {len(records)} members answer"
-    rows = [[column.show(record) for column in columns] for record in records]
+    title, rows = title_of(records), _rows(columns, records)
     if not sys.stdout.isatty():
         click.echo("\n".join([title, *table_lines(columns, rows, color=settings.color), ""]))
         for note in notes:
@@ -39,3 +37,20 @@ def draw(
     if len(lines) >= height:
         lines = [*lines[: height - 2], f"... {len(lines) - height + 2} more"]
     click.echo(_CLEAR + "\n".join(lines))
+
+
+def leave(settings: Settings, columns: Sequence[Column], records: Sequence[Mapping[str, Any]]) -> None:
+    """A table on a terminal whose lower end it may cross: it is the last one, and stays there."""
+    width = shutil.get_terminal_size().columns
+    table = table_lines(columns, _rows(columns, records), width=width, color=settings.color)
+    click.echo("\n".join([title_of(records)[:width], *table]))
+
+
+def title_of(records: Sequence[Mapping[str, Any]]) -> str:
+    """When it is, and how many members answer."""
+    answering = sum(record["answers"] for record in records)
+    return f"{time.strftime('%H:%M:%S')}  {answering} of {len(records)} members answer"
+
+
+def _rows(columns: Sequence[Column], records: Sequence[Mapping[str, Any]]) -> List[List[str]]:
+    return [[column.show(record) for column in columns] for record in records]

@@ -227,6 +227,61 @@ def test_a_lock_that_is_held_is_waited_for_as_long_as_wanted(node: kvstore.Node,
     run("lock", "l", "--", "true", code=6)
 
 
+SAY_WHO_LEADS = """
+import os, sys, kvstore
+with kvstore.Client(os.environ["NODE"]) as db:
+    print(db.keyspace("jobs").election("boss").leader().value.decode(), *sys.argv[1:])
+"""
+LEADS = [sys.executable, "-c", SAY_WHO_LEADS]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "printed"),
+    [
+        (["here", "--", *LEADS], "here"),
+        (["--ttl", "6s", "here", "--", *LEADS], "here"),
+        (["", "--", *LEADS, "x"], " x"),
+        (["--", *LEADS, "--", "x", "--"], " -- x --"),
+        (["here", "--", *LEADS, "--value", "x", "--", "y"], "here --value x -- y"),
+        (["--value", "here", "--", *LEADS, "x"], "here x"),
+        (["--value", "--", "--", *LEADS, "x"], "-- x"),
+        (["--value", "here", "echo", "x"], "x"),
+        (["echo", "x", "y"], "x y"),
+    ],
+)
+def test_the_value_of_a_leader_stands_before_the_command(
+    node: kvstore.Node, jobs: Any, arguments: List[str], printed: str
+) -> None:
+    options = {"stdout": subprocess.PIPE, "env": {**os.environ, "NODE": node.address}}
+    with kv(node, "elect", "boss", *arguments, **options) as process:
+        assert process.communicate(timeout=DEADLINE_SECONDS)[0].decode() == f"{printed}\n"
+    assert process.returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error"),
+    [
+        (["boss", "here", "--value", "there", "--", "true"], "VALUE (here) and --value (there) are the same"),
+        (["boss", "here", "--value", "", "--", "true"], "VALUE (here) and --value () are the same"),
+        (["boss", "here", "there", "--", "true"], "only NAME and VALUE may stand before --, not boss here there"),
+        (["boss", "--"], "Missing argument '-- CMD...'"),
+        (["boss", "here", "--"], "Missing argument '-- CMD...'"),
+        (["--", "boss"], "Missing argument '-- CMD...'"),
+        (["boss"], "Missing argument '[VALUE] -- CMD...'"),
+        ([], "Missing argument 'NAME'"),
+    ],
+)
+def test_what_cannot_be_told_apart_before_a_command_is_a_usage_error(
+    jobs: Any, run: Run, arguments: List[str], error: str
+) -> None:
+    assert error in run("-k", "jobs", "elect", *arguments, code=2).stderr
+
+
+def test_help_shows_where_a_value_stands(run: Run) -> None:
+    assert "elect [OPTIONS] NAME [VALUE] -- CMD...\n" in run("elect", "--help").stdout
+    assert "lock [OPTIONS] NAME -- CMD...\n" in run("lock", "--help").stdout
+
+
 def running(node: kvstore.Node, jobs: Any, tmp_path: Path, script: str) -> subprocess.Popen[bytes]:
     """`kvstore elect` with a script that has begun."""
     begun = tmp_path / "begun"

@@ -65,10 +65,11 @@ def test_nobody_there_is_exit_3(run: Run) -> None:
     assert "127.0.0.1:1" in run(*TOP, "-s", "127.0.0.1:1", "--timeout", "300ms", code=3).stderr
 
 
-def test_a_terminal_is_drawn_over(db: kvstore.Node) -> None:
+def test_a_terminal_that_cannot_be_a_screen_is_drawn_over(db: kvstore.Node) -> None:
     ours, theirs = pty.openpty()
     command = [sys.executable, "-m", "kvstore", "-s", db.address, *TOP, "--count", "2"]
-    with subprocess.Popen(command, stdout=theirs, env={**os.environ, "COLUMNS": "40", "LINES": "24"}) as process:
+    env = {**os.environ, "COLUMNS": "40", "LINES": "24", "TERM": "dumb"}
+    with subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, env=env) as process:
         os.close(theirs)
         shown = rest_of(ours)
         os.close(ours)
