@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any, Callable, Iterator
 
 import pytest
 
+import kvstore
+
 if TYPE_CHECKING:
     from pathlib import Path
-
-    import kvstore
 
     from .conftest import Run
 
@@ -174,6 +174,67 @@ def test_a_transaction_does_what_its_file_says(jobs: Any, run: Run, tmp_path: Pa
     lines = run("-k", "jobs", "txn", "-", stdin=json.dumps(document), code=1).stdout.splitlines()
     assert lines == ["false", '{"get":"text","type":"str","value":"x"}', '{"put":"failed"}']
     assert jobs["failed"] is True
+
+
+def test_a_transaction_that_counts_leaves_ttl_and_lease(jobs: Any, run: Run) -> None:
+    with jobs.lease(600) as lease:
+        jobs.incr("timed", ttl=600)
+        jobs.put("leased", 1, lease=lease)
+        document = {
+            "compare": [{"key": "timed", "value": 1}],
+            "then": [
+                *({"incr": key} for key in ("timed", "leased", "new")),
+                {"put": "made", "value": 5, "ttl": "10m"},
+                {"incr": "made", "by": -6},
+                {"get": "made"},
+            ],
+        }
+        done = json.loads(run("-k", "jobs", "-o", "json", "txn", "-", stdin=json.dumps(document)).stdout)
+        assert [each.get("value") for each in done["results"]] == [2, 2, 1, None, -1, -1]
+        assert done["results"][-1] == {"get": "made", "type": "int", "value": -1}
+        assert (jobs["timed"], jobs["leased"], jobs["new"], jobs["made"]) == (2, 2, 1, -1)
+        assert jobs.entry("timed").ttl > 500
+        assert jobs.entry("made").ttl > 500
+        assert jobs.entry("new").ttl is None
+    assert not jobs.exists("leased")
+
+
+def test_a_transaction_may_only_look(jobs: Any, run: Run) -> None:
+    jobs["a"] = 1
+    for document, code, text in (
+        ('{"compare": [{"key": "a", "value": 1}]}', 0, "true\n"),
+        ('{"compare": [{"key": "a", "absent": true}]}', 1, "false\n"),
+        ('{"then": [{"get": "b"}]}', 0, 'true\n{"get":"b","missing":true}\n'),
+        ("{}", 0, "true\n"),
+    ):
+        assert run("-k", "jobs", "txn", "-", stdin=document, code=code).stdout == text
+    run("txn", "-", stdin="{}", code=6)
+
+
+def test_a_transaction_begins_anew_when_others_were_faster(
+    jobs: Any, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs["n"] = 1
+    entry = kvstore.Client.entry
+
+    def beaten(client: kvstore.Client[Any], key: bytes, **options: Any) -> Any:
+        found = entry(client, key, **options)
+        if jobs["n"] == 1:
+            jobs["n"] = 2
+        return found
+
+    monkeypatch.setattr(kvstore.Client, "entry", beaten)
+    document = {"compare": [{"key": "n", "value": 1}], "then": [{"incr": "n"}], "else": [{"get": "n"}]}
+    lines = run("-k", "jobs", "txn", "-", stdin=json.dumps(document), code=1).stdout.splitlines()
+    assert lines == ["false", '{"get":"n","type":"int","value":2}']
+
+
+def test_a_transaction_that_cannot_count_does_nothing(jobs: Any, run: Run) -> None:
+    jobs.put_many({"text": "x", "most": 2**63 - 1})
+    for key, by, text in (("text", 1, "no integer"), ("most", 1, "64 bits"), ("new", 2**63, "64 bits")):
+        document = {"then": [{"put": "k", "value": 1}, {"incr": key, "by": by}]}
+        assert text in run("-k", "jobs", "txn", "-", stdin=json.dumps(document), code=2).stderr
+    assert jobs.count() == 2
 
 
 @pytest.mark.parametrize(
