@@ -112,6 +112,15 @@ def test_a_counter_counts(jobs: Any, run: Run) -> None:
     run("-k", "jobs", "incr", "text", code=2)
 
 
+def test_a_key_that_is_no_text_is_base64_in_json(jobs: Any, run: Run) -> None:
+    key = b"\xff".decode("utf-8", "surrogateescape")
+    for command in (["put", key, "1", "--as", "int"], ["add", key, "v"], ["incr", key], ["exists", key], ["get", key]):
+        done = json.loads(run("-k", "jobs", "-o", "json", *command, code=command[0] == "add").stdout)
+        assert done["key_base64"] == "/w=="
+        assert "key" not in done
+    assert jobs[b"\xff"] == 2
+
+
 def test_a_lease_takes_its_keys_along(jobs: Any, run: Run) -> None:
     lease = run("lease", "grant", "30s").stdout.strip()
     run("-k", "jobs", "put", "k", "v", "--lease", lease)
