@@ -100,7 +100,7 @@ def _checked(kind: str, step: Any) -> Step:
             from_json(step)
         int(step.get("version", 1)), int(step.get("by", 1))
         _ttl(step)
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError, OverflowError) as error:
         msg = f"{json.dumps(step)}: {error}"
         raise click.UsageError(msg) from error
     checked: Step = step
@@ -148,7 +148,7 @@ def _try(
             steps = then if holds else otherwise
             pending = [_add(batch, step) for step in steps]
     except kvstore.ConflictError as error:
-        if error.code not in {"VERSION_CONFLICT", "KEY_EXISTS"}:
+        if error.maybe_applied or error.code not in {"VERSION_CONFLICT", "KEY_EXISTS"}:
             raise
         return None
     return holds, [_result(step, each.result()) for step, each in zip(steps, pending)]

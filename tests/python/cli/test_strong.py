@@ -62,6 +62,12 @@ def test_keyspaces_come_and_go(run: Run) -> None:
     run("get", "k", "-k", "made", code=2)
 
 
+def test_what_no_keyspace_can_keep_is_a_usage_error(run: Run) -> None:
+    for number in (-1, 2**64, 2**70):
+        command = ["keyspace", "create", "kept", "--consistency", "eventual", "--keep-conflicts", str(number)]
+        assert "--keep-conflicts" in run(*command, code=2).stderr
+
+
 def test_conditions_are_kept(jobs: Any, run: Run) -> None:
     version = run("-k", "jobs", "put", "k", "1", "--if-absent").stdout.strip()
     assert "already" in run("-k", "jobs", "put", "k", "2", "--if-absent", code=4).stderr
@@ -259,6 +265,8 @@ def test_a_transaction_that_cannot_count_does_nothing(jobs: Any, run: Run) -> No
         '{"then": [{"put": "k", "value": 1, "ttl": "soon"}]}',
         '{"then": [{"put": "k", "value": 1, "lease": 1}]}',
         '{"else": [{"incr": "k", "by": "much"}]}',
+        '{"else": [{"incr": "k", "by": 1e999}]}',
+        '{"then": [{"put": "k", "value": 1, "ttl": 1e20}]}',
     ],
 )
 def test_a_file_that_is_no_transaction_is_a_usage_error(jobs: Any, run: Run, document: str) -> None:
