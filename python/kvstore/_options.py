@@ -216,7 +216,8 @@ def naming(what: str) -> Iterator[None]:
 
 
 # ------------------------------------------------------------------------------------------------------- targets
-_USER: Final = re.compile("//[^@]*@")
+_NO_ADDRESS: Final = re.compile("[/@]")
+_USER: Final = re.compile(r"//.*@", re.DOTALL)
 
 
 class ParsedTarget(NamedTuple):
@@ -233,7 +234,7 @@ def parse_target(target: Target) -> ParsedTarget:
         addresses = list(target)
         if not addresses or not all(isinstance(address, str) for address in addresses):
             bad_target(target)
-        return ParsedTarget(addresses, None, {})
+        return ParsedTarget(_checked_addresses(addresses, "target"), None, {})
     scheme, separator, rest = target.partition("://")
     if not separator:
         return ParsedTarget(split_addresses(target, "target"), None, {})
@@ -256,14 +257,14 @@ def parse_target(target: Target) -> ParsedTarget:
 
 
 def without_token(target: str) -> str:
-    """A target as it may be shown."""
+    """A target as it may be shown: without what stands before its last @, for a token may have an @ in it."""
     return _USER.sub("//:***@", target)
 
 
 def bad_target(target: object) -> NoReturn:
     """Say what a target looks like."""
-    shown = without_token(target) if isinstance(target, str) else target
-    msg = f'target: {shown!r} is not "host:port", several of them, or "kv://host:port/keyspace"'
+    shown = without_token(repr(target))
+    msg = f'target: {shown} is not "host:port", several of them, or "kv://host:port/keyspace"'
     raise InvalidArgumentError(msg)
 
 
@@ -272,6 +273,14 @@ def split_addresses(text: str, name: str) -> List[str]:
     addresses = [address.strip() for address in text.split(",") if address.strip()]
     if not addresses:
         msg = f'{name}: {text!r} names no "host:port"'
+        raise InvalidArgumentError(msg)
+    return _checked_addresses(addresses, name)
+
+
+def _checked_addresses(addresses: List[str], name: str) -> List[str]:
+    """Refuse URLs and parts of them. Not repeated: there may be a token in one, and errors end in logs."""
+    if any(_NO_ADDRESS.search(address) for address in addresses):
+        msg = f'{name}: an address is "host:port"; a URL is one text for all of them, "kv://:TOKEN@h1:p,h2:p/keyspace"'
         raise InvalidArgumentError(msg)
     return addresses
 
@@ -365,7 +374,12 @@ def parse_peers(peers: Peers, host: str) -> List[str]:
     else:
         forms = peers
     # dict keeps the order and drops what comes twice.
-    return list(dict.fromkeys(_peer(peer, host) for peer in forms))
+    addresses = list(dict.fromkeys(_peer(peer, host) for peer in forms))
+    if any(_NO_ADDRESS.search(address) for address in addresses):
+        # Not repeated: there may be a token in it.
+        msg = 'peers: a peer is "host:port", and no URL'
+        raise InvalidArgumentError(msg)
+    return addresses
 
 
 def _peer(peer: Peer, host: str) -> str:

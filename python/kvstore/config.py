@@ -137,8 +137,8 @@ class NodeConfig:
             "threads": _number("threads", settings.get("threads", 0), 256),
             "tls": tls_of_node(settings.get("tls")),
             "token": token_of_node(settings.get("token")),
-            "insecure": bool(settings.get("insecure", False)),
-            "http": bool(settings.get("http", False)),
+            "insecure": _truth("insecure", settings.get("insecure", False)),
+            "http": _truth("http", settings.get("http", False)),
             "log": _log(settings.get("log", "none")),
             "max_drift": _seconds("max_drift", settings.get("max_drift", 10.0), (0.1, 3600.0)),
             "data_dir": data_dir,
@@ -236,6 +236,14 @@ def _parse_bool(variable: str, text: str) -> bool:
 def _number(name: str, value: object, largest: int, least: int = 0) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= largest:
         msg = f"{name}: {value!r} is no number from {least} to {largest}"
+        raise InvalidArgumentError(msg)
+    return value
+
+
+def _truth(name: str, value: object) -> bool:
+    # The text "false" counts as true to Python, and `insecure` opens a node to everybody.
+    if not isinstance(value, bool):
+        msg = f"{name}: {value!r}, must be True or False"
         raise InvalidArgumentError(msg)
     return value
 

@@ -104,31 +104,32 @@ def kvstore_cluster(
 
 
 @pytest.fixture
-def _kvstore_target(request: pytest.FixtureRequest) -> Any:
-    """What a client of this test talks to."""
+def _kvstore_open(request: pytest.FixtureRequest) -> Callable[..., Any]:
+    """Makes a client of what this test talks to: takes the class `Client` or `AsyncClient`."""
     url = request.config.getoption("--kvstore-url")
-    if url is not None:
-        return url
-    if "nodes" in _marked(request):
-        return request.getfixturevalue("kvstore_cluster")().addresses
-    return request.getfixturevalue("kvstore_node").address
+    if url is None and "nodes" in _marked(request):
+        cluster = request.getfixturevalue("kvstore_cluster")()
+        # It knows what its nodes want to see.
+        return lambda kind: cluster.client() if kind.__name__ == "Client" else cluster.async_client()
+    target = request.getfixturevalue("kvstore_node").address if url is None else url
+    return lambda kind: kind(target)
 
 
 @pytest.fixture
-def kvstore_client(_kvstore_target: Any) -> Iterator[kvstore.Client[Any]]:
+def kvstore_client(_kvstore_open: Any) -> Iterator[kvstore.Client[Any]]:
     """A client of `kvstore_node`; of a cluster, if the marker says `nodes`; of what --kvstore-url names."""
     from kvstore import Client  # noqa: PLC0415 - see above
 
-    with Client(_kvstore_target) as client:
+    with _kvstore_open(Client) as client:
         yield client
 
 
 @pytest.fixture
-def kvstore_async_client(_kvstore_target: Any) -> Iterator[kvstore.AsyncClient[Any]]:
+def kvstore_async_client(_kvstore_open: Any) -> Iterator[kvstore.AsyncClient[Any]]:
     """As kvstore_client, for asyncio; whatever runs the loop."""
     from kvstore import AsyncClient  # noqa: PLC0415 - see above
 
-    client: kvstore.AsyncClient[Any] = AsyncClient(_kvstore_target)
+    client: kvstore.AsyncClient[Any] = _kvstore_open(AsyncClient)
     yield client
     # What aclose() does; the loop may be gone by now.
     client._channel.close()  # noqa: SLF001

@@ -55,6 +55,7 @@ D = TypeVar("D")
 R = TypeVar("R")
 
 
+_UINT64_MAX: Final = 2**64 - 1
 _POPS_MAX: Final = 100
 """How often pop() loses a race before it says so."""
 
@@ -289,8 +290,8 @@ class AsyncStore(AsyncCalls[V]):
             DeniedError: `system`, which is reserved.
         """
         _check_consistency(name, consistency)
-        if keep_conflicts < 0:
-            msg = f"keep_conflicts: {keep_conflicts}, must be at least 0"
+        if not 0 <= keep_conflicts <= _UINT64_MAX:
+            msg = f"keep_conflicts: {keep_conflicts}, must be from 0 to {_UINT64_MAX}"
             raise InvalidArgumentError(msg)
         if name == "default":
             default = self.keyspace(name)

@@ -168,8 +168,16 @@ def _expiry(record: Mapping[str, Any]) -> Optional[dt.datetime]:
     if record.get("expires"):
         return _parse_timestamp(str(record["expires"]))
     if record.get("ttl") is not None:
-        return dt.datetime.now(dt.timezone.utc) + dt.timedelta(seconds=float(record["ttl"]))
+        return _end_of(record["ttl"])
     return None
+
+
+def _end_of(ttl: Any) -> dt.datetime:
+    try:
+        return dt.datetime.now(dt.timezone.utc) + dt.timedelta(seconds=float(ttl))
+    except (ValueError, OverflowError) as error:
+        msg = f"ttl: {ttl!r} is no number of seconds, or too many"
+        raise ValueError(msg) from error
 
 
 def _timestamp(when: dt.datetime) -> str:

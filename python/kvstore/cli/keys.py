@@ -10,7 +10,7 @@ from .exits import NOT_FOUND, MissingKeyError
 from .output import print_bytes, print_record, print_records
 from .params import DURATION, VALUE_KINDS, VERSION, read_value
 from .settings import Settings, verb
-from .values import Stored, decode, encode, entry_to_json, int_to_json, shown
+from .values import Stored, decode, encode, entry_to_json, int_to_json, key_fields, shown
 
 if TYPE_CHECKING:
     import kvstore
@@ -78,7 +78,7 @@ def put(settings: Settings, key: str, value: str, kind: Optional[str], **options
         lease = None if lease_id is None else client.find_lease(lease_id)
         version = client.put(key_argument(key), stored, lease=lease, **options)
     if not settings.quiet:
-        print_record(settings, {"key": key, "version": str(version)}, str(version))
+        print_record(settings, {**key_fields(key_argument(key)), "version": str(version)}, str(version))
 
 
 @verb()
@@ -95,7 +95,7 @@ def add(
     with settings.client() as client:
         added = client.add(key_argument(key), stored, ttl=ttl)
     if not settings.quiet:
-        print_record(settings, {"key": key, "added": added}, "true" if added else "false")
+        print_record(settings, {**key_fields(key_argument(key)), "added": added}, "true" if added else "false")
     ctx.exit(0 if added else NOT_FOUND)
 
 
@@ -111,7 +111,7 @@ def incr(settings: Settings, key: str, by: int, *, initial: int, ttl: Optional[f
     """
     with settings.client() as client:
         number = client.incr(key_argument(key), by, initial=initial, ttl=ttl)
-    print_record(settings, {"key": key, "value": int_to_json(number)}, str(number))
+    print_record(settings, {**key_fields(key_argument(key)), "value": int_to_json(number)}, str(number))
 
 
 @verb()
@@ -137,7 +137,7 @@ def exists(ctx: click.Context, settings: Settings, key: str) -> None:
     with settings.client() as client:
         there = client.exists(key_argument(key))
     if not settings.quiet:
-        print_record(settings, {"key": key, "exists": there}, "true" if there else "false")
+        print_record(settings, {**key_fields(key_argument(key)), "exists": there}, "true" if there else "false")
     ctx.exit(0 if there else NOT_FOUND)
 
 

@@ -45,7 +45,7 @@ def list_keyspaces(settings: Settings) -> None:
 )
 @click.option(
     "--keep-conflicts",
-    type=click.IntRange(0),
+    type=click.IntRange(0, 2**64 - 1),
     default=10_000,
     show_default=True,
     help="Of an eventual one: how many conflicts each node remembers.",

@@ -14,8 +14,8 @@ from .exits import USAGE, Failure
 
 TOKEN_VARIABLE: Final = "KVSTORE_TOKEN"  # noqa: S105 - the name of a variable
 
-_USER: Final = re.compile(r"(?P<scheme>[a-z]+://):(?P<token>[^@/?]+)@")
-_ANY_USER: Final = re.compile(r"//[^@]*@")
+_USER: Final = re.compile(r"(?P<scheme>[a-z]+://):(?P<token>[^/?]+)@")
+_ANY_USER: Final = re.compile(r"//.*@", re.DOTALL)
 
 
 def split_server(server: str) -> Tuple[str, Dict[str, str]]:

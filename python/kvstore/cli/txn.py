@@ -16,7 +16,7 @@ from .keys import key_argument
 from .output import print_record, to_json_text
 from .params import parse_duration
 from .settings import Settings, verb
-from .values import Stored, decode, encode, from_json, int_to_json, to_json
+from .values import Stored, encode, from_json, int_to_json, to_json
 
 if TYPE_CHECKING:
     Step = Mapping[str, Any]
@@ -28,7 +28,7 @@ _FIELDS: Final = {
     "get": {"get"},
     "incr": {"incr", "by"},
 }
-_INT64_MAX: Final = 2**63 - 1
+_ATTEMPTS: Final = 16
 
 
 @verb()
@@ -43,17 +43,13 @@ def txn(ctx: click.Context, settings: Settings, file: str) -> None:
      "then":    [{"put": "a", "value": 5, "ttl": "10m"}, {"incr": "n", "by": 2}, {"get": "c"}],
      "else":    [{"get": "a"}, {"delete": "d"}]}
 
-    All three may be left out. Values are as in `export`: with "type" where the value alone does not say it.
+    All three may be left out. Values are as in `export`: with "type" where the value alone does not say it. `incr`
+    leaves the time to live and the lease of a key as they are.
     """  # noqa: D301 - the escape is click's: leave this paragraph as it is
     compare, then, otherwise = _parse(_read(file))
 
-    def run(attempt: kvstore.Txn[Stored]) -> Tuple[bool, List[Dict[str, Any]]]:
-        # The first that fails decides: nothing is read that does not matter.
-        holds = all(_holds(step, attempt.entry(key_argument(step["key"]))) for step in compare)
-        return holds, [_do(attempt, step) for step in (then if holds else otherwise)]
-
     with settings.client() as client:
-        holds, results = client.transact(run)
+        holds, results = _transact(client, compare, then, otherwise)
     lines = ["true" if holds else "false", *map(to_json_text, results)]
     print_record(settings, {"holds": holds, "results": results}, "\n".join(lines))
     ctx.exit(0 if holds else NOT_FOUND)
@@ -104,7 +100,7 @@ def _checked(kind: str, step: Any) -> Step:
             from_json(step)
         int(step.get("version", 1)), int(step.get("by", 1))
         _ttl(step)
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError, OverflowError) as error:
         msg = f"{json.dumps(step)}: {error}"
         raise click.UsageError(msg) from error
     checked: Step = step
@@ -129,29 +125,67 @@ def _holds(step: Step, entry: Optional[kvstore.Entry[Stored]]) -> bool:
     return (entry is None) == bool(step.get("absent", not step.get("present")))
 
 
-def _do(attempt: kvstore.Txn[Stored], step: Step) -> Dict[str, Any]:
+def _transact(
+    client: kvstore.Client[Stored], compare: List[Step], then: List[Step], otherwise: List[Step]
+) -> Tuple[bool, List[Dict[str, Any]]]:
+    """Whether the comparisons hold, and what came of the steps; again when others were faster."""
+    for _ in range(_ATTEMPTS):
+        done = _try(client, compare, then, otherwise)
+        if done is not None:
+            return done
+    msg = f"txn: something that it compares or gets was changed in each of {_ATTEMPTS} attempts; try again"
+    raise kvstore.ConflictError(msg, code="VERSION_CONFLICT")
+
+
+def _try(
+    client: kvstore.Client[Stored], compare: List[Step], then: List[Step], otherwise: List[Step]
+) -> Optional[Tuple[bool, List[Dict[str, Any]]]]:
+    """None: what it compares has changed before it was done."""
+    try:
+        # A batch, and no transact(): its increments are the store's own, and leave ttl and lease of a key as they are.
+        with client.batch(atomic=True) as batch:
+            holds = _compare(client, batch, compare)
+            steps = then if holds else otherwise
+            pending = [_add(batch, step) for step in steps]
+    except kvstore.ConflictError as error:
+        if error.maybe_applied or error.code not in {"VERSION_CONFLICT", "KEY_EXISTS"}:
+            raise
+        return None
+    return holds, [_result(step, each.result()) for step, each in zip(steps, pending)]
+
+
+def _compare(client: kvstore.Client[Stored], batch: kvstore.Batch[Stored], compare: List[Step]) -> bool:
+    """Whether all hold; the batch requires that what decided is still there when it is done."""
+    seen: Dict[bytes, Optional[kvstore.Entry[Stored]]] = {}
+    for step in compare:
+        key = key_argument(step["key"])
+        if key not in seen:
+            entry = seen[key] = client.entry(key, read="linearizable")
+            batch.require(key, version=None if entry is None else entry.version, absent=entry is None)
+        # The first that fails decides: nothing is read that does not matter.
+        if not _holds(step, seen[key]):
+            return False
+    return True
+
+
+def _add(batch: kvstore.Batch[Stored], step: Step) -> kvstore.Pending[Any]:
     kind = _kind(step)
     key = key_argument(step[kind])
-    found = attempt.get(key)
     if kind == "put":
-        attempt.put(key, from_json(step), ttl=_ttl(step))
+        return batch.put(key, from_json(step), ttl=_ttl(step))
+    if kind == "delete":
+        return batch.delete(key)
+    return batch.get(key) if kind == "get" else batch.incr(key, int(step.get("by", 1)))
+
+
+def _result(step: Step, answer: Any) -> Dict[str, Any]:
+    kind = _kind(step)
+    if kind == "put":
         return {"put": step[kind]}
     if kind == "delete":
-        attempt.delete(key)
-        return {"delete": step[kind], "existed": found is not None}
-    if kind == "get":
-        return {"get": step[kind], **({"missing": True} if found is None else to_json(found))}
-    number = _sum(step[kind], found, int(step.get("by", 1)))
-    attempt.put(key, encode(number))
-    return {"incr": step[kind], "value": int_to_json(number)}
-
-
-def _sum(key: str, found: Optional[Stored], by: int) -> int:
-    value = 0 if found is None else decode(found)
-    if not isinstance(value, int) or isinstance(value, bool):
-        msg = f"key {key!r}: the value is no integer"
-        raise kvstore.CodecError(msg, code="NOT_AN_INTEGER")
-    if not -_INT64_MAX - 1 <= value + by <= _INT64_MAX:
-        msg = f"key {key!r}: the sum does not fit into 64 bits"
-        raise kvstore.LimitError(msg, code="OVERFLOW")
-    return value + by
+        return {"delete": step[kind], "existed": answer}
+    if kind == "incr":
+        return {"incr": step[kind], "value": int_to_json(answer)}
+    # What an increment before it has made comes as the number itself.
+    found = encode(answer) if isinstance(answer, int) else answer
+    return {"get": step[kind], **({"missing": True} if found is None else to_json(found))}

@@ -98,14 +98,28 @@ def from_json(record: Mapping[str, Any]) -> Stored:
     if kind is None:
         return encode(value)
     if kind == "raw":
-        return Stored(from_base64(value), int(record["flags"]))
+        return Stored(from_base64(value), _integer("flags", record["flags"]))
     if kind == "bytes":
         return Stored(from_base64(value), 0)
-    converters = {"int": int, "float": float, "str": _only(str), "bool": _only(bool), "json": lambda same: same}
+    converters = {
+        "int": lambda given: _integer("value", given),
+        "float": float,
+        "str": _only(str),
+        "bool": _only(bool),
+        "json": lambda same: same,
+    }
     if kind not in converters:
         msg = f"unknown type {kind!r}"
         raise ValueError(msg)
     return encode(converters[kind](value))
+
+
+def _integer(name: str, value: Any) -> int:
+    try:
+        return int(value)
+    except OverflowError as error:
+        msg = f"{name}: {value!r} is no integer"
+        raise ValueError(msg) from error
 
 
 def _only(kind: type) -> Any:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, List, Union
-from urllib.parse import quote, urlencode
 
 from kvstore._options import parse_target
 from kvstore.aio.client import AsyncClient
@@ -32,33 +31,36 @@ class SharedCluster:
 
     def __init__(self, target: Target, keyspace: str) -> None:
         parsed = parse_target(target)
-        query = f"?{urlencode(parsed.options)}" if parsed.options else ""
-        self._target = f"kv://{','.join(parsed.addresses)}/{quote(keyspace, safe='')}{query}"
+        # Kept apart: a token and a Retry have no place in the query of a URL.
+        self._addresses, self._options = parsed.addresses, parsed.options
         self._clients: List[Union[Client[Any], AsyncClient[Any]]] = []
         self.keyspace = keyspace
-        with Client(self._target) as client:
+        with self._open() as client:
             client.create_keyspace(keyspace, consistency="strong")
 
     def client(self, **options: Unpack[ClientOptions]) -> Client[Any]:
         """A client of the keyspace; closed after the test."""
-        client: Client[Any] = Client(self._target, **options)
+        client: Client[Any] = self._open(**options)
         self._clients.append(client)
         return client
 
     def async_client(self, **options: Unpack[ClientOptions]) -> AsyncClient[Any]:
         """As client(), for asyncio."""
-        client: AsyncClient[Any] = AsyncClient(self._target, **options)
+        client: AsyncClient[Any] = AsyncClient(self._addresses, self.keyspace, **{**self._options, **options})
         self._clients.append(client)
         return client
+
+    def _open(self, **options: Unpack[ClientOptions]) -> Client[Any]:
+        return Client(self._addresses, self.keyspace, **{**self._options, **options})
 
     def _end(self) -> None:
         """Close the clients and drop the keyspace."""
         for client in self._clients:
             # What close() and aclose() do; neither needs a loop.
             client._channel.close()  # noqa: SLF001
-        with Client(self._target) as client:
+        with self._open() as client:
             client.drop_keyspace(self.keyspace)
 
     def __repr__(self) -> str:
-        """With addresses and keyspace."""
-        return f"<kvstore.testing.SharedCluster {self._target}>"
+        """With addresses and keyspace; the token is not shown."""
+        return f"<kvstore.testing.SharedCluster kv://{','.join(self._addresses)}/{self.keyspace}>"

@@ -128,9 +128,13 @@ def test_contexts_remember_the_file_and_show_no_token(home: Path, closed: kvstor
     listed = json.loads(kv("context", "ls", "-o", "json").stdout)["contexts"]
     assert [each["server"] for each in listed] == [closed.address, f"kv://:***@{closed.address}"]
     assert [each["token_file"] for each in listed] == [str(file), None]
+    # A token may have an @ in it.
+    kv("context", "add", "three", f"kv://:x@{TOKEN}@{closed.address}", "--tls", "false")
+    kv("context", "use", "three")
     kv("context", "ls")
     kv("config", "show", "--origin")
     kv("config", "check")
+    kv("get", "k", code=5)
     contexts = home / "user" / "kvstore" / "contexts.json"
     assert contexts.stat().st_mode & 0o077 == 0
 

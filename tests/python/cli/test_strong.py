@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any, Callable, Iterator
 
 import pytest
 
+import kvstore
+
 if TYPE_CHECKING:
     from pathlib import Path
-
-    import kvstore
 
     from .conftest import Run
 
@@ -60,6 +60,12 @@ def test_keyspaces_come_and_go(run: Run) -> None:
     run("keyspace", "drop", "made", "--yes")
     assert "made" in run("keyspace", "drop", "made", "--yes", code=2).stderr
     run("get", "k", "-k", "made", code=2)
+
+
+def test_what_no_keyspace_can_keep_is_a_usage_error(run: Run) -> None:
+    for number in (-1, 2**64, 2**70):
+        command = ["keyspace", "create", "kept", "--consistency", "eventual", "--keep-conflicts", str(number)]
+        assert "--keep-conflicts" in run(*command, code=2).stderr
 
 
 def test_conditions_are_kept(jobs: Any, run: Run) -> None:
@@ -110,6 +116,15 @@ def test_a_counter_counts(jobs: Any, run: Run) -> None:
     run("incr", "n", code=6)
     jobs["text"] = "x"
     run("-k", "jobs", "incr", "text", code=2)
+
+
+def test_a_key_that_is_no_text_is_base64_in_json(jobs: Any, run: Run) -> None:
+    key = b"\xff".decode("utf-8", "surrogateescape")
+    for command in (["put", key, "1", "--as", "int"], ["add", key, "v"], ["incr", key], ["exists", key], ["get", key]):
+        done = json.loads(run("-k", "jobs", "-o", "json", *command, code=command[0] == "add").stdout)
+        assert done["key_base64"] == "/w=="
+        assert "key" not in done
+    assert jobs[b"\xff"] == 2
 
 
 def test_a_lease_takes_its_keys_along(jobs: Any, run: Run) -> None:
@@ -176,6 +191,67 @@ def test_a_transaction_does_what_its_file_says(jobs: Any, run: Run, tmp_path: Pa
     assert jobs["failed"] is True
 
 
+def test_a_transaction_that_counts_leaves_ttl_and_lease(jobs: Any, run: Run) -> None:
+    with jobs.lease(600) as lease:
+        jobs.incr("timed", ttl=600)
+        jobs.put("leased", 1, lease=lease)
+        document = {
+            "compare": [{"key": "timed", "value": 1}],
+            "then": [
+                *({"incr": key} for key in ("timed", "leased", "new")),
+                {"put": "made", "value": 5, "ttl": "10m"},
+                {"incr": "made", "by": -6},
+                {"get": "made"},
+            ],
+        }
+        done = json.loads(run("-k", "jobs", "-o", "json", "txn", "-", stdin=json.dumps(document)).stdout)
+        assert [each.get("value") for each in done["results"]] == [2, 2, 1, None, -1, -1]
+        assert done["results"][-1] == {"get": "made", "type": "int", "value": -1}
+        assert (jobs["timed"], jobs["leased"], jobs["new"], jobs["made"]) == (2, 2, 1, -1)
+        assert jobs.entry("timed").ttl > 500
+        assert jobs.entry("made").ttl > 500
+        assert jobs.entry("new").ttl is None
+    assert not jobs.exists("leased")
+
+
+def test_a_transaction_may_only_look(jobs: Any, run: Run) -> None:
+    jobs["a"] = 1
+    for document, code, text in (
+        ('{"compare": [{"key": "a", "value": 1}]}', 0, "true\n"),
+        ('{"compare": [{"key": "a", "absent": true}]}', 1, "false\n"),
+        ('{"then": [{"get": "b"}]}', 0, 'true\n{"get":"b","missing":true}\n'),
+        ("{}", 0, "true\n"),
+    ):
+        assert run("-k", "jobs", "txn", "-", stdin=document, code=code).stdout == text
+    run("txn", "-", stdin="{}", code=6)
+
+
+def test_a_transaction_begins_anew_when_others_were_faster(
+    jobs: Any, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs["n"] = 1
+    entry = kvstore.Client.entry
+
+    def beaten(client: kvstore.Client[Any], key: bytes, **options: Any) -> Any:
+        found = entry(client, key, **options)
+        if jobs["n"] == 1:
+            jobs["n"] = 2
+        return found
+
+    monkeypatch.setattr(kvstore.Client, "entry", beaten)
+    document = {"compare": [{"key": "n", "value": 1}], "then": [{"incr": "n"}], "else": [{"get": "n"}]}
+    lines = run("-k", "jobs", "txn", "-", stdin=json.dumps(document), code=1).stdout.splitlines()
+    assert lines == ["false", '{"get":"n","type":"int","value":2}']
+
+
+def test_a_transaction_that_cannot_count_does_nothing(jobs: Any, run: Run) -> None:
+    jobs.put_many({"text": "x", "most": 2**63 - 1})
+    for key, by, text in (("text", 1, "no integer"), ("most", 1, "64 bits"), ("new", 2**63, "64 bits")):
+        document = {"then": [{"put": "k", "value": 1}, {"incr": key, "by": by}]}
+        assert text in run("-k", "jobs", "txn", "-", stdin=json.dumps(document), code=2).stderr
+    assert jobs.count() == 2
+
+
 @pytest.mark.parametrize(
     "document",
     [
@@ -189,6 +265,8 @@ def test_a_transaction_does_what_its_file_says(jobs: Any, run: Run, tmp_path: Pa
         '{"then": [{"put": "k", "value": 1, "ttl": "soon"}]}',
         '{"then": [{"put": "k", "value": 1, "lease": 1}]}',
         '{"else": [{"incr": "k", "by": "much"}]}',
+        '{"else": [{"incr": "k", "by": 1e999}]}',
+        '{"then": [{"put": "k", "value": 1, "ttl": 1e20}]}',
     ],
 )
 def test_a_file_that_is_no_transaction_is_a_usage_error(jobs: Any, run: Run, document: str) -> None:

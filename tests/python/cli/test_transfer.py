@@ -127,6 +127,12 @@ def test_the_last_line_of_a_key_wins(db: kvstore.Node, run: Run) -> None:
         ('{"key": "a", "value": "?", "type": "bytes"}', "base64"),
         ('{"key": "a", "value": 1, "schema": 2}', "schema 2"),
         ('{"key": "a", "value": 1, "expires": "soon"}', "soon"),
+        ('{"key": "a", "value": 1, "ttl": 1e20}', "ttl: 1e+20"),
+        ('{"key": "a", "value": 1, "ttl": -1e300}', "ttl: -1e+300"),
+        ('{"key": "a", "value": 1, "ttl": NaN}', "ttl: nan"),
+        ('{"key": "a", "value": 1, "ttl": "soon"}', "ttl: 'soon'"),
+        ('{"key": "a", "value": "eA==", "type": "raw", "flags": 1e999}', "flags: inf"),
+        ('{"key": "a", "value": 1e999, "type": "int"}', "value: inf"),
     ],
 )
 def test_a_bad_line_is_named_with_its_reason(db: kvstore.Node, run: Run, line: str, why: str) -> None:

@@ -125,6 +125,17 @@ def test_a_client_of_a_cluster(kvstore_client):
 """).assert_counts(passed=3)
 
 
+def test_the_clients_of_a_marked_cluster_are_let_in(run: Run) -> None:
+    run("""
+import asyncio, pytest
+
+@pytest.mark.kvstore(nodes=2, token="of-the-mark")
+def test_both(kvstore_client, kvstore_async_client):
+    assert kvstore_client.get("k") is None
+    assert asyncio.run(kvstore_async_client.get("k")) is None
+""").assert_counts(passed=1)
+
+
 def test_a_shared_cluster_has_a_keyspace_for_each_test(run: Run) -> None:
     run("""
 import pytest, kvstore
@@ -200,6 +211,29 @@ def test_cluster(cluster): pass
     outcome.assert_counts(passed=2, skipped=2)
     assert "kvstore_node makes nodes of its own, and --kvstore-url says to use a cluster that is there" in outcome.text
     # The keyspace of the shared cluster is gone.
+    assert [info.name for info in there.client().keyspaces()] == ["default"]
+
+
+def test_a_cluster_that_is_there_may_want_a_token(run: Run, make: Make) -> None:
+    there = make(1, token="se/same@7")
+    outcome = run(
+        """
+import asyncio, kvstore
+
+def test_client(kvstore_client, kvstore_async_client):
+    assert kvstore_client.get("k") is None
+    assert asyncio.run(kvstore_async_client.get("k")) is None
+
+def test_shared(kvstore_shared_cluster):
+    for client in (kvstore_shared_cluster.client(), kvstore_shared_cluster.client(timeout=None)):
+        client["k"] = 1
+    assert asyncio.run(kvstore_shared_cluster.async_client().get("k")) == 1
+    assert "same" not in repr(kvstore_shared_cluster)
+""",
+        "--kvstore-url",
+        f"kv://:se%2Fsame%407@{there.addresses[0]}/default?timeout=20&retry=5&hedge=none&discover=false",
+    )
+    outcome.assert_counts(passed=2)
     assert [info.name for info in there.client().keyspaces()] == ["default"]
 
 

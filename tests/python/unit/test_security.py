@@ -136,12 +136,30 @@ def test_a_url_has_a_token_and_tls() -> None:
         f"kv://h:1?token={TOKEN}",
         f"kvs://:{TOKEN}@h:1",
         f"http://:{TOKEN}@h:1",
+        # What stands behind the first @ is no host as long as there is another.
+        f"KV://:x@{TOKEN}@h:1",
+        f"KV://:x/{TOKEN}@h:1",
+        f"kv:/:{TOKEN}@h:1",
+        f":{TOKEN}@h:1",
+        f"h:1,:{TOKEN}@h:1",
+        [f"kv://:{TOKEN}@h:1"],
+        [f":{TOKEN}@h:1"],
+        ["h:1", f"kv://:x@{TOKEN}@h:1", 7],
+        f"kv://:{TOKEN}@h:1".encode(),
     ],
 )
-def test_what_is_no_token_in_a_url_is_refused_and_not_repeated(url: str) -> None:
-    with pytest.raises(InvalidArgumentError) as caught:
-        Client(url)
-    assert TOKEN not in str(caught.value)
+def test_what_is_no_token_in_a_url_is_refused_and_not_repeated(url: Any) -> None:
+    for make in (Client, AsyncClient):
+        with pytest.raises(InvalidArgumentError, match=r"^target: |^token: no such option") as caught:
+            make(url)
+        assert TOKEN not in str(caught.value)
+
+
+def test_a_url_among_the_peers_is_refused_and_not_repeated() -> None:
+    for peers in (f"kv://:{TOKEN}@h:1", [f":{TOKEN}@h:1"], {1: f"kv://:{TOKEN}@h:1"}):
+        with pytest.raises(InvalidArgumentError, match=r"^peers: ") as caught:
+            NodeConfig(peers=peers)
+        assert TOKEN not in str(caught.value)
 
 
 def test_from_env_takes_a_token_and_names_its_variable(monkeypatch: pytest.MonkeyPatch) -> None:
