@@ -20,6 +20,9 @@ use crate::{
     types::NodeId,
 };
 
+/// Entries with leases that have ended, before all else is looked at again.
+const EXPIRIES_PER_LOOK: usize = 16;
+
 /// What is to be proposed now.
 #[derive(Debug, PartialEq, Eq)]
 enum Due {
@@ -55,13 +58,21 @@ impl Core {
             return;
         }
         let term = leadership.term;
-        let requests = match self.due(term) {
-            Due::Nothing => return,
-            Due::Time => Vec::new(),
-            Due::Leases(leases) => vec![Request { id: None, command: Command::Expire { term, leases } }],
-        };
-        // What is not applied in time is due again.
-        let _in_time = time::timeout(GROUP_CALL_TIMEOUT, self.append_own(requests)).await;
+        for _ in 0..EXPIRIES_PER_LOOK {
+            let (requests, is_all) = match self.due(term) {
+                Due::Nothing => return,
+                Due::Time => (Vec::new(), true),
+                Due::Leases(leases) => {
+                    let is_all = leases.len() < LEASES_PER_EXPIRY_MAX;
+                    (vec![Request { id: None, command: Command::Expire { term, leases } }], is_all)
+                }
+            };
+            // What is not applied in time is due again.
+            let in_time = time::timeout(GROUP_CALL_TIMEOUT, self.append_own(requests)).await;
+            if is_all || in_time.is_err() {
+                return;
+            }
+        }
     }
 
     /// Has the group keep as much of its history as this leader is set to: what is too much is taken away step by step, since an entry
@@ -120,7 +131,7 @@ impl Core {
             let metrics = metrics.borrow();
             let others = metrics.membership_config.membership().voter_ids().count() > 1;
             let leads = metrics.state == ServerState::Leader && others;
-            leads.then(|| Duration::from_millis(metrics.millis_since_quorum_ack.unwrap_or_default()))
+            leads.then(|| metrics.millis_since_quorum_ack.map(Duration::from_millis))
         };
         self.silence.note(self.now(), unheard);
         self.elections.note(&self.leadership());

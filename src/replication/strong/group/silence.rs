@@ -35,6 +35,8 @@ pub(super) struct Silence {
 #[derive(Default)]
 struct Turns {
     until: Option<Duration>,
+    /// Since when it leads, as far as was noted.
+    leads: Option<Duration>,
     /// When it last tried before its time.
     early: Option<Duration>,
 }
@@ -65,14 +67,18 @@ impl Silence {
         HandingOver(self)
     }
 
-    /// To be told from time to time for how long a leader has not heard from a majority; `None`: it does not lead.
-    pub(super) fn note(&self, now: Duration, unheard: Option<Duration>) {
-        let until = &mut self.turns.lock().until;
+    /// To be told from time to time for how long a leader has not heard from a majority, `Some(None)` if it never has; `None`: it
+    /// does not lead.
+    pub(super) fn note(&self, now: Duration, unheard: Option<Option<Duration>>) {
+        let turns = &mut *self.turns.lock();
         let Some(unheard) = unheard else {
             self.is_kept.store(false, Ordering::Relaxed);
-            *until = None;
+            (turns.until, turns.leads) = (None, None);
             return;
         };
+        let leads = *turns.leads.get_or_insert(now);
+        let unheard = unheard.unwrap_or(now.saturating_sub(leads));
+        let until = &mut turns.until;
         if until.is_some_and(|until| now < until) {
             return;
         }
@@ -102,7 +108,7 @@ impl Silence {
         let pause = GROUP_ELECTION_MOST * GROUP_EARLY_TRIES_TIMEOUTS;
         let was_tried = turns.early.is_some_and(|early| now < early + pause);
         if !was_tried && self.is_kept.load(Ordering::Relaxed) {
-            *turns = Turns { until: Some(now), early: Some(now) };
+            (turns.until, turns.early) = (Some(now), Some(now));
         }
     }
 }
@@ -122,48 +128,65 @@ impl Drop for HandingOver<'_> {
 mod tests {
     use super::*;
 
+    /// A leader has not heard from a majority for so long.
+    fn note(silence: &Silence, now: Duration, unheard: Duration) {
+        silence.note(now, Some(Some(unheard)));
+    }
+
     #[test]
     fn a_leader_without_a_majority_is_silent_but_for_short_tries() {
         let (silence, second) = (Silence::default(), Duration::from_secs(1));
-        silence.note(second, Some(Duration::from_millis(100)));
+        note(&silence, second, Duration::from_millis(100));
         assert!(!silence.is_kept());
-        silence.note(2 * second, Some(2 * second));
+        note(&silence, 2 * second, 2 * second);
         assert!(silence.is_kept());
-        silence.note(13 * second, Some(13 * second));
+        note(&silence, 13 * second, 13 * second);
         assert!(silence.is_kept(), "12 s of silence");
-        silence.note(Duration::from_millis(14_050), Some(14 * second));
+        note(&silence, Duration::from_millis(14_050), 14 * second);
         assert!(!silence.is_kept(), "a try");
-        silence.note(Duration::from_millis(14_100), Some(14 * second));
+        note(&silence, Duration::from_millis(14_100), 14 * second);
         assert!(!silence.is_kept(), "the try goes on");
-        silence.note(Duration::from_millis(14_300), Some(14 * second));
+        note(&silence, Duration::from_millis(14_300), 14 * second);
         assert!(silence.is_kept());
         silence.note(40 * second, None);
         assert!(!silence.is_kept(), "another leads");
     }
 
     #[test]
+    fn a_leader_that_never_heard_a_majority_is_silent_in_the_end_too() {
+        let (silence, ms) = (Silence::default(), Duration::from_millis);
+        for (now, is_kept) in [(10_000, false), (11_800, false), (11_850, true)] {
+            silence.note(ms(now), Some(None));
+            assert_eq!(silence.is_kept(), is_kept, "{now}");
+        }
+        silence.note(ms(12_000), None);
+        silence.note(ms(13_000), Some(None));
+        assert!(!silence.is_kept(), "it leads anew");
+    }
+
+    #[test]
     fn a_silent_leader_tries_early_for_a_member_that_is_back_but_not_often() {
         let (silence, second, ms) = (Silence::default(), Duration::from_secs(1), Duration::from_millis);
         silence.try_early(second);
-        silence.note(2 * second, Some(2 * second));
+        note(&silence, 2 * second, 2 * second);
         assert!(silence.is_kept(), "what was asked of a leader that speaks changes nothing");
         silence.try_early(3 * second);
         assert!(silence.is_kept());
-        silence.note(ms(3050), Some(3 * second));
+        note(&silence, ms(3050), 3 * second);
         assert!(!silence.is_kept(), "a try");
-        silence.note(ms(3300), Some(3 * second));
+        note(&silence, ms(3300), 3 * second);
         assert!(silence.is_kept(), "nobody has answered");
         let again = 3 * second + GROUP_ELECTION_MOST * GROUP_EARLY_TRIES_TIMEOUTS;
         for now in [ms(3400), again - ms(1)] {
             silence.try_early(now);
-            silence.note(now, Some(now));
+            note(&silence, now, now);
             assert!(silence.is_kept(), "it has tried a moment ago");
         }
         silence.try_early(again);
-        silence.note(again, Some(again));
+        note(&silence, again, again);
         assert!(!silence.is_kept());
-        silence.note(again + ms(100), Some(ms(50)));
-        silence.note(again + second, Some(ms(50)));
+        note(&silence, again + ms(100), ms(50));
+        note(&silence, again + second, ms(50));
         assert!(!silence.is_kept(), "a majority has answered");
     }
 
