@@ -140,19 +140,36 @@ pub(super) fn stopped() -> Error {
     Error::new(ErrorCode::NotRunning, "the member of the group is being stopped")
 }
 
-/// The machine's own time when it last changed, and when that was seen, by the monotonic clock.
+/// The machine's own time as it is now: entries are not written only so that it passes.
 #[derive(Default)]
-pub(super) struct Elapsed(Mutex<(u64, Duration)>);
+pub(super) struct Elapsed(Mutex<Seen>);
+
+#[derive(Default)]
+struct Seen {
+    /// What the machine of this member said last.
+    machine_ms: u64,
+    /// What was known last, and when, by the monotonic clock.
+    known_ms: u64,
+    at: Duration,
+}
 
 impl Elapsed {
-    /// To be told often what the machine's time is, so that a change is seen when it comes.
+    /// To be told often what the machine's time is, so that a change is seen when it comes. The machine may be one of a moment
+    /// before.
     fn now_ms(&self, machine_ms: u64, now: Duration) -> u64 {
         let mut seen = self.0.lock();
-        if seen.0 != machine_ms {
-            *seen = (machine_ms, now);
+        if machine_ms > seen.machine_ms {
+            *seen = Seen { machine_ms, known_ms: machine_ms, at: now };
         }
-        let passed = now.saturating_sub(seen.1).as_millis();
-        machine_ms.saturating_add(u64::try_from(passed).unwrap_or(u64::MAX))
+        let passed = now.saturating_sub(seen.at).as_millis();
+        seen.known_ms.saturating_add(u64::try_from(passed).unwrap_or(u64::MAX))
+    }
+
+    /// The leader has said what it is. A member that was away, or stood still, cannot know what has passed since the last entry.
+    pub(super) fn told(&self, leader_ms: u64, now: Duration) {
+        let mut seen = self.0.lock();
+        let known_ms = leader_ms.max(seen.machine_ms);
+        *seen = Seen { known_ms, at: now, ..*seen };
     }
 }
 
@@ -204,6 +221,19 @@ impl Elections {
 mod tests {
     use super::*;
     use crate::env::SimulatedClock;
+
+    #[test]
+    fn what_has_passed_is_counted_from_what_the_leader_said() {
+        let (elapsed, second) = (Elapsed::default(), Duration::from_secs(1));
+        assert_eq!(elapsed.now_ms(1000, 100 * second), 1000, "the last entry, as seen after a start");
+        assert_eq!(elapsed.now_ms(1000, 101 * second), 2000);
+        elapsed.told(500_000, 102 * second);
+        assert_eq!(elapsed.now_ms(1000, 103 * second), 501_000, "it was away for 498 s");
+        assert_eq!(elapsed.now_ms(900, 103 * second), 501_000, "asked with the machine of a moment before");
+        assert_eq!(elapsed.now_ms(501_100, 104 * second), 501_100, "an entry");
+        elapsed.told(400_000, 105 * second);
+        assert_eq!(elapsed.now_ms(501_100, 105 * second), 501_100, "what was said before it");
+    }
 
     /// Found by seed 38 of the simulation: a leader that is started again in time leads on in its term.
     #[test]

@@ -79,7 +79,12 @@ pub(super) enum Reply {
     /// The snapshot is installed, or refused because this vote is greater.
     Snapshot(Vote),
     Answers(Vec<Answer>),
-    ReadIndex(Option<LogId>),
+    ReadIndex {
+        /// The entry that reads have to wait for.
+        log_id: Option<LogId>,
+        /// The machine's own time at the leader, when it was confirmed.
+        elapsed_ms: u64,
+    },
     /// The receiver of [`Message::Ask`], whether it has a group, and whom it knows.
     Asked {
         receiver: Acquaintance,
@@ -207,9 +212,10 @@ impl Reply {
                 buf.push(4);
                 put_list(&mut buf, answers);
             }
-            Reply::ReadIndex(log_id) => {
+            Reply::ReadIndex { log_id, elapsed_ms } => {
                 buf.push(5);
                 put_option(&mut buf, log_id.as_ref(), put_log_id);
+                put_number(&mut buf, *elapsed_ms);
             }
             Reply::Asked { receiver, has_group, known } => {
                 buf.push(6);
@@ -239,7 +245,10 @@ impl Reply {
                 }),
                 3 => Reply::Snapshot(take_vote(reader)?),
                 4 => Reply::Answers(reader.take_list("answers")?),
-                5 => Reply::ReadIndex(take_option(reader, "read_index", take_log_id)?),
+                5 => Reply::ReadIndex {
+                    log_id: take_option(reader, "read_index", take_log_id)?,
+                    elapsed_ms: reader.take_number("read_index.elapsed_ms")?,
+                },
                 6 => Reply::Asked {
                     receiver: take_acquaintance(reader)?,
                     has_group: take_flag(reader, "asked.has_group")?,

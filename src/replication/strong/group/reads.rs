@@ -83,11 +83,18 @@ impl Core {
         if leadership.is_mine {
             return self.confirm_leadership().await;
         }
-        let leader = leadership.leader?;
+        let leader = leadership.leader.clone()?;
         let asked = self.network.ask((leader.member, &leader.address), &Message::ReadIndex, GROUP_CALL_TIMEOUT);
-        match asked.await {
-            Ok(Reply::ReadIndex(log_id)) => Some(log_id),
-            Ok(_) | Err(_) => None,
+        tokio::select! {
+            answer = asked => match answer {
+                Ok(Reply::ReadIndex { log_id, elapsed_ms }) => {
+                    self.elapsed.told(elapsed_ms, self.now());
+                    Some(log_id)
+                }
+                Ok(_) | Err(_) => None,
+            },
+            // One that is gone would be waited for until the end of the deadline.
+            () = self.leadership_other_than(&leadership) => None,
         }
     }
 

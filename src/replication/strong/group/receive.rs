@@ -53,7 +53,7 @@ impl Core {
             Message::SnapshotEnd { transfer } => self.install(transfer).await,
             Message::Propose { requests } => self.append_for_others(requests).await,
             Message::ReadIndex => Ok(match self.confirm_leadership().await {
-                Some(log_id) => Reply::ReadIndex(log_id),
+                Some(log_id) => Reply::ReadIndex { log_id, elapsed_ms: self.elapsed_ms(&self.replica.machine()) },
                 None => Reply::NotLeader(self.leadership().leader),
             }),
             Message::Ask { sender, known } => Ok(self.founding.asked(sender, known)),

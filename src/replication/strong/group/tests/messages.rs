@@ -77,7 +77,7 @@ fn replies() -> Vec<Reply> {
         Reply::Vote(VoteResponse { vote: vote(), vote_granted: true, last_log_id: None }),
         Reply::Snapshot(vote()),
         Reply::Answers(vec![Answer::Revoked, Answer::Held { token: Revision(8) }]),
-        Reply::ReadIndex(Some(log_id(4))),
+        Reply::ReadIndex { log_id: Some(log_id(4)), elapsed_ms: 300 },
         Reply::Asked { receiver: node(), has_group: true, known: Vec::new() },
         Reply::Done,
         Reply::NotLeader(Some(node())),
