@@ -104,6 +104,10 @@ pub const STRONG_CHANGES_BYTES_TARGET: usize = 1024 * 1024;
 /// that is cut off misses for longer what happens elsewhere; shorter costs more reads of idle watches.
 pub const STRONG_WATCH_SILENCE: Duration = Duration::from_secs(5);
 
+/// Revisions without a change that a watch tells, after which it says how far they are: a small part of the history, so that a watch
+/// whose node dies can go on.
+pub const WATCH_UNTOLD_MAX: u64 = 4096;
+
 /// Reads of one call. More keep the state locked for longer; fewer make callers ask twice for what belongs together.
 pub const STRONG_READS_MAX: usize = 4096;
 
@@ -116,7 +120,7 @@ pub const STRONG_BATCH_BYTES_TARGET: usize = 256 * 1024;
 /// Bytes of keys and values of a call that shares a message with others; larger ones go alone.
 pub const STRONG_BATCHED_CALL_BYTES_MAX: usize = 64 * 1024;
 
-/// Messages with changes, and with reads, that a connection of a session has under way at a time. What comes meanwhile waits for the
+/// Messages of a kind of calls (changes; reads by how fresh they have to be) that a connection of a session has under way at a time. What comes meanwhile waits for the
 /// next and shares it; one would leave the connection idle while the node works.
 pub const STRONG_BATCHES_MAX: usize = 2;
 

@@ -29,7 +29,9 @@ use crate::{
 
 impl Page for WatchPage {
     fn events(&self) -> usize {
-        self.transactions.iter().map(|transaction| transaction.changes.len()).sum()
+        let changes: usize = self.transactions.iter().map(|transaction| transaction.changes.len()).sum();
+        // One that only says how far the changes are takes place, too.
+        changes.max(1)
     }
 
     fn bytes(&self) -> usize {

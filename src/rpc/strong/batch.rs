@@ -24,7 +24,7 @@ use crate::{
 /// Reads of one call that shares a message; each may give a value of a megabyte.
 const BATCHED_READS_MAX: usize = 4;
 
-/// The calls of a connection that wait for a message. Clones are the same; changes and reads have one each.
+/// The calls of a connection that wait for a message. Clones are the same; kinds of calls have one each.
 #[derive(Clone, Default)]
 pub(super) struct Lane(Arc<Mutex<Waiting>>);
 

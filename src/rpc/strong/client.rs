@@ -18,7 +18,7 @@ use super::{
 use crate::{
     error::{Error, ErrorCode, Result},
     limits::STRONG_MESSAGE_BYTES_MAX,
-    replication::strong::{Call, GroupWatch, Reply},
+    replication::strong::{Call, Freshness, GroupWatch, ReadCall, Reply},
     rpc::{
         channel::Channel,
         conversation::{Conversation, Line, Unanswered},
@@ -26,13 +26,22 @@ use crate::{
     },
 };
 
+/// Calls that take about as long share a message, which is answered with the slowest of them: a read of what the node has must not
+/// wait for a majority, or for a node that is behind.
+#[derive(Clone, Default)]
+struct Lanes {
+    changes: Lane,
+    linearizable: Lane,
+    session: Lane,
+    local: Lane,
+}
+
 /// Calls over a connection; clones share it.
 #[derive(Clone)]
 pub struct StrongRpc {
     client: StrongClient<Channel>,
-    changes: Lane,
-    reads: Lane,
-    /// Over which both go.
+    lanes: Lanes,
+    /// Over which all go.
     line: Arc<Line<v1::StrongBatchRequest, v1::StrongBatchResponse>>,
     /// Who leads, as the node says.
     leader: Leader,
@@ -44,7 +53,7 @@ impl StrongRpc {
         let client = StrongClient::new(channel)
             .max_decoding_message_size(STRONG_MESSAGE_BYTES_MAX)
             .max_encoding_message_size(STRONG_MESSAGE_BYTES_MAX);
-        StrongRpc { client, changes: Lane::default(), reads: Lane::default(), line: Arc::default(), leader }
+        StrongRpc { client, lanes: Lanes::default(), line: Arc::default(), leader }
     }
 
     pub(super) fn client(&self) -> StrongClient<Channel> {
@@ -74,9 +83,11 @@ impl StrongRpc {
     /// With what a call shares its messages.
     pub(super) fn lane(&self, call: &Call) -> &Lane {
         match call {
-            Call::Submit(_) => &self.changes,
+            Call::Submit(_) => &self.lanes.changes,
+            Call::Read(ReadCall { freshness: Freshness::Local, .. }) => &self.lanes.local,
+            Call::Read(ReadCall { freshness: Freshness::Session(_), .. }) => &self.lanes.session,
             Call::Read(_) | Call::AwaitLock { .. } | Call::Lease(_) | Call::Leases { .. } | Call::Keyspaces => {
-                &self.reads
+                &self.lanes.linearizable
             }
         }
     }

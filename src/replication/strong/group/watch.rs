@@ -3,7 +3,7 @@
 //! A watcher reads at its own pace from the history that the machine keeps; nothing waits for it. One that is so slow that the
 //! history has moved on is told `COMPACTED`, never skipped over anything.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use super::{
     core::{stopped, Core},
@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     error::Result,
-    limits::{GROUP_READ_BYTES_TARGET, PAGE_KEYS_MAX},
+    limits::{GROUP_READ_BYTES_TARGET, PAGE_KEYS_MAX, STRONG_WATCH_SILENCE, WATCH_UNTOLD_MAX},
     replication::strong::{
         Change, Changes, ChangesQuery, Freshness, KeyspaceId, Machine, Revision, Space, TransactionChanges,
         VersionState,
@@ -57,11 +57,13 @@ pub struct GroupWatcher {
     /// The state whose next page is told first, and the key after the last that was.
     snapshot: Option<(Machine, Option<Vec<u8>>)>,
     begun: bool,
+    /// What the last page said, and when, by the monotonic clock.
+    told: (Revision, Duration),
 }
 
 impl GroupWatcher {
     /// Begins a watch that is as fresh as a linearizable read.
-    pub(super) async fn new(core: Arc<Core>, watch: GroupWatch, timeout: std::time::Duration) -> Result<GroupWatcher> {
+    pub(super) async fn new(core: Arc<Core>, watch: GroupWatch, timeout: Duration) -> Result<GroupWatcher> {
         core.check_may_be_strong(&watch.keyspace)?;
         core.ready_to_read(Freshness::Linearizable, timeout).await?;
         let (machine, keyspace) = {
@@ -75,10 +77,12 @@ impl GroupWatcher {
         // That the history reaches back is known at once, not with the first change.
         machine.changes_since(&ChangesQuery { changes_target: 1, ..query.clone() })?;
         let snapshot = watch.initial.then_some((machine, None));
-        Ok(GroupWatcher { core, query, snapshot, begun: false })
+        let told = (since, core.now());
+        Ok(GroupWatcher { core, query, snapshot, begun: false, told })
     }
 
-    /// What comes next. The first page comes at once and says where the watch begins.
+    /// What comes next. The first page comes at once and says where the watch begins. Where nothing is told for long although there
+    /// are changes, a page without any says how far they are, so that whoever goes on from there finds what follows.
     ///
     /// # Errors
     /// `COMPACTED`: what follows is forgotten. `UNKNOWN_KEYSPACE`: it was dropped. `NOT_RUNNING`.
@@ -95,14 +99,31 @@ impl GroupWatcher {
             };
             let Changes { transactions, until, more } = changes;
             self.query.since = until;
-            if !transactions.is_empty() || !self.begun {
+            if !transactions.is_empty() || !self.begun || self.is_overdue() {
                 self.begun = true;
+                self.told = (until, self.core.now());
                 return Ok(WatchPage { transactions, until, initial: false, elapsed_ms });
             }
-            if !more {
-                progress.changed().await.map_err(|_| stopped())?;
+            if more {
+                continue;
+            }
+            let changed = progress.changed();
+            if until == self.told.0 {
+                changed.await.map_err(|_| stopped())?;
+            } else if let Ok(changed) = tokio::time::timeout(self.until_overdue(), changed).await {
+                changed.map_err(|_| stopped())?;
             }
         }
+    }
+
+    /// Whether it is time to say how far the changes are.
+    fn is_overdue(&self) -> bool {
+        let behind = self.query.since.0.saturating_sub(self.told.0 .0);
+        behind >= WATCH_UNTOLD_MAX || behind > 0 && self.until_overdue().is_zero()
+    }
+
+    fn until_overdue(&self) -> Duration {
+        (self.told.1 + STRONG_WATCH_SILENCE).saturating_sub(self.core.now())
     }
 
     fn next_initial(&mut self) -> Result<Option<WatchPage>> {
