@@ -102,6 +102,11 @@ pub const GROUP_ACQUAINTANCES_MAX: usize = 256;
 /// How long a wait for a lock goes on before the caller is told to ask again.
 pub const GROUP_LOCK_WAIT_MAX: Duration = Duration::from_secs(20);
 
+/// A group counts its revisions from the milliseconds since the Unix epoch at its founding, times this: more than it makes in a
+/// millisecond, so that a group that takes its place begins beyond it. Few enough for 2^53, up to which every program
+/// can count, to last until the year 2248.
+pub const GROUP_REVISIONS_PER_MS: u64 = 1024;
+
 /// Bytes of keys and values in the answer to reads, at most this and one item more. The rest has to be asked for.
 pub const GROUP_READ_BYTES_TARGET: usize = 2 * 1024 * 1024;
 

@@ -71,7 +71,8 @@ fn operations(call: &Call) -> Vec<SampledCall> {
             | Command::CreateEventual { .. }
             | Command::DropKeyspace { .. }
             | Command::Compact { .. }
-            | Command::Retain(_) => Vec::new(),
+            | Command::Retain(_)
+            | Command::Begin(_) => Vec::new(),
         },
         Call::Read(call) => {
             let told = |Read { kind, .. }: &Read| match kind {

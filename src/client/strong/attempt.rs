@@ -18,6 +18,8 @@ pub(super) struct Progress {
     is_change: bool,
     /// A try that was sent has no definite outcome.
     is_unknown: AtomicBool,
+    /// So it was before the last try.
+    was_unknown: AtomicBool,
 }
 
 impl Progress {
@@ -26,7 +28,7 @@ impl Progress {
             Call::Submit(_) => true,
             Call::Read(_) | Call::AwaitLock { .. } | Call::Lease(_) | Call::Leases { .. } | Call::Keyspaces => false,
         };
-        Progress { is_change, is_unknown: AtomicBool::new(false) }
+        Progress { is_change, is_unknown: AtomicBool::new(false), was_unknown: AtomicBool::new(false) }
     }
 
     pub(super) fn is_unknown(&self) -> bool {
@@ -40,7 +42,18 @@ impl Progress {
 
     /// A try failed. `before`: whether an earlier one left the outcome open.
     pub(super) fn try_failed(&self, before: bool, error: &Error) {
+        self.was_unknown.store(before, Ordering::SeqCst);
         self.is_unknown.store(self.is_change && (before || error.is_maybe_applied()), Ordering::SeqCst);
+    }
+
+    /// Whether the group cannot have got the change before the try that failed last.
+    pub(super) fn was_sent_once(&self) -> bool {
+        !self.was_unknown.load(Ordering::SeqCst)
+    }
+
+    /// What was tried did not happen, for certain.
+    pub(super) fn begin_anew(&self) {
+        self.is_unknown.store(false, Ordering::SeqCst);
     }
 
     /// The error of the call as a whole. The group's own refusal is the answer to all tries, because they have one id; what
@@ -91,7 +104,8 @@ pub(super) fn needs_id(command: &Command) -> bool {
         | Command::CreateEventual { .. }
         | Command::DropKeyspace { .. }
         | Command::Compact { .. }
-        | Command::Retain(_) => true,
+        | Command::Retain(_)
+        | Command::Begin(_) => true,
     }
 }
 

@@ -152,7 +152,7 @@ impl Session {
             // Boxed: it waits for long anyway, and every call would be larger by it.
             call @ Call::AwaitLock { .. } => Box::pin(self.wait_in_line(call, deadline, progress)).await,
             call @ (Call::Lease(_) | Call::Leases { .. } | Call::Keyspaces) => {
-                self.try_until(call, deadline, progress).await
+                self.try_until(&call, deadline, progress).await
             }
         }
     }
@@ -160,28 +160,41 @@ impl Session {
     async fn wait_in_line(&self, call: Call, deadline: Deadline, progress: &Progress) -> Result<Reply> {
         let place = before(deadline, self.lock_waits.acquire()).await?;
         let _place = place.expect("the semaphore is never closed");
-        self.try_until(call, deadline, progress).await
+        self.try_until(&call, deadline, progress).await
     }
 
-    async fn change(&self, mut change: Submission, deadline: Deadline, progress: &Progress) -> Result<Reply> {
+    async fn change(&self, change: Submission, deadline: Deadline, progress: &Progress) -> Result<Reply> {
         if change.id.is_some() || !needs_id(&change.command) || is_mutant("strong_retry_without_id") {
-            return self.try_until(Call::Submit(change), deadline, progress).await;
+            return self.try_until(&Call::Submit(change), deadline, progress).await;
         }
-        let place = match self.free_place() {
-            Some(place) => place,
-            // Boxed: it is rare, and every change would be larger by it.
-            None => Box::pin(self.place(deadline)).await?,
-        };
-        change.id = Some(place.id);
         let is_grant = matches!(change.command, Command::Grant { .. });
-        let sent = self.now();
-        let outcome = self.try_until(Call::Submit(change), deadline, progress).await;
-        match &outcome {
-            Ok(Reply::Done(Answer::Leased { lease, .. })) if is_grant => self.granted(*lease, sent),
-            Err(error) if error.code() == ErrorCode::RequestForgotten => self.forgotten(&place.registration),
-            Ok(_) | Err(_) => {}
+        let (mut call, mut has_begun_anew) = (Call::Submit(change), false);
+        loop {
+            let place = match self.free_place() {
+                Some(place) => place,
+                // Boxed: it is rare, and every change would be larger by it.
+                None => Box::pin(self.place(deadline)).await?,
+            };
+            if let Call::Submit(change) = &mut call {
+                change.id = Some(place.id);
+            }
+            let sent = self.now();
+            let outcome = self.try_until(&call, deadline, progress).await;
+            match &outcome {
+                Ok(Reply::Done(Answer::Leased { lease, .. })) if is_grant => self.granted(*lease, sent),
+                Err(error) if error.code() == ErrorCode::RequestForgotten => {
+                    self.forgotten(&place.registration);
+                    // Refused when it was asked for the first time: it cannot have happened, so it may be asked for as somebody new.
+                    if progress.was_sent_once() && !has_begun_anew {
+                        progress.begin_anew();
+                        has_begun_anew = true;
+                        continue;
+                    }
+                }
+                Ok(_) | Err(_) => {}
+            }
+            return outcome;
         }
-        outcome
     }
 
     /// A number for a request, if there is one without waiting.
@@ -205,7 +218,7 @@ impl Session {
         let progress = Progress::of(&call);
         // One registration more or less is of no matter: the caller's change was not sent.
         let definite = |error: Error| Error::new(error.code(), error.message());
-        match self.try_until(call, deadline, &progress).await.map_err(definite)? {
+        match self.try_until(&call, deadline, &progress).await.map_err(definite)? {
             Reply::Done(Answer::Registered(client)) => Ok(client),
             other => Err(Error::new(ErrorCode::Internal, format!("a registration was answered by {other:?}"))),
         }
@@ -240,7 +253,7 @@ impl Session {
         }
         let mut whole: Option<ReadReply> = None;
         loop {
-            let part = match self.try_until(Call::Read(call.clone()), deadline, progress).await? {
+            let part = match self.try_until(&Call::Read(call.clone()), deadline, progress).await? {
                 Reply::Read(part) => part,
                 other => return Err(Error::new(ErrorCode::Internal, format!("reads were answered by {other:?}"))),
             };
@@ -263,7 +276,7 @@ impl Session {
     }
 
     /// Tries until there is an answer, an error that no further try would change, or the deadline.
-    async fn try_until(&self, call: Call, deadline: Deadline, progress: &Progress) -> Result<Reply> {
+    async fn try_until(&self, call: &Call, deadline: Deadline, progress: &Progress) -> Result<Reply> {
         let (started, mut failures, mut last, mut tries) = (Instant::now(), 0, None, Tries::default());
         loop {
             let left = deadline.left();
@@ -271,13 +284,13 @@ impl Session {
                 return Err(progress.settle(deadline.passed(last)));
             }
             let before = progress.begin_try();
-            let (next, timeout) = next_try(&call, started.elapsed(), failures, left);
+            let (next, timeout) = next_try(call, started.elapsed(), failures, left);
             let error = match self.try_once(next, timeout).await {
                 Ok(reply) => return Ok(reply),
                 Err(error) => error,
             };
             progress.try_failed(before, &error);
-            if !is_worth_another_try(&error) || self.is_last_try(&call, &error, &mut tries, progress) {
+            if !is_worth_another_try(&error) || self.is_last_try(call, &error, &mut tries, progress) {
                 return Err(progress.settle(error));
             }
             failures += 1;

@@ -197,6 +197,10 @@ fn execute(state: &mut State, time_ms: u64, command: &Command) -> Answer {
             state.bounds.set_history(*history);
             Ok(Answer::Compacted)
         }
+        Command::Begin(first) => {
+            state.begin(*first);
+            Ok(Answer::Compacted)
+        }
     };
     answer.unwrap_or_else(Answer::Refused)
 }

@@ -66,7 +66,9 @@ fn check_submission(submission: &Submission) -> Result<()> {
         Command::Register | Command::KeepAlive { .. } | Command::Revoke { .. } | Command::Compact { .. } => {
             check_concerns_none(keyspace)
         }
-        Command::Expire { .. } | Command::Retain(_) => Err(invalid("command: only a leader says this".to_string())),
+        Command::Expire { .. } | Command::Retain(_) | Command::Begin(_) => {
+            Err(invalid("command: only a leader says this".to_string()))
+        }
     }
 }
 

@@ -39,7 +39,7 @@ pub(super) fn encode_submission(submission: &Submission) -> Result<v1::SubmitReq
         }
         Command::DropKeyspace { .. } => Body::DropKeyspace(v1::DropKeyspaceCommand {}),
         Command::Compact { revision } => Body::Compact(v1::CompactCommand { revision: revision.0 }),
-        Command::Expire { .. } | Command::Retain(_) => {
+        Command::Expire { .. } | Command::Retain(_) | Command::Begin(_) => {
             return Err(Error::new(ErrorCode::InvalidArgument, "command: only a leader says this"));
         }
     };

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Callable, Dict, List, Sequence, Tuple
 
 import pytest
 
+import kvstore
 from kvstore.cli.processes import NodeProcess
 
-from .harness import eventually
+from .harness import DEADLINE_SECONDS, eventually
 from .strong import client_of, group_of, wait_one_group
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.timeout(120)
 
 NODES = 3
+CALLS = 30
 
 ORDERS = list(itertools.permutations(range(NODES)))
 
@@ -185,3 +187,36 @@ def test_late_nodes_get_a_vote_and_what_was_written_before(cluster: Cluster) -> 
         with client_of(cluster, [len(cluster.nodes) - 1], "early") as client:
             assert [entry.value for entry in client.scan("k/")] == list(range(50))
     check_serves(cluster)
+
+
+def test_what_clients_know_of_a_group_that_is_gone_means_nothing_in_the_next_one() -> None:
+    # In memory, so that its end is that of its group.
+    first = NodeProcess.start()
+    with first.client() as one, first.client() as other:
+        one.create_keyspace("jobs", consistency="strong")
+        ours, theirs = one.keyspace("jobs"), other.keyspace("jobs")
+        # The ids of their requests are of the same size, so that they would be those of each other.
+        for number in range(CALLS):
+            ours.put(f"ours/{number}", number)
+        theirs.put("theirs", 1)
+        lease = ours.lease(60, keep_alive=False)
+        version, position = ours.entry("ours/1").version, ours.watch().position
+        with ours.lock("l") as lock:
+            token = lock.fencing_token
+        first.kill()
+        with NodeProcess.start(first.port) as second, second.client() as new:
+            new.create_keyspace("jobs", consistency="strong")
+            theirs.put("theirs", 2)
+            for number in range(CALLS):
+                ours.put(f"ours/{number}", -number)
+            for number in range(2 * CALLS):
+                theirs.put(f"theirs/{number}", number)
+            assert theirs.count("theirs/") == 2 * CALLS
+            assert ours.get("ours/1", read="session") == -1
+            assert ours.entry("ours/1").version > version
+            with pytest.raises(kvstore.LockLostError):
+                lease.refresh()
+            with ours.lock("l") as lock:
+                assert lock.fencing_token > token
+            with pytest.raises(kvstore.CompactedError), ours.watch(since=position) as watch:
+                watch.next(timeout=DEADLINE_SECONDS)

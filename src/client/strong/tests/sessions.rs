@@ -57,15 +57,22 @@ async fn a_registration_that_fails_is_tried_again_by_the_next_change() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_session_that_the_group_has_forgotten_says_so_once_and_registers_anew() {
+async fn a_session_that_the_group_has_forgotten_registers_anew_and_says_so_if_a_change_is_in_doubt() {
+    let forgotten = || Fault::Refuse(Error::new(ErrorCode::RequestForgotten, "who is it").maybe_applied());
     let group = FakeGroup::new();
     let client = near(&group);
     client.call(increment("n"), SECONDS).await.unwrap();
-    group.order([Fault::Refuse(Error::new(ErrorCode::RequestForgotten, "who is it").maybe_applied())]);
+    group.order([forgotten()]);
+    client.call(increment("n"), SECONDS).await.unwrap();
+    assert_eq!(numbers(&group), [(1, 1), (1, 2), (2, 1)], "refused at the first try: it has not happened");
+    group.order([Fault::Lose(lost()), forgotten()]);
     let error = client.call(increment("n"), SECONDS).await.unwrap_err();
     assert_eq!((error.code(), error.is_maybe_applied()), (ErrorCode::RequestForgotten, true));
+    assert_eq!(sum(&group, "n"), Some(3), "it has");
     client.call(increment("n"), SECONDS).await.unwrap();
-    assert_eq!(numbers(&group), [(1, 1), (1, 2), (2, 1)]);
+    group.order([forgotten(), Fault::Nothing, forgotten()]);
+    let error = client.call(increment("n"), SECONDS).await.unwrap_err();
+    assert_eq!(error.code(), ErrorCode::RequestForgotten, "once is enough");
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,17 +1,21 @@
 //! What the keyspace `default` is, which a group decides once, when it is formed.
 //!
-//! The first entry of a group that is for the machine is the decision: it makes the keyspace, or does nothing at all, and then
+//! The first entry of a group that is for the machine is the decision: it makes the keyspace, or does not, and then
 //! `default` is eventual. The founder writes it, by its own setting, while it is alone: before that it lets nobody join, and
 //! takes nothing from clients. So everybody else who is in the group has the decision in its log or snapshot, and a founder that
 //! breaks off in between decides when it is back.
+//!
+//! The same entry says from where the group counts: from the time of its founding. So nothing that a client knows of another group
+//! that was here before, and is gone with its memory, means anything in this one: no id of a client or lease, no fencing token, no
+//! place in the history.
 
 use openraft::ServerState;
 
 use super::core::{stopped, Core};
 use crate::{
     error::Result,
-    limits::GROUP_CALL_TIMEOUT,
-    replication::strong::{Command, Entry, Machine, Request},
+    limits::{GROUP_CALL_TIMEOUT, GROUP_REVISIONS_PER_MS},
+    replication::strong::{Command, Entry, Machine, Request, Revision},
     sync::Ordering,
     types::{Consistency, DEFAULT_KEYSPACE},
 };
@@ -90,17 +94,21 @@ impl Core {
             return;
         }
         let decision = if is_alone { self.forms } else { Consistency::Eventual };
-        let requests = match decision {
-            Consistency::Eventual => Vec::new(),
-            Consistency::Strong => {
-                let command = Command::CreateKeyspace { name: DEFAULT_KEYSPACE.to_string() };
-                vec![Request { id: None, command }]
-            }
-        };
+        let mut commands = vec![Command::Begin(self.first_revision())];
+        if decision == Consistency::Strong {
+            commands.push(Command::CreateKeyspace { name: DEFAULT_KEYSPACE.to_string() });
+        }
+        let requests = commands.into_iter().map(|command| Request { id: None, command }).collect();
         // What is not applied in time is looked at again.
         let formed = tokio::time::timeout(GROUP_CALL_TIMEOUT, self.append_decision(requests)).await;
         if formed.is_ok_and(|formed| formed) {
             tracing::info!(default = decision.as_str(), "the strong group is formed");
         }
+    }
+
+    /// From where a group counts that is founded now. The group before it, if there was one, has not come so far, unless it made
+    /// more revisions than [`GROUP_REVISIONS_PER_MS`], or the clock was set back.
+    fn first_revision(&self) -> Revision {
+        Revision(self.env.clock.wall_ms().saturating_mul(GROUP_REVISIONS_PER_MS))
     }
 }

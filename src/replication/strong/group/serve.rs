@@ -136,7 +136,7 @@ impl Core {
             | Command::KeepAlive { .. }
             | Command::Revoke { .. }
             | Command::Compact { .. } => {}
-            Command::Expire { .. } | Command::Retain(_) => {
+            Command::Expire { .. } | Command::Retain(_) | Command::Begin(_) => {
                 return Err(Error::new(ErrorCode::InvalidArgument, "command: only a leader says this"));
             }
         }

@@ -109,6 +109,9 @@ pub enum Command {
     },
     /// Keeps so much of the history from now on. Said by leaders alone.
     Retain(HistoryBounds),
+    /// Counts on from there: revisions, and the ids of leases and clients. Said by the founder of a group alone, before anything
+    /// else; later it does nothing.
+    Begin(Revision),
 }
 
 /// A lease as a leader saw it.
@@ -262,7 +265,8 @@ impl Request {
             | Command::Revoke { .. }
             | Command::DropKeyspace { .. }
             | Command::Compact { .. }
-            | Command::Retain(_) => 0,
+            | Command::Retain(_)
+            | Command::Begin(_) => 0,
         };
         REQUEST_BYTES + more
     }

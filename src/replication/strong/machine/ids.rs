@@ -1,5 +1,6 @@
 //! What names things in a group: revisions, keyspaces, leases, clients and their requests, places in the log. All numbers
-//! are counted up by the machine itself, so that none is ever used again.
+//! are counted up by the machine itself, so that none is ever used again. Those of revisions, leases and clients go on from the time
+//! at which the group was founded ([`super::Command::Begin`]), so that another group, before or after it, has others.
 
 use std::fmt;
 
@@ -18,7 +19,7 @@ macro_rules! numbers {
 }
 
 numbers! {
-    /// Counts the transactions of a group that changed something, from 1; 0 is before the first. The version of a key is the
+    /// Counts the transactions of a group that changed something; 0 is before the first of any group. The version of a key is the
     /// revision that wrote it, a fencing token the revision at which the lock was taken.
     Revision;
     /// A keyspace, from its creation to its drop. Another one of the same name has another id.

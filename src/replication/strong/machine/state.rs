@@ -86,6 +86,14 @@ impl Keyspace {
 }
 
 impl State {
+    /// Counts on from `first`, if nothing was counted yet. What is before it is as if it were forgotten.
+    pub(super) fn begin(&mut self, first: Revision) {
+        if self.revision == Revision::ZERO && self.last_ids == LastIds::default() && self.clients.last_id == 0 {
+            (self.revision, self.compacted) = (first, first);
+            (self.last_ids.lease, self.clients.last_id) = (first.0, first.0);
+        }
+    }
+
     pub(super) fn chain(&self, place: &Place) -> Option<&Chain> {
         self.keyspaces.get(&place.keyspace)?.chains(place.space).get(&place.key)
     }

@@ -154,7 +154,7 @@ fn answer_to(command: &Command) -> BoxedStrategy<Answer> {
         }
         Command::DropKeyspace { .. } => Just(Answer::Dropped).boxed(),
         Command::Compact { .. } => Just(Answer::Compacted).boxed(),
-        Command::Expire { .. } | Command::Retain(_) => panic!("no client asks for it"),
+        Command::Expire { .. } | Command::Retain(_) | Command::Begin(_) => panic!("no client asks for it"),
     }
 }
 

@@ -93,6 +93,7 @@ impl Stored for Command {
                 buf.push(14);
                 [changes, bytes, age_ms].into_iter().for_each(|number| put_number(buf, *number));
             }
+            Command::Begin(first) => put_tagged(buf, 15, first),
         }
     }
 
@@ -131,6 +132,7 @@ impl Stored for Command {
                 bytes: reader.take_number("retain.bytes")?,
                 age_ms: reader.take_number("retain.age_ms")?,
             }),
+            15 => Command::Begin(Revision::take(reader)?),
             other => return invalid("command", other),
         })
     }

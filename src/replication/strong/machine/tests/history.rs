@@ -185,6 +185,28 @@ fn a_leader_says_how_much_is_kept_and_snapshots_carry_it_on() {
 }
 
 #[test]
+fn a_group_counts_on_from_where_it_began_and_knows_nothing_of_the_one_before() {
+    let at = LogPosition { term: 1, index: 0 };
+    let mut log = Log { machine: Machine::new(Bounds::default()), at, time_ms: 1 };
+    let first = Revision(1_000_000);
+    let begin = |first| Request { id: None, command: Command::Begin(first) };
+    log.entry(vec![begin(first), begin(Revision(7))]);
+    assert_eq!((log.machine.revision(), log.machine.compacted()), (first, first));
+    log.reload();
+    assert_eq!(log.run(Command::Register), Answer::Registered(ClientId(first.0 + 1)));
+    assert_eq!(log.grant(1000), LeaseId(first.0 + 1));
+    let asked = RequestId { client: ClientId(1), number: 1 };
+    let unknown = Answer::Refused(Refusal::UnknownClient { client: ClientId(1) });
+    assert_eq!(log.request(asked, Command::Register), unknown, "of the group before");
+    assert_eq!(log.run(Command::CreateKeyspace { name: "first".into() }), Answer::Created(KEYSPACE));
+    assert!(matches!(log.changes(Space::Data, Revision(9)), Err(ReadError::Compacted { .. })));
+    assert_eq!(log.put("a", "1"), first.next());
+    log.machine.state.revision = first;
+    let later = log.run(Command::Begin(Revision(first.0 * 2)));
+    assert_eq!((later, log.machine.revision()), (Answer::Compacted, first), "it has begun");
+}
+
+#[test]
 fn a_deleted_key_leaves_nothing_behind_once_it_is_compacted() {
     let mut log = four_revisions();
     log.written(vec![delete("b")]);

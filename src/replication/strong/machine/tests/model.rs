@@ -172,6 +172,8 @@ impl Model {
                 self.history = *history;
                 Ok(Answer::Compacted)
             }
+            // The random logs have begun already.
+            Command::Begin(_) => Ok(Answer::Compacted),
         }
     }
 

@@ -83,6 +83,7 @@ fn command() -> impl Strategy<Value = Command> {
             bytes,
             age_ms
         })),
+        any::<u64>().prop_map(|first| Command::Begin(Revision(first))),
     ]
 }
 
@@ -204,11 +205,12 @@ fn golden_bytes() {
     let guards = vec![Guard::Version { key: key("k"), version: Revision(5) }];
     let operations = vec![put("k", "ada", Lifetime::Ttl(300)), increment("n", -1)];
     let retain = Command::Retain(HistoryBounds { changes: 300, bytes: 5, age_ms: 6 });
-    let commands = [transaction(guards, operations), Command::KeepAlive { lease: LeaseId(4) }, retain];
+    let begin = Command::Begin(Revision(300));
+    let commands = [transaction(guards, operations), Command::KeepAlive { lease: LeaseId(4) }, retain, begin];
     let entry = Entry { time_ms: 0x0102, requests: commands.map(|command| Request { id, command }).to_vec() };
     let wanted = concat!(
         "0201000000000000",                         // what the clock showed
-        "03",                                       // requests
+        "04",                                       // requests
         "0103c801",                                 // client 3, request 200
         "0201",                                     // a transaction in keyspace 1
         "0101016b05",                               // one guard: "k" has version 5
@@ -217,6 +219,7 @@ fn golden_bytes() {
         "016e04ffffffffffffffff000000000000000000", // "n": add -1, from 0, for ever
         "0103c8010404",                             // the same id, keep alive lease 4
         "0103c8010eac020506",                       // the same id, retain 300 changes, 5 bytes, 6 ms
+        "0103c8010fac02",                           // the same id, begin at revision 300
     );
     let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
     assert_eq!(hex(&encoded(&entry)), wanted);
