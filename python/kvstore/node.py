@@ -7,11 +7,12 @@ import datetime as dt
 import functools
 import threading
 import time
-from typing import TYPE_CHECKING, Any, Callable, Final, Literal, NoReturn, Optional, Tuple, TypeVar, cast, final
+from typing import TYPE_CHECKING, Any, Callable, Dict, Final, Literal, NoReturn, Optional, Tuple, TypeVar, cast, final
 
 from kvstore import _core, _exit, _log
 from kvstore._bridge import LocalChannel
 from kvstore._options import DEFAULT, check_names
+from kvstore._security import options_for
 from kvstore.aio.client import AsyncClient
 from kvstore.config import NodeConfig, NodeSettings
 from kvstore.errors import ForkedError, InvalidArgumentError
@@ -192,6 +193,8 @@ class Node(_core.Node, Store[Any]):
         options.pop("token", None)
         client: AsyncClient[Any] = AsyncClient(self.address or "127.0.0.1:1", keyspace, **options)
         client._channel = LocalChannel(self)  # type: ignore[assignment]  # noqa: SLF001  # it stands in for the other
+        # Other nodes have to let it in as they let in the node.
+        client._shared.update(self._access())  # noqa: SLF001
         return client
 
     def status(self, *, digests: bool = False, timeout: Timeout = DEFAULT) -> NodeStatus:  # noqa: ARG002
@@ -201,6 +204,13 @@ class Node(_core.Node, Store[Any]):
     def members(self, *, timeout: Timeout = DEFAULT) -> Tuple[MemberStatus, ...]:  # noqa: ARG002
         """The members it knows, itself first, without I/O."""
         return cast("Tuple[MemberStatus, ...]", self._run(_core.Request.members()))
+
+    def _access(self) -> Dict[str, Any]:
+        access = options_for(self._config.tls, self._config.token)
+        if self._config.insecure and self._config.tls is None:
+            # A node that was told so shows its token to its peers in the clear as well.
+            access["tls"] = False
+        return access
 
     def __enter__(self) -> Self:
         """Start it, unless it runs."""

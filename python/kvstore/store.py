@@ -392,6 +392,10 @@ class Store(Calls[V]):
         """Keep a lease alive."""
         raise NotImplementedError
 
+    def _access(self) -> Dict[str, Any]:
+        """What a client of another node of the cluster needs to be let in, and to be as patient as this."""
+        raise NotImplementedError
+
     def _newest(self) -> Read:
         """The freshest read that the keyspace has, whatever is the default: for what is decided by it."""
         return "linearizable" if isinstance(self._requests, StrongRequests) else DEFAULT
@@ -449,6 +453,12 @@ class View(Store[V]):
 
     def _keep(self, lease: int, ttl: float, /) -> _core.Kept:
         return self._origin._keep(lease, ttl)  # noqa: SLF001
+
+    def _access(self) -> Dict[str, Any]:
+        access = self._origin._access()  # noqa: SLF001
+        if self._timeout is not DEFAULT:
+            access["timeout"] = self._timeout
+        return access
 
 
 def _check_lost(error: ConflictError) -> None:
