@@ -172,6 +172,9 @@ class Client(Store[V]):
         addresses, keyspace, codec, options = self._made_with
         return _remake, (type(self), addresses, keyspace, codec, without_callable(options))
 
+    def _limit(self, timeout: Timeout, /) -> Timeout:
+        return self._timeout if timeout is DEFAULT else timeout
+
     def _run(self, request: Request, timeout: Timeout = DEFAULT, read: Optional[Read] = DEFAULT) -> Any:
         timeout = self._timeout if timeout is DEFAULT else timeout
         return self._channel.run(request, timeout, self._read if read is DEFAULT else read)

@@ -72,7 +72,7 @@ class Store(Calls[V]):
 
     def add(self, key: Key, value: V, *, ttl: Optional[Seconds] = None, timeout: Timeout = DEFAULT) -> bool:
         """[strong] put(if_absent=True) that answers False instead of raising."""
-        self._strong("add")
+        _, timeout = self._strong_within("add", timeout)
         try:
             self.put(key, value, ttl=ttl, if_absent=True, timeout=timeout)
         except KeyExistsError:
@@ -92,8 +92,8 @@ class Store(Calls[V]):
             CodecError: The value is no integer.
             LimitError: The sum does not fit into 64 bits.
         """
-        requests = self._strong("incr")
-        return cast("int", self._run(requests.incr(key, by, initial, ttl)))
+        requests, timeout = self._strong_within("incr", DEFAULT)
+        return cast("int", self._run(requests.incr(key, by, initial, ttl), timeout))
 
     @overload
     def pop(self, key: Key) -> V: ...
@@ -405,6 +405,11 @@ class Store(Calls[V]):
         self._learn()
         return self._may_be_strong(call)
 
+    def _strong_within(self, call: str, timeout: Timeout) -> Tuple[StrongRequests, Timeout]:
+        """As _strong(), and what that has left of the timeout of the call."""
+        _, left = self._learn_within(timeout)
+        return self._may_be_strong(call), left
+
     def _may_be_strong(self, call: str) -> StrongRequests:
         """As _strong(), but asks nobody: what it gives is refused where the keyspace turns out to be eventual."""
         if isinstance(self._requests, StrongRequests):
@@ -440,6 +445,9 @@ class View(Store[V]):
         if isinstance(self._requests, StrongRequests) or self._requests.keyspace != "default":
             return f"<view of {self._requests.keyspace!r} of {self._origin!r}>"
         return f"<view of {self._origin!r}>"
+
+    def _limit(self, timeout: Timeout, /) -> Timeout:
+        return self._origin._limit(self._timeout if timeout is DEFAULT else timeout)  # noqa: SLF001
 
     def _run(self, request: Request, timeout: Timeout = DEFAULT, read: Optional[Read] = DEFAULT) -> Any:
         timeout = self._timeout if timeout is DEFAULT else timeout

@@ -72,7 +72,7 @@ class AsyncStore(AsyncCalls[V]):
 
     async def add(self, key: Key, value: V, *, ttl: Optional[Seconds] = None, timeout: Timeout = DEFAULT) -> bool:
         """[strong] put(if_absent=True) that answers False instead of raising."""
-        await self._strong("add")
+        _, timeout = await self._strong_within("add", timeout)
         try:
             await self.put(key, value, ttl=ttl, if_absent=True, timeout=timeout)
         except KeyExistsError:
@@ -92,8 +92,8 @@ class AsyncStore(AsyncCalls[V]):
             CodecError: The value is no integer.
             LimitError: The sum does not fit into 64 bits.
         """
-        requests = await self._strong("incr")
-        return cast("int", await self._run(requests.incr(key, by, initial, ttl)))
+        requests, timeout = await self._strong_within("incr", DEFAULT)
+        return cast("int", await self._run(requests.incr(key, by, initial, ttl), timeout))
 
     @overload
     async def pop(self, key: Key) -> V: ...
@@ -396,6 +396,11 @@ class AsyncStore(AsyncCalls[V]):
         await self._learn()
         return self._may_be_strong(call)
 
+    async def _strong_within(self, call: str, timeout: Timeout) -> Tuple[StrongRequests, Timeout]:
+        """As _strong(), and what that has left of the timeout of the call."""
+        _, left = await self._learn_within(timeout)
+        return self._may_be_strong(call), left
+
     def _may_be_strong(self, call: str) -> StrongRequests:
         """As _strong(), but asks nobody: what it gives is refused where the keyspace turns out to be eventual."""
         if isinstance(self._requests, StrongRequests):
@@ -431,6 +436,9 @@ class AsyncView(AsyncStore[V]):
         if isinstance(self._requests, StrongRequests) or self._requests.keyspace != "default":
             return f"<view of {self._requests.keyspace!r} of {self._origin!r}>"
         return f"<view of {self._origin!r}>"
+
+    def _limit(self, timeout: Timeout, /) -> Timeout:
+        return self._origin._limit(self._timeout if timeout is DEFAULT else timeout)  # noqa: SLF001
 
     async def _run(self, request: Request, timeout: Timeout = DEFAULT, read: Optional[Read] = DEFAULT) -> Any:
         timeout = self._timeout if timeout is DEFAULT else timeout
