@@ -15,7 +15,7 @@ from kvstore._options import DEFAULT, check_names
 from kvstore._security import options_for
 from kvstore.aio.client import AsyncClient
 from kvstore.config import NodeConfig, NodeSettings
-from kvstore.errors import ForkedError, InvalidArgumentError
+from kvstore.errors import ClosedError, ForkedError, InvalidArgumentError
 from kvstore.store import Store
 
 if TYPE_CHECKING:
@@ -60,6 +60,7 @@ class Node(_core.Node, Store[Any]):
     """
 
     _config: NodeConfig
+    _is_started: bool
     _stopped: threading.Event
 
     def __new__(
@@ -103,6 +104,7 @@ class Node(_core.Node, Store[Any]):
             faults=faults,
         )
         self._config = config
+        self._is_started = False
         self._stopped = threading.Event()
         return self
 
@@ -134,6 +136,7 @@ class Node(_core.Node, Store[Any]):
         elif self._config.log == "python":
             _log.begin()
         self._start()
+        self._is_started = True
         _exit.keep(self)
         if wait == "ready":
             self._wait_ready(timeout)
@@ -166,7 +169,15 @@ class Node(_core.Node, Store[Any]):
         """Block until it is stopped: True; False after `timeout`.
 
         Ctrl-C stops the node cleanly, then raises KeyboardInterrupt.
+
+        Raises:
+            ClosedError: It was never started (code NOT_RUNNING).
         """
+        # Refused in a forked child, where nobody would ever stop it.
+        _ = self.id
+        if not self._is_started and not self._stopped.is_set():
+            msg = "this node is not running: call start()"
+            raise ClosedError(msg, code="NOT_RUNNING")
         seconds = timeout.total_seconds() if isinstance(timeout, dt.timedelta) else timeout
         ends = None if seconds is None else time.monotonic() + seconds
         try:
