@@ -189,12 +189,7 @@ class AsyncWatch(_Watch[V]):
     async def _wait(self) -> None:
         loop = asyncio.get_running_loop()
         queue, future = queue_of(loop), loop.create_future()
-        call = queue.watch(self._native, future)
-        try:
-            await future
-        finally:
-            if future.cancelled() or not future.done():
-                queue.cancel(call)
+        await queue.wait(queue.native.watch(self._native, future), future)
 
     async def next(self, timeout: Timeout = None) -> Optional[Event[V]]:
         """The next event; None when the timeout passed.
