@@ -6,7 +6,7 @@ import asyncio
 import functools
 import warnings
 import weakref
-from typing import TYPE_CHECKING, Any, List, Optional, Tuple, Union
+from typing import TYPE_CHECKING, Any, List, Optional, Set, Tuple, Union
 
 from kvstore import _core, _fork
 from kvstore.errors import ForkedError
@@ -16,17 +16,54 @@ if TYPE_CHECKING:
     from kvstore._security import TLS, Token
     from kvstore.status import Consistency
 
-_queues: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _core.Completions] = weakref.WeakKeyDictionary()
+
+class Queue:
+    """What the native module answers to one event loop, and which calls are under way."""
+
+    def __init__(self) -> None:
+        self.native = _core.Completions()
+        self._calls: Set[int] = set()
+        self._generation = _fork.generation()
+
+    async def wait(self, call: int, future: asyncio.Future[Any]) -> Any:
+        """The answer to a call; a task that is cancelled gives it up."""
+        self._calls.add(call)
+        try:
+            return await future
+        finally:
+            self._calls.discard(call)
+            if future.cancelled() or not future.done():
+                self.native.cancel(call)
+
+    def abandon(self) -> None:
+        """Give up all calls, and let go of their futures. In a forked child they are the parent's."""
+        if self._generation == _fork.generation():
+            while self._calls:
+                self.native.cancel(self._calls.pop())
 
 
-def queue_of(loop: asyncio.AbstractEventLoop) -> _core.Completions:
+_queues: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Queue] = weakref.WeakKeyDictionary()
+
+
+def queue_of(loop: asyncio.AbstractEventLoop) -> Queue:
     """The queue of an event loop; made when it is asked for first."""
     queue = _queues.get(loop)
     if queue is None:
-        queue = _core.Completions()
-        loop.add_reader(queue.fileno(), queue.drain)
+        _abandon_closed()
+        queue = Queue()
+        loop.add_reader(queue.native.fileno(), queue.native.drain)
         _queues[loop] = queue
     return queue
+
+
+def _abandon_closed() -> None:
+    """Free the loops that were closed with calls under way: the futures of those hold the loop that is their key."""
+    for reference in _queues.keyrefs():
+        loop = reference()
+        if loop is not None and loop.is_closed():
+            queue = _queues.pop(loop, None)
+            if queue is not None:
+                queue.abandon()
 
 
 class AsyncChannel:
@@ -45,19 +82,14 @@ class AsyncChannel:
     ) -> None:
         self._client = _core.Client(addresses, retry, name, discover, hedge, tls, token)
         self._generation = _fork.generation()
-        self._bound: Optional[Tuple[asyncio.AbstractEventLoop, _core.Completions]] = None
+        self._bound: Optional[Tuple[asyncio.AbstractEventLoop, Queue]] = None
         self._open = False
 
     async def run(self, request: _core.Request, timeout: Timeout, read: Optional[Read]) -> Any:
         """Do what was asked; a cancelled task gives the call up, and an answer that still comes is dropped."""
         queue, loop = self._here()
         future = loop.create_future()
-        call = queue.submit(self._client, request, timeout, read, future)
-        try:
-            return await future
-        finally:
-            if future.cancelled() or not future.done():
-                queue.cancel(call)
+        return await queue.wait(queue.native.submit(self._client, request, timeout, read, future), future)
 
     def watch(self, wanted: Wanted, /) -> _core.Changes:
         """Begin a watch, in the background."""
@@ -71,7 +103,7 @@ class AsyncChannel:
         """Keep a lease alive, in the background."""
         return self._client.keep(lease, ttl)
 
-    def _here(self) -> Tuple[_core.Completions, asyncio.AbstractEventLoop]:
+    def _here(self) -> Tuple[Queue, asyncio.AbstractEventLoop]:
         loop = asyncio.get_running_loop()
         if self._bound is not None and self._bound[0] is loop and self._generation == _fork.generation():
             return self._bound[1], loop
@@ -121,12 +153,7 @@ class LocalChannel:
         loop = asyncio.get_running_loop()
         queue = queue_of(loop)
         future = loop.create_future()
-        call = queue.submit_local(self._node, request, timeout, read, future)
-        try:
-            return await future
-        finally:
-            if future.cancelled() or not future.done():
-                queue.cancel(call)
+        return await queue.wait(queue.native.submit_local(self._node, request, timeout, read, future), future)
 
     def watch(self, wanted: Wanted, /) -> _core.Changes:
         """Begin a watch of the node's own data."""

@@ -10,6 +10,7 @@ import math
 import pathlib
 import re
 import sys
+import time
 from typing import (
     TYPE_CHECKING,
     Any,
@@ -84,6 +85,12 @@ def key_bytes(key: Key) -> bytes:
 def in_seconds(timeout: Timeout) -> Optional[float]:
     """A timeout as a number; None: no limit."""
     return timeout.total_seconds() if isinstance(timeout, dt.timedelta) else timeout
+
+
+def left_of(timeout: Timeout, begun: float) -> Timeout:
+    """What is left of a timeout that began at that time.monotonic(); DEFAULT stays what it is."""
+    seconds = None if timeout is DEFAULT else in_seconds(timeout)
+    return timeout if seconds is None else max(0.0, seconds - (time.monotonic() - begun))
 
 
 class Retry(NamedTuple):

@@ -45,6 +45,8 @@ V = TypeVar("V")
 _TIMEOUT = 5.0
 _RETRY = Retry()
 _VARIABLES = ("URL", "TOKEN", "KEYSPACE", "TIMEOUT", "READ")
+# The options that a client of another node of the same cluster needs, too.
+_SHARED = ("timeout", "retry", "tls", "token", "name")
 
 
 class Client(Store[V]):
@@ -122,6 +124,7 @@ class Client(Store[V]):
         if tls is not None:
             options["tls"] = tls
         self._made_with: Tuple[Any, str, Any, Dict[str, Any]] = (parsed.addresses, keyspace, codec, options)
+        self._shared = {name: options[name] for name in _SHARED if name in options}
 
     @classmethod
     def from_env(cls, prefix: str = "KVSTORE_") -> Client[Any]:
@@ -169,6 +172,9 @@ class Client(Store[V]):
         addresses, keyspace, codec, options = self._made_with
         return _remake, (type(self), addresses, keyspace, codec, without_callable(options))
 
+    def _limit(self, timeout: Timeout, /) -> Timeout:
+        return self._timeout if timeout is DEFAULT else timeout
+
     def _run(self, request: Request, timeout: Timeout = DEFAULT, read: Optional[Read] = DEFAULT) -> Any:
         timeout = self._timeout if timeout is DEFAULT else timeout
         return self._channel.run(request, timeout, self._read if read is DEFAULT else read)
@@ -181,6 +187,9 @@ class Client(Store[V]):
 
     def _keep(self, lease: int, ttl: float, /) -> _core.Kept:
         return self._channel.keep(lease, ttl)
+
+    def _access(self) -> Dict[str, Any]:
+        return dict(self._shared)
 
 
 def _remake(cls: Type[Client[Any]], addresses: Any, keyspace: str, codec: Any, options: Any) -> Client[Any]:

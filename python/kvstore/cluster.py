@@ -66,7 +66,7 @@ class Cluster:
         # Imported here: a client is a store, and a store has a cluster.
         from kvstore.client import Client  # noqa: PLC0415
 
-        with Client(addresses, discover=False) as client:
+        with Client(addresses, discover=False, **self._store._access()) as client:  # noqa: SLF001
             return client.status()
 
     def move_leader(self, node_id: Optional[str] = None, *, timeout: Timeout = DEFAULT) -> str:

@@ -8,8 +8,9 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any, NoReturn, Optional, Tuple, cast
 
+from kvstore import _fork
 from kvstore._core import StrongRequests
-from kvstore.errors import InvalidArgumentError, KVError, LockLostError
+from kvstore.errors import ForkedError, InvalidArgumentError, KVError, LockLostError
 from kvstore.status import LeaseInfo
 
 if TYPE_CHECKING:
@@ -28,7 +29,8 @@ __all__ = ["Lease"]
 class Lease:
     """From `Store.lease()`. Revoked at the end of its `with` block; LockLostError there when it ended by itself.
 
-    With `keep_alive` native threads keep it alive until it is revoked or the object is gone.
+    With `keep_alive` native threads keep it alive until it is revoked or the object is gone. In a forked child it is
+    its parent's: all but `id` raises ForkedError there, and find_lease() makes one that does not.
 
     Example:
         >>> with db.lease(10) as lease:
@@ -43,6 +45,7 @@ class Lease:
         self._kept: Optional[_core.Kept] = None
         self._ends = 0.0
         self._is_revoked = False
+        self._generation = _fork.generation()
 
     @property
     def id(self) -> int:
@@ -55,6 +58,7 @@ class Lease:
     @property
     def ttl(self) -> float:
         """Seconds for which it certainly lasts; 0 when it has ended, or may have."""
+        self._check_process()
         if self._is_revoked or (self._kept is not None and not self._kept.alive):
             return 0.0
         left = max(0.0, self._ends - time.monotonic())
@@ -71,6 +75,7 @@ class Lease:
         Raises:
             LockLostError: It has ended.
         """
+        self._check_process()
         sent = time.monotonic()
         if self._id is None:
             self._begin()
@@ -90,6 +95,7 @@ class Lease:
         """
         if self._id is None or self._is_revoked:
             return
+        self._check_process()
         if self._kept is not None:
             self._kept.stop()
         self._store._run(StrongRequests.revoke(self._id))  # noqa: SLF001
@@ -101,9 +107,16 @@ class Lease:
         Raises:
             LockLostError: It has ended.
         """
+        self._check_process()
         found = self._store._run(StrongRequests.lease(self.id))  # noqa: SLF001
         remaining, ttl, places = cast("Tuple[float, float, int]", found)
         return LeaseInfo(self.id, ttl, remaining, places)
+
+    def _check_process(self) -> None:
+        """Refused in a forked child, with or without a thread that keeps it alive: the lease is its parent's."""
+        if self._generation != _fork.generation():
+            msg = "this lease was made before a fork: make a new one in the child"
+            raise ForkedError(msg)
 
     def _find(self, lease_id: int) -> None:
         sent = time.monotonic()
@@ -125,6 +138,7 @@ class Lease:
 
     def __enter__(self) -> Self:
         """The lease itself, granted."""
+        self._check_process()
         if self._id is None:
             self._begin()
         return self
@@ -141,6 +155,8 @@ class Lease:
                 raise
 
     def __repr__(self) -> str:
+        if self._generation != _fork.generation():
+            return f"<kvstore lease {self._id} of the parent process>"
         return f"<kvstore lease {self._id}, {self.ttl:.1f} s left>"
 
     def __reduce__(self) -> NoReturn:

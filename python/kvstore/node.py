@@ -7,14 +7,15 @@ import datetime as dt
 import functools
 import threading
 import time
-from typing import TYPE_CHECKING, Any, Callable, Final, Literal, NoReturn, Optional, Tuple, TypeVar, cast, final
+from typing import TYPE_CHECKING, Any, Callable, Dict, Final, Literal, NoReturn, Optional, Tuple, TypeVar, cast, final
 
 from kvstore import _core, _exit, _log
 from kvstore._bridge import LocalChannel
 from kvstore._options import DEFAULT, check_names
+from kvstore._security import options_for
 from kvstore.aio.client import AsyncClient
 from kvstore.config import NodeConfig, NodeSettings
-from kvstore.errors import ForkedError, InvalidArgumentError
+from kvstore.errors import ClosedError, ForkedError, InvalidArgumentError
 from kvstore.store import Store
 
 if TYPE_CHECKING:
@@ -59,6 +60,7 @@ class Node(_core.Node, Store[Any]):
     """
 
     _config: NodeConfig
+    _is_started: bool
     _stopped: threading.Event
 
     def __new__(
@@ -102,6 +104,7 @@ class Node(_core.Node, Store[Any]):
             faults=faults,
         )
         self._config = config
+        self._is_started = False
         self._stopped = threading.Event()
         return self
 
@@ -133,6 +136,7 @@ class Node(_core.Node, Store[Any]):
         elif self._config.log == "python":
             _log.begin()
         self._start()
+        self._is_started = True
         _exit.keep(self)
         if wait == "ready":
             self._wait_ready(timeout)
@@ -165,7 +169,15 @@ class Node(_core.Node, Store[Any]):
         """Block until it is stopped: True; False after `timeout`.
 
         Ctrl-C stops the node cleanly, then raises KeyboardInterrupt.
+
+        Raises:
+            ClosedError: It was never started (code NOT_RUNNING).
         """
+        # Refused in a forked child, where nobody would ever stop it.
+        _ = self.id
+        if not self._is_started and not self._stopped.is_set():
+            msg = "this node is not running: call start()"
+            raise ClosedError(msg, code="NOT_RUNNING")
         seconds = timeout.total_seconds() if isinstance(timeout, dt.timedelta) else timeout
         ends = None if seconds is None else time.monotonic() + seconds
         try:
@@ -192,6 +204,8 @@ class Node(_core.Node, Store[Any]):
         options.pop("token", None)
         client: AsyncClient[Any] = AsyncClient(self.address or "127.0.0.1:1", keyspace, **options)
         client._channel = LocalChannel(self)  # type: ignore[assignment]  # noqa: SLF001  # it stands in for the other
+        # Other nodes have to let it in as they let in the node.
+        client._shared.update(self._access())  # noqa: SLF001
         return client
 
     def status(self, *, digests: bool = False, timeout: Timeout = DEFAULT) -> NodeStatus:  # noqa: ARG002
@@ -201,6 +215,13 @@ class Node(_core.Node, Store[Any]):
     def members(self, *, timeout: Timeout = DEFAULT) -> Tuple[MemberStatus, ...]:  # noqa: ARG002
         """The members it knows, itself first, without I/O."""
         return cast("Tuple[MemberStatus, ...]", self._run(_core.Request.members()))
+
+    def _access(self) -> Dict[str, Any]:
+        access = options_for(self._config.tls, self._config.token)
+        if self._config.insecure and self._config.tls is None:
+            # A node that was told so shows its token to its peers in the clear as well.
+            access["tls"] = False
+        return access
 
     def __enter__(self) -> Self:
         """Start it, unless it runs."""

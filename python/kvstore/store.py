@@ -73,7 +73,7 @@ class Store(Calls[V]):
 
     def add(self, key: Key, value: V, *, ttl: Optional[Seconds] = None, timeout: Timeout = DEFAULT) -> bool:
         """[strong] put(if_absent=True) that answers False instead of raising."""
-        self._strong("add")
+        _, timeout = self._strong_within("add", timeout)
         try:
             self.put(key, value, ttl=ttl, if_absent=True, timeout=timeout)
         except KeyExistsError:
@@ -93,8 +93,8 @@ class Store(Calls[V]):
             CodecError: The value is no integer.
             LimitError: The sum does not fit into 64 bits.
         """
-        requests = self._strong("incr")
-        return cast("int", self._run(requests.incr(key, by, initial, ttl)))
+        requests, timeout = self._strong_within("incr", DEFAULT)
+        return cast("int", self._run(requests.incr(key, by, initial, ttl), timeout))
 
     @overload
     def pop(self, key: Key) -> V: ...
@@ -393,6 +393,10 @@ class Store(Calls[V]):
         """Keep a lease alive."""
         raise NotImplementedError
 
+    def _access(self) -> Dict[str, Any]:
+        """What a client of another node of the cluster needs to be let in, and to be as patient as this."""
+        raise NotImplementedError
+
     def _newest(self) -> Read:
         """The freshest read that the keyspace has, whatever is the default: for what is decided by it."""
         return "linearizable" if isinstance(self._requests, StrongRequests) else DEFAULT
@@ -401,6 +405,11 @@ class Store(Calls[V]):
         """What makes the requests of a strong keyspace; asks, if it is not known that this is one."""
         self._learn()
         return self._may_be_strong(call)
+
+    def _strong_within(self, call: str, timeout: Timeout) -> Tuple[StrongRequests, Timeout]:
+        """As _strong(), and what that has left of the timeout of the call."""
+        _, left = self._learn_within(timeout)
+        return self._may_be_strong(call), left
 
     def _may_be_strong(self, call: str) -> StrongRequests:
         """As _strong(), but asks nobody: what it gives is refused where the keyspace turns out to be eventual."""
@@ -438,6 +447,9 @@ class View(Store[V]):
             return f"<view of {self._requests.keyspace!r} of {self._origin!r}>"
         return f"<view of {self._origin!r}>"
 
+    def _limit(self, timeout: Timeout, /) -> Timeout:
+        return self._origin._limit(self._timeout if timeout is DEFAULT else timeout)  # noqa: SLF001
+
     def _run(self, request: Request, timeout: Timeout = DEFAULT, read: Optional[Read] = DEFAULT) -> Any:
         timeout = self._timeout if timeout is DEFAULT else timeout
         return self._origin._run(request, timeout, self._read if read is DEFAULT else read)  # noqa: SLF001
@@ -450,6 +462,12 @@ class View(Store[V]):
 
     def _keep(self, lease: int, ttl: float, /) -> _core.Kept:
         return self._origin._keep(lease, ttl)  # noqa: SLF001
+
+    def _access(self) -> Dict[str, Any]:
+        access = self._origin._access()  # noqa: SLF001
+        if self._timeout is not DEFAULT:
+            access["timeout"] = self._timeout
+        return access
 
 
 def _check_lost(error: ConflictError) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import time
-from typing import TYPE_CHECKING, AsyncIterator, Final, Generic, Iterator, List, NoReturn, Optional, TypeVar
+from typing import TYPE_CHECKING, AsyncIterator, Final, Generic, Iterator, List, NoReturn, Optional, Tuple, TypeVar
 
 from kvstore._bridge import queue_of
 from kvstore.errors import ClosedError, UnavailableError
@@ -40,17 +40,22 @@ class _Watch(Generic[V]):
     def __init__(self, native: _core.Changes, codec: Optional[Codec[V]]) -> None:
         self._native = native
         self._codec = codec
+        # What is raised next, and the position before it.
+        self._held: Optional[Tuple[Exception, bytes]] = None
 
     @property
     def position(self) -> bytes:
         """After the last event handed out: pass it to `since` to resume at any node. To be stored, not compared."""
-        return self._native.position
+        return self._native.position if self._held is None else self._held[1]
 
     def cancel(self) -> None:
         """From any thread: iteration ends, next() raises ClosedError. Idempotent."""
         self._native.cancel()
 
     def _take(self) -> Optional[Event[V]]:
+        if self._held is not None:
+            (error, _), self._held = self._held, None
+            raise error
         return self._native.take(self._codec)
 
     def _take_batch(self) -> List[Event[V]]:
@@ -66,11 +71,12 @@ class _Watch(Generic[V]):
     def _take_more(self, batch: List[Event[V]]) -> Optional[Event[V]]:
         try:
             return self._take()
-        except ClosedError:
-            # It will be raised again, after what is there has been handed out.
-            if batch:
-                return None
-            raise
+        except Exception as error:
+            if not batch:
+                raise
+            # It comes after what was taken before it.
+            self._held = error, batch[-1].position
+            return None
 
     def __reduce__(self) -> NoReturn:
         """A watch is not a value: keep its position."""
@@ -126,7 +132,11 @@ class Watch(_Watch[V]):
                 return None
 
     def batches(self) -> Iterator[List[Event[V]]]:
-        """All that is there, at least one event, again and again; what was written together is in one of them."""
+        """All that is there, at least one event, again and again; what was written together is in one of them.
+
+        Raises:
+            CodecError: A value cannot be decoded; what came before it was handed out. batches() again goes on after it.
+        """
         while True:
             try:
                 batch = self._take_batch()
@@ -179,12 +189,7 @@ class AsyncWatch(_Watch[V]):
     async def _wait(self) -> None:
         loop = asyncio.get_running_loop()
         queue, future = queue_of(loop), loop.create_future()
-        call = queue.watch(self._native, future)
-        try:
-            await future
-        finally:
-            if future.cancelled() or not future.done():
-                queue.cancel(call)
+        await queue.wait(queue.native.watch(self._native, future), future)
 
     async def next(self, timeout: Timeout = None) -> Optional[Event[V]]:
         """The next event; None when the timeout passed.
@@ -205,7 +210,11 @@ class AsyncWatch(_Watch[V]):
                 return self._take()
 
     async def batches(self) -> AsyncIterator[List[Event[V]]]:
-        """All that is there, at least one event, again and again."""
+        """All that is there, at least one event, again and again; what was written together is in one of them.
+
+        Raises:
+            CodecError: A value cannot be decoded; what came before it was handed out. batches() again goes on after it.
+        """
         while True:
             try:
                 batch = self._take_batch()

@@ -43,8 +43,9 @@ class _Operation(NamedTuple):
 class AsyncBatch(Generic[V]):
     """Sent when the `with` block ends without an exception; each Pending then has its answer. Not thread-safe.
 
-    Later operations see earlier ones. In a strong keyspace it is one transaction: all of it happens or nothing, and the
-    block raises what failed. In an eventual keyspace each operation has an error of its own.
+    Its operations belong inside the block and raise InvalidArgumentError before it, as what the keyspace is, is not
+    known there. Later operations see earlier ones. In a strong keyspace it is one transaction: all of it happens or
+    nothing, and the block raises what failed. In an eventual keyspace each operation has an error of its own.
     """
 
     def __init__(self, store: AsyncStore[V], *, atomic: bool) -> None:
@@ -54,28 +55,33 @@ class AsyncBatch(Generic[V]):
         self._codec = store._codec  # noqa: SLF001
         self._operations: List[_Operation] = []
         self._required: List[Tuple[bytes, Optional[int]]] = []
+        self._is_entered = False
         self._is_over = False
 
     def get(self, key: Key) -> Pending[Optional[V]]:
         """The value, or None when the key is missing or expired."""
+        self._check_inside()
         if isinstance(self._requests, StrongRequests):
             return self._add("get", key)
         return self._add("get", key, request=self._requests.get(key, None, self._codec))
 
     def put(self, key: Key, value: V, *, ttl: Optional[Seconds] = None) -> Pending[int]:
         """AsyncStore, and answer the new version."""
+        self._check_inside()
         if isinstance(self._requests, StrongRequests):
             return self._add("put", key, write=Write.put(key, value, ttl, None, self._codec))
         return self._add("put", key, request=self._requests.put(key, value, ttl, self._codec))
 
     def delete(self, key: Key) -> Pending[bool]:
         """Delete it, and answer whether it was there."""
+        self._check_inside()
         if isinstance(self._requests, StrongRequests):
             return self._add("delete", key, write=Write.delete(key))
         return self._add("delete", key, request=self._requests.delete(key))
 
     def incr(self, key: Key, by: int = 1) -> Pending[int]:
         """[strong] Add to a 64-bit integer, and answer it."""
+        self._check_inside()
         if isinstance(self._requests, StrongRequests):
             return self._add("incr", key, write=Write.incr(key, by, 0, None))
         msg = "incr: an eventual keyspace does not promise it; use a strong one"
@@ -89,6 +95,7 @@ class AsyncBatch(Generic[V]):
             version: It has to have this version.
             absent: It must not be there.
         """
+        self._check_inside()
         if not isinstance(self._requests, StrongRequests):
             msg = "require: an eventual keyspace cannot check it; use a strong one"
             raise UnsupportedError(msg)
@@ -102,6 +109,7 @@ class AsyncBatch(Generic[V]):
         self._requests = await self._store._learn()  # noqa: SLF001
         if self._is_atomic:
             await self._store._strong("batch(atomic=True)")  # noqa: SLF001
+        self._is_entered = True
         return self
 
     async def __aexit__(
@@ -119,12 +127,17 @@ class AsyncBatch(Generic[V]):
             for operation, outcome in zip(self._operations, cast("List[Tuple[bool, Any]]", outcomes)):
                 operation.pending._settle(outcome)  # noqa: SLF001
 
-    def _add(
-        self, kind: str, key: Key, *, request: Optional[Request] = None, write: Optional[Write] = None
-    ) -> Pending[Any]:
+    def _check_inside(self) -> None:
         if self._is_over:
             msg = "this batch was sent already: make a new one"
             raise ClosedError(msg, code="SENT")
+        if not self._is_entered:
+            msg = "batch: its operations belong inside its `with` block"
+            raise InvalidArgumentError(msg)
+
+    def _add(
+        self, kind: str, key: Key, *, request: Optional[Request] = None, write: Optional[Write] = None
+    ) -> Pending[Any]:
         pending: Pending[Any] = Pending()
         self._operations.append(_Operation(kind, key_bytes(key), pending, request, write))
         return pending

@@ -37,6 +37,7 @@ from kvstore._options import (
     Wanted,
     absolute,
     check_page,
+    left_of,
     since_ms,
 )
 from kvstore.errors import UnsupportedError, key_not_found
@@ -88,14 +89,29 @@ class AsyncCalls(Generic[V]):
         """What a keyspace is, if this is known without asking."""
         raise NotImplementedError
 
-    async def _learn(self) -> Requests:
+    def _limit(self, timeout: Timeout, /) -> Timeout:
+        """A timeout with the default in its place, if that is known here."""
+        return timeout
+
+    async def _learn(self, timeout: Timeout = DEFAULT) -> Requests:
         """What makes the requests of this keyspace; asks what it is, unless that is known."""
         requests = self._requests
-        if isinstance(requests, EventualRequests):
-            name = requests.keyspace
-            if self._consistency(name) is None:
-                await self._run(requests.question(), read="local")
+        if isinstance(requests, EventualRequests) and not self._is_known():
+            await self._run(requests.question(), timeout, "local")
         return self._as_known()
+
+    async def _learn_within(self, timeout: Timeout) -> Tuple[Requests, Timeout]:
+        """As _learn(), and what that has left of the timeout of the call."""
+        if self._is_known():
+            return self._as_known(), timeout
+        limit, begun = self._limit(timeout), time.monotonic()
+        requests = await self._learn(limit)
+        return requests, left_of(limit, begun)
+
+    def _is_known(self) -> bool:
+        """Whether nobody need be asked what this keyspace is."""
+        requests = self._requests
+        return isinstance(requests, StrongRequests) or self._consistency(requests.keyspace) is not None
 
     def _as_known(self) -> Requests:
         """As _learn(), but asks nobody."""
@@ -104,9 +120,11 @@ class AsyncCalls(Generic[V]):
             self._requests = StrongRequests(requests.keyspace)
         return self._requests
 
-    async def _for_many(self, count: int) -> Requests:
-        """As _learn(), if a strong keyspace takes so many keys in one call, and an eventual one does not."""
-        return await self._learn() if count > _BATCH_MAX else self._requests
+    async def _for_many(self, count: int, timeout: Timeout) -> Tuple[Requests, Timeout]:
+        """As _learn_within(), if a strong keyspace takes so many keys in one call, and an eventual one does not."""
+        if count <= _BATCH_MAX:
+            return self._requests, timeout
+        return await self._learn_within(timeout)
 
     def _check_read(self, read: Optional[Read]) -> None:
         """Refuse a read level that the keyspace does not promise, as far as it is known what it is."""
@@ -236,8 +254,9 @@ class AsyncCalls(Generic[V]):
             UnsupportedError: A condition or a lease, of which an eventual keyspace promises nothing.
         """
         lease_id = None if lease is None else lease.id
-        is_plain = lease is None and not if_absent and if_version is None
-        requests = self._requests if is_plain else await self._learn()
+        requests = self._requests
+        if lease is not None or if_absent or if_version is not None:
+            requests, timeout = await self._learn_within(timeout)
         request = requests.put(key, value, ttl, self._codec, lease_id, if_absent, if_version)
         return cast("int", await self._run(request, timeout))
 
@@ -254,7 +273,7 @@ class AsyncCalls(Generic[V]):
             CodecError: The codec has no form for one of the values; nothing was stored.
             LimitError: More than 4096 items (10,000 in a strong keyspace), or 4 MiB; nothing was stored.
         """
-        requests = await self._for_many(len(items))
+        requests, timeout = await self._for_many(len(items), timeout)
         await self._run(requests.put_many(items, ttl, self._codec), timeout)
 
     async def delete(self, key: Key, *, if_version: Optional[int] = None, timeout: Timeout = DEFAULT) -> bool:
@@ -264,14 +283,16 @@ class AsyncCalls(Generic[V]):
             ConflictError: `if_version`, and the key has another version, or is not there.
             UnsupportedError: `if_version`, which an eventual keyspace cannot check.
         """
-        requests = self._requests if if_version is None else await self._learn()
+        requests = self._requests
+        if if_version is not None:
+            requests, timeout = await self._learn_within(timeout)
         return cast("bool", await self._run(requests.delete(key, if_version), timeout))
 
     async def delete_many(self, keys: Iterable[Key]) -> int:
         """Delete them; how many were there. LimitError: more than 4096 keys, 10,000 in a strong keyspace."""
         keys = list(keys)
-        requests = await self._for_many(len(keys))
-        return cast("int", await self._run(requests.delete_many(keys)))
+        requests, timeout = await self._for_many(len(keys), DEFAULT)
+        return cast("int", await self._run(requests.delete_many(keys), timeout))
 
     async def touch(self, key: Key, ttl: Optional[Seconds]) -> bool:
         """Give it a new ttl (None: for ever); False when the key is missing."""
@@ -312,11 +333,11 @@ class AsyncCalls(Generic[V]):
             InvalidArgumentError: What was lost has expired.
             UnsupportedError: This is a strong keyspace, to which no conflict belongs.
         """
-        requests = await self._learn()
+        requests, timeout = await self._learn_within(DEFAULT)
         if isinstance(requests, StrongRequests):
             msg = "restore: a strong keyspace loses no writes; call it on the keyspace of the conflict"
             raise UnsupportedError(msg)
-        return cast("int", await self._run(requests.restore(conflict)))
+        return cast("int", await self._run(requests.restore(conflict), timeout))
 
     def watch(
         self,

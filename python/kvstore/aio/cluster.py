@@ -66,7 +66,7 @@ class AsyncCluster:
         # Imported here: a client is a store, and a store has a cluster.
         from kvstore.aio.client import AsyncClient  # noqa: PLC0415
 
-        async with AsyncClient(addresses, discover=False) as client:
+        async with AsyncClient(addresses, discover=False, **self._store._access()) as client:  # noqa: SLF001
             return await client.status()
 
     async def move_leader(self, node_id: Optional[str] = None, *, timeout: Timeout = DEFAULT) -> str:

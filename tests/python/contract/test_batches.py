@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Callable, List
 
 import pytest
 
@@ -65,3 +65,24 @@ def test_operations_are_done_in_order(store: Any) -> None:
             batch.put("k", number)
             answers.append(batch.get("k"))
     assert [answer.result() for answer in answers] == list(range(50))
+
+
+def test_operations_belong_inside_the_block(store: Any) -> None:
+    batch = store.batch()
+    operations: List[Callable[[], Any]] = [
+        lambda: batch.get("k"),
+        lambda: batch.put("k", 1),
+        lambda: batch.delete("k"),
+        lambda: batch.incr("k"),
+        lambda: batch.require("k", absent=True),
+    ]
+    for operation in operations:
+        with pytest.raises(kvstore.InvalidArgumentError, match=r"^batch: .* inside its `with` block"):
+            operation()
+    with batch:
+        version = batch.put("k", 2)
+    assert store.entry("k").version == version.result()
+    for operation in operations:
+        with pytest.raises(kvstore.ClosedError) as caught:
+            operation()
+        assert caught.value.code == "SENT"

@@ -176,6 +176,79 @@ def test_a_child_leaves_the_node_of_its_parent_alone_however_it_ends(tmp_path: p
     assert_silent(run_program(BESIDE_A_NODE, [str(tmp_path / "data")]), "True")
 
 
+WITH_LEASES = """
+import asyncio, os, sys
+import kvstore
+
+node = kvstore.Node().start(wait="ready")
+node.create_keyspace("strong", consistency="strong")
+client = kvstore.Client(node.address, "strong", timeout=20)
+
+async def granted(**options):
+    async with kvstore.AsyncClient(node.address, "strong", timeout=20) as db:
+        lease = db.lease(600, **options)
+        await lease.refresh()
+        return lease
+
+leases = [client.lease(600, keep_alive=False), client.lease(600)]
+leases.append(client.find_lease(leases[0].id))
+async_lease = asyncio.run(granted(keep_alive=False))
+for number, lease in enumerate(leases[:2]):
+    client.put("on/%d" % number, number, lease=lease)
+
+def refused(call):
+    try:
+        call()
+    except kvstore.ForkedError as error:
+        assert isinstance(error, kvstore.ClosedError)
+        return
+    print("not refused", call, flush=True)
+
+def enter(lease):
+    with lease:
+        pass
+
+def child():
+    for lease in leases:
+        for call in (lease.refresh, lease.revoke, lease.info, lambda: lease.ttl, lambda: lease.alive,
+                     lambda: enter(lease), lambda: lease.__exit__(None, None, None)):
+            refused(call)
+        assert repr(lease) == "<kvstore lease %d of the parent process>" % lease.id
+        # What went wrong inside a block says more.
+        lease.__exit__(ValueError, ValueError(), None)
+    for call in (async_lease.refresh, async_lease.revoke, async_lease.info):
+        refused(lambda: asyncio.run(call()))
+    found = client.find_lease(leases[0].id)
+    assert found.refresh() > 0
+    assert found.info().places == 1
+    with client.lease(600, keep_alive=False) as own:
+        client.put("own", 1, lease=own)
+    assert not client.exists("own")
+
+with client.lease(600, keep_alive=False) as held:
+    client.put("on/2", 2, lease=held)
+    pid = os.fork()
+    if pid == 0:
+        child()
+        # Through the end of the block, which is the child's as well.
+        sys.exit()
+    assert os.waitpid(pid, 0)[1] == 0
+    assert held.info().places == 1
+for lease in leases:
+    assert lease.refresh() > 0
+    assert lease.info().places == 1
+print(sorted(client.keys()))
+for lease in leases[:2]:
+    lease.revoke()
+client.close()
+node.stop()
+"""
+
+
+def test_a_child_leaves_the_leases_of_its_parent_alone() -> None:
+    assert_silent(run_program(WITH_LEASES), "['on/0', 'on/1']")
+
+
 THAT_OUTLIVES = """
 import os, sys
 import kvstore

@@ -92,6 +92,10 @@ def test_nodes_replicate_and_serve_clients(trio: List[Node], authority: Authorit
         with Client(node.address, tls=authority.trust, token=TOKEN, **PATIENCE) as client:
             eventually(lambda client=client: client.count("m/") == 300 and client.get("a") == {"x": 1}, "all is there")
     assert db.status().ready
+    for asked in (db, *trio):
+        leader = asked.cluster.leader()
+        assert leader is not None
+        assert leader.id in {node.id for node in trio}
     eventually(lambda: {member.state for member in db.members()} == {"up"}, "all are up")
     assert [entry.value for entry in db.scan("m/1", limit=2)] == [1, 10]
     assert db.metrics()

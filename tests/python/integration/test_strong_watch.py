@@ -126,6 +126,41 @@ def test_what_is_written_together_is_in_one_batch(strong: Any) -> None:
             total += len(batch)
 
 
+class Picky:
+    """Texts, but one."""
+
+    def encode(self, value: str) -> Tuple[bytes, int]:
+        return value.encode(), 300
+
+    def decode(self, payload: bytes, _: int) -> str:
+        if payload == b"bad":
+            msg = "bad"
+            raise kvstore.CodecError(msg)
+        return payload.decode()
+
+
+def test_what_came_before_a_value_that_cannot_be_decoded_is_in_a_batch(strong: Any) -> None:
+    picky = strong.with_options(codec=Picky())
+    told: List[str] = []
+    with picky.watch() as watch:
+        picky.put_many({"a": "1", "b": "2", "c": "bad", "d": "4"})
+        while "d" not in told:
+            try:
+                for batch in watch.batches():
+                    told += [event.key for event in batch]
+                    if "d" in told:
+                        break
+                    position = watch.position
+            except kvstore.CodecError:
+                told.append("error")
+    assert told == ["a", "b", "error", "d"]
+    # It was not told of yet.
+    with picky.watch(since=position) as again:
+        with pytest.raises(kvstore.CodecError):
+            again.next(timeout=DEADLINE_SECONDS)
+        assert [event.key for event in take(again, 1)] == ["d"]
+
+
 def test_a_watch_ends_when_it_is_told_to(strong: Any) -> None:
     watch = strong.watch()
     ended: List[Any] = []

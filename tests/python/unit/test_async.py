@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import ast
 import asyncio
+import gc
 import inspect
 import pathlib
 import subprocess
 import sys
 import threading
-from typing import Any, Awaitable, Callable
+import weakref
+from typing import Any, Awaitable, Callable, List
 
 import pytest
 
@@ -119,6 +121,48 @@ def test_one_client_serves_several_loops(node: kvstore.Node) -> None:
         thread.join()
     assert found == [[1] * 50] * 4
     asyncio.run(db.aclose())
+
+
+@pytest.mark.skipif(not pathlib.Path("/proc/self/fd").exists(), reason="open files cannot be counted here")
+def test_a_loop_that_was_closed_with_calls_under_way_is_freed(
+    node: kvstore.Node, free_address: str, until: Callable[[Callable[[], bool]], None]
+) -> None:
+    async def begin(tasks: List[Any]) -> None:
+        # One that waits for an answer, and two that wait for a change.
+        calls = (silent.get("k"), db.watch().next(), local.watch().next())
+        tasks += [asyncio.ensure_future(call) for call in calls]
+        assert await db.get("k") == await local.get("k") == 1
+        for _ in range(3):
+            await asyncio.sleep(0)
+
+    async def end() -> None:
+        for client in (db, local):
+            assert await client.get("k") == 1
+        with pytest.raises(kvstore.KVError):
+            await silent.get("k", timeout=0.01)
+        for client in (db, local, silent):
+            await client.aclose()
+
+    def open_files() -> int:
+        return sum(1 for _ in pathlib.Path("/proc/self/fd").iterdir())
+
+    node["k"] = 1
+    db, silent, local = AsyncClient(node.address), AsyncClient(free_address, timeout=None), node.async_client()
+    loops, before = [], open_files()
+    for _ in range(10):
+        loop, tasks = asyncio.new_event_loop(), []
+        loop.run_until_complete(begin(tasks))
+        loop.close()
+        for task in tasks:
+            # That they never end is what this is about.
+            task._log_destroy_pending = False
+        loops.append(weakref.ref(loop))
+        del loop, tasks, task
+    asyncio.run(end())
+    gc.collect()
+    assert [loop() for loop in loops] == [None] * 10
+    # Connections of watches end in the background.
+    until(lambda: open_files() < before + 10)
 
 
 def test_a_closed_client_says_so(node: kvstore.Node) -> None:

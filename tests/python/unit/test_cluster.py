@@ -8,6 +8,9 @@ from typing import Any, Callable, List
 import pytest
 
 import kvstore
+from kvstore.testing import LocalCluster
+
+TOKEN = "sesame-4711-never-shown"
 
 
 def test_a_node_alone_leads_itself(node: kvstore.Node, until: Callable[[Callable[[], bool]], None]) -> None:
@@ -22,6 +25,44 @@ def test_a_node_alone_leads_itself(node: kvstore.Node, until: Callable[[Callable
             with pytest.raises(kvstore.InvalidArgumentError) as caught:
                 cluster.move_leader("zz")
             assert caught.value.code == "INVALID_ARGUMENT"
+
+
+def test_every_node_tells_of_the_leader_to_whoever_has_the_token(until: Callable[[Callable[[], bool]], None]) -> None:
+    def leads(status: Any) -> bool:
+        return status is not None and status.role == "leader"
+
+    async def ask(client: kvstore.AsyncClient[Any]) -> Any:
+        async with client:
+            return await client.cluster.leader()
+
+    with LocalCluster(2, token=TOKEN).start(timeout=60) as cluster:
+        for index in range(2):
+            node, client = cluster.node(index), cluster.client(index, timeout=60)
+            asked: List[Callable[[], Any]] = [
+                node.cluster.leader,
+                client.cluster.leader,
+                client.keyspace("other").with_options(timeout=30).cluster.leader,
+                lambda index=index: asyncio.run(ask(cluster.async_client(index, timeout=60))),
+                lambda node=node: asyncio.run(ask(node.async_client())),
+            ]
+            for question in asked:
+                until(lambda question=question: leads(question()))
+
+
+def test_the_leader_is_asked_with_the_options_of_whoever_asks() -> None:
+    def token() -> str:
+        return TOKEN
+
+    client = kvstore.Client("127.0.0.1:1", token=token, timeout=7, name="web", read="local", discover=False)
+    assert client._access() == {"token": token, "timeout": 7, "name": "web"}
+    view = client.with_options(timeout=None)
+    assert view._access() == {"token": token, "timeout": None, "name": "web"}
+    assert client._access()["timeout"] == 7
+    node = kvstore.Node(token=TOKEN)
+    assert node._access() == {"token": TOKEN}
+    assert node.async_client(timeout=3)._access() == {"token": TOKEN, "timeout": 3}
+    # It may have peers elsewhere, to which it shows the token as well.
+    assert kvstore.Node(token=TOKEN, host="0.0.0.0", insecure=True)._access() == {"token": TOKEN, "tls": False}
 
 
 def test_nodes_join_by_themselves(node: kvstore.Node) -> None:

@@ -41,7 +41,7 @@ held.run_until_complete(adb.get("k"))
 pid = os.fork()
 if pid == 0:
     try:
-        for call in (lambda: node.get("k"), lambda: node.put("k", 2), node.start, node.status, node.stop):
+        for call in (lambda: node.get("k"), lambda: node.put("k", 2), node.start, node.status, node.stop, node.join):
             try:
                 call()
                 print("not refused", flush=True)
@@ -143,7 +143,11 @@ except KeyboardInterrupt:
 
 @pytest.mark.parametrize(
     "call",
-    ["kvstore.Client('127.0.0.1:1', timeout=None).get('k')", "node.join()", "kvstore.Node(0, ['127.0.0.1:1']).join()"],
+    [
+        "kvstore.Client('127.0.0.1:1', timeout=None).get('k')",
+        "node.join()",
+        "kvstore.Node(0, ['127.0.0.1:1']).start().join()",
+    ],
 )
 def test_ctrl_c_interrupts_a_wait_at_once(call: str) -> None:
     assert_clean(NODE + INTERRUPTED.format(call=call), "interrupted True")
@@ -208,6 +212,9 @@ def test_a_node_lives_once() -> None:
     for call in (lambda: node.get("k"), lambda: node.put("k", 1), lambda: node["k"], node.count, node.status):
         with pytest.raises(kvstore.ClosedError):
             call()
+    with pytest.raises(kvstore.ClosedError) as caught:
+        node.join(timeout=0)
+    assert caught.value.code == "NOT_RUNNING"
     assert node.start() is node.start()
     assert node.running
     assert node.port > 0

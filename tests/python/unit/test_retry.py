@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 import pickle
 import subprocess
 import sys
-from typing import Any
+import time
+from typing import Any, Callable, Dict, List
 
 import pytest
 
 import kvstore
-from kvstore import Client, InvalidArgumentError, Retry, UnavailableError
+from kvstore import AsyncClient, Client, InvalidArgumentError, KVError, Retry, UnavailableError
+from kvstore._options import DEFAULT
+from kvstore.calls import requests_of
 
 
 @pytest.mark.parametrize(
@@ -98,3 +102,73 @@ def test_a_bad_name_is_refused(name: str) -> None:
         Client("h:1", name=name)
     with pytest.raises(InvalidArgumentError, match=r"^name: "):
         kvstore.AsyncClient("h:1", name=name)
+
+
+# What an unknown keyspace is has to be asked first. Were the timeout of the call not that of the question, these would
+# take the 20 seconds of the client, twice.
+CONDITIONAL: Dict[str, Callable[[Any], Any]] = {
+    "put(if_absent)": lambda db: db.put("k", 1, if_absent=True, timeout=0.1),
+    "put(if_version)": lambda db: db.put("k", 1, if_version=1, timeout=0.1),
+    "put_many": lambda db: db.put_many({str(number): 1 for number in range(5000)}, timeout=0.1),
+    "delete": lambda db: db.delete("k", if_version=1, timeout=0.1),
+    "add": lambda db: db.add("k", 1, timeout=0.1),
+    "incr": lambda db: db.with_options(timeout=0.1).incr("k"),
+    "delete_many": lambda db: db.with_options(timeout=0.1).delete_many(str(number) for number in range(5000)),
+}
+
+
+@pytest.mark.parametrize("name", CONDITIONAL)
+def test_the_timeout_of_a_call_is_that_of_the_question_before_it(free_address: str, name: str) -> None:
+    async def main() -> None:
+        async with AsyncClient(free_address, "jobs", timeout=20) as db:
+            await CONDITIONAL[name](db)
+
+    begun = time.monotonic()
+    with Client(free_address, "jobs", timeout=20) as client, pytest.raises(KVError):
+        CONDITIONAL[name](client)
+    with pytest.raises(KVError):
+        asyncio.run(main())
+    assert time.monotonic() - begun < 18
+
+
+class Slow(kvstore.Store[Any]):
+    """A store of a keyspace that turns out to be strong, by a clock of its own."""
+
+    def __init__(self) -> None:
+        self._requests = requests_of("jobs")
+        self.now = 1000.0
+        self.timeouts: List[Any] = []
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def _run(self, request: Any, timeout: Any = DEFAULT, read: Any = DEFAULT) -> Any:
+        self.timeouts.append(timeout)
+        self.now += 3
+
+    def _consistency(self, keyspace: str, /) -> Any:
+        return "strong" if self.timeouts else None
+
+
+@pytest.mark.parametrize(
+    ("timeout", "left"), [(10, 7.0), (dt.timedelta(seconds=5), 2.0), (2, 0.0), (None, None), (DEFAULT, DEFAULT)]
+)
+def test_a_call_has_what_the_question_left_of_its_timeout(
+    monkeypatch: pytest.MonkeyPatch, timeout: Any, left: Any
+) -> None:
+    calls: List[Callable[[Any], Any]] = [
+        lambda db: db.put("k", 1, if_absent=True, timeout=timeout),
+        lambda db: db.delete("k", if_version=1, timeout=timeout),
+        lambda db: db.add("k", 1, timeout=timeout),
+        lambda db: db.with_options(timeout=timeout).put("k", 1, if_version=1),
+        lambda db: db.with_options(timeout=timeout).incr("k"),
+    ]
+    for call in calls:
+        store = Slow()
+        for module in ("calls", "_options"):
+            monkeypatch.setattr(f"kvstore.{module}.time", store)
+        call(store)
+        assert store.timeouts == [timeout, left]
+        # Nobody is asked twice.
+        call(store)
+        assert store.timeouts == [timeout, left, timeout]

@@ -7,11 +7,13 @@ import os
 import pickle
 import signal
 import threading
+import types
 from typing import Any, List, Tuple
 
 import pytest
 
 import kvstore
+from kvstore.watch import AsyncWatch
 
 SECONDS = 60
 
@@ -117,6 +119,61 @@ def test_a_watch_is_no_value_and_its_events_show_themselves(store: Any) -> None:
         event = watch.next(SECONDS)
         assert repr(event) == f"Event(type='put', key='a', version={event.version}, value='x')"
         assert (event.revision, event.previous, event.key_bytes) == (None, None, b"a")
+
+
+class Told:
+    """Stands in for what the native module tells: events and errors, in this order."""
+
+    begun = True
+    inside = False
+
+    def __init__(self, *outcomes: Any) -> None:
+        self.left = list(outcomes)
+        self.position = b"start"
+
+    def take(self, _: Any) -> Any:
+        outcome = self.left[0]
+        if not isinstance(outcome, kvstore.ClosedError):
+            # The end of a watch is told again and again.
+            self.left.pop(0)
+            self.position = str(len(self.left)).encode()
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        kvstore.CodecError("c"),
+        kvstore.CompactedError("c"),
+        kvstore.InvalidArgumentError("c", code="UNKNOWN_KEYSPACE"),
+        kvstore.ClosedError("c"),
+        ValueError("of a codec"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_an_error_comes_after_the_batch_before_it(error: Exception) -> None:
+    async def main() -> None:
+        watch = AsyncWatch[Any](Told(*told), None)  # type: ignore[arg-type]
+        batches = watch.batches()
+        assert await batches.__anext__() == [first, second]
+        assert watch.position == b"2nd"
+        with pytest.raises(type(error)):
+            await batches.__anext__()
+
+    first, second = (types.SimpleNamespace(position=position) for position in (b"1st", b"2nd"))
+    told = (first, second, error, second)
+    for take_next in (lambda watch: next(watch.batches()), lambda watch: watch.next()):
+        watch = kvstore.Watch[Any](Told(*told), None)  # type: ignore[arg-type]
+        assert next(watch.batches()) == [first, second]
+        assert watch.position == b"2nd"
+        with pytest.raises(type(error)):
+            take_next(watch)
+        if not isinstance(error, kvstore.ClosedError):
+            assert watch.position != b"2nd"
+            assert watch.next() is second
+    asyncio.run(main())
 
 
 @pytest.mark.parametrize("local", [True, False])
