@@ -228,6 +228,13 @@ impl Truth {
         let before = self.reference.revision();
         let answer = self.reference.apply(LogPosition { term: at.term, index: self.steps }, &entry).pop();
         let after = self.reference.revision();
+        if matches!(request, Some(Request { command: Command::Begin(_), .. })) {
+            // Before it nobody has written anything.
+            if before != Revision::ZERO && after != before {
+                self.violated(format!("ST-3 a group begins once: {after} after {before}, at {at}"));
+            }
+            return answer;
+        }
         if after.0 > before.0 + 1 {
             self.violated(format!("ST-3 revisions grow by one: {after} after {before}, at {at}"));
         }
