@@ -7,7 +7,7 @@ import pathlib
 import subprocess
 import sys
 import threading
-from typing import Any, Awaitable, Callable
+from typing import Any, Awaitable, Callable, Tuple
 
 import pytest
 
@@ -82,6 +82,29 @@ def test_256_tasks_get_each_its_own_answer(node: kvstore.Node) -> None:
                 assert await db.get(str(number)) == number
 
         await asyncio.gather(*map(reader, range(256)))
+
+    run(node, main)
+
+
+def test_whatever_a_codec_raises_ends_its_call_and_no_other(node: kvstore.Node) -> None:
+    class Ends:
+        def encode(self, value: str) -> Tuple[bytes, int]:
+            return value.encode(), 300
+
+        def decode(self, payload: bytes, _flags: int) -> str:
+            if payload == b"stop":
+                next(iter(()))
+            return payload.decode()
+
+    async def main(db: Any) -> None:
+        view = db.with_options(codec=Ends())
+        await view.put_many({"a": "1", "b": "stop", "c": "3"})
+        calls = [asyncio.ensure_future(view.get(key)) for key in "abc"]
+        await asyncio.wait(calls, timeout=60)
+        assert [calls[0].result(), calls[2].result()] == ["1", "3"]
+        with pytest.raises(kvstore.CodecError, match="StopIteration") as caught:
+            calls[1].result()
+        assert isinstance(caught.value.__cause__, StopIteration)
 
     run(node, main)
 
