@@ -112,6 +112,7 @@ trait Source: Send + Sync {
     fn position(&self) -> Vec<u8>;
     /// Whether the next event belongs to the same transaction as the last, and is there.
     fn is_inside(&self) -> bool;
+    /// Ends it: nothing more is handed out, and the position stays where it is.
     fn cancel(&self);
 }
 
