@@ -119,7 +119,7 @@ impl PyNode {
         max_drift: f64,
         data_dir: Option<PathBuf>,
         durability: &str,
-        max_memory: Option<u64>,
+        max_memory: Option<Bound<'_, PyAny>>,
         default_consistency: &str,
         history: (u64, u64, f64),
         faults: Option<PyRef<'_, PyFaults>>,
@@ -143,7 +143,7 @@ impl PyNode {
             max_drift,
             data_dir,
             durability,
-            max_memory,
+            max_memory: max_memory.map(|bytes| convert::number(&bytes, "max_memory")).transpose()?,
             default_consistency: parse_default_consistency(default_consistency)?,
             history: history_of(history),
             ..NodeConfig::default()

@@ -12,7 +12,7 @@ use crate::{
     python::{
         answer::Outcome,
         call::into_python,
-        convert::{KeyBytes, Level},
+        convert::{self, KeyBytes, Level},
         default,
         durable::{self, Limit},
         errors,
@@ -49,7 +49,7 @@ impl Conditions<'_, '_> {
     }
 
     fn if_version(&self) -> PyResult<Option<u64>> {
-        self.if_version.map(|version| version.extract()).transpose()
+        Ok(self.if_version.map(convert::if_version).transpose()?.flatten())
     }
 }
 

@@ -87,7 +87,7 @@ def test_what_is_no_share_is_refused(node: kvstore.Node, sample: float) -> None:
         survey(node, sample=sample)
 
 
-@pytest.mark.parametrize("top", [0, 1001])
+@pytest.mark.parametrize("top", [-1, 0, 1001, 1 << 64])
 def test_how_much_is_told_is_bounded(node: kvstore.Node, top: int) -> None:
     with pytest.raises(kvstore.InvalidArgumentError, match="top"):
         survey(node, top=top)
