@@ -188,7 +188,12 @@ impl Request {
         let waits = |call: &Call| {
             matches!(
                 call,
-                Call::Conflicts(_) | Call::Holdings | Call::MoveLeader { .. } | Call::Snapshot { .. } | Call::Survey(_)
+                Call::Conflicts(_)
+                    | Call::Holdings
+                    | Call::RemoveMember { .. }
+                    | Call::MoveLeader { .. }
+                    | Call::Snapshot { .. }
+                    | Call::Survey(_)
             )
         };
         self.look(waits).unwrap_or(false)

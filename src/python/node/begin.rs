@@ -41,8 +41,9 @@ impl PyNode {
         if takes_long(&call) {
             return Ok(self.begin_long(call, timeout, done)?);
         }
+        let is_write = call.is_write();
         let outcome = py.detach(|| self.answer(call));
-        let (written, promise) = (keyspace.written(), Promise::new(done));
+        let (written, promise) = (keyspace.written(), Promise::new(is_write, done));
         let task = runtime.spawn(async move {
             promise.keep(durable::settled(&keyspace, written, timeout).await.and(outcome));
         });
