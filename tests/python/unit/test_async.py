@@ -73,6 +73,21 @@ def test_a_node_starts_and_stops_without_blocking_the_loop() -> None:
     asyncio.run(main())
 
 
+def test_a_node_that_is_killed_ends_the_calls_that_ask_its_group(free_address: str) -> None:
+    async def main() -> None:
+        # It waits for the group, which it never finds.
+        node = kvstore.Node(peers=[free_address]).start()
+        call = asyncio.ensure_future(node.async_client().keyspace("nowhere").get("k", timeout=None))
+        for _ in range(3):
+            await asyncio.sleep(0)
+        node._kill()
+        with pytest.raises(kvstore.ClosedError) as caught:
+            await asyncio.wait_for(call, 60)
+        assert not caught.value.maybe_applied
+
+    asyncio.run(main())
+
+
 def test_256_tasks_get_each_its_own_answer(node: kvstore.Node) -> None:
     node.put_many({str(number): number for number in range(256)})
 
