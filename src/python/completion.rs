@@ -19,14 +19,15 @@ use std::{
 };
 
 use parking_lot::Mutex;
-use pyo3::prelude::*;
+use pyo3::{exceptions::PyStopIteration, prelude::*};
 
 use super::{
     answer::{Conversion, Outcome},
-    call::call_method,
+    call::{call_method, into_python},
     client::PyClient,
     convert::{Level, Timeout},
     durable::Limit,
+    errors,
     imports::Name,
     node::PyNode,
     request::Request,
@@ -143,9 +144,27 @@ fn settle(py: Python<'_>, waiting: Waiting, outcome: Result<Outcome>) -> PyResul
         return Ok(());
     }
     match waiting.conversion.finish(py, outcome) {
-        Ok(answer) => call_method(future, SET_RESULT.get(py), (answer,))?,
-        Err(error) => call_method(future, SET_EXCEPTION.get(py), (error.into_value(py),))?,
+        Ok(answer) => call_method(future, SET_RESULT.get(py), (answer,)).map(drop),
+        Err(error) => fail(py, future, error),
+    }
+}
+
+/// Fails a future. None takes a `StopIteration`, which only a codec can have raised.
+fn fail(py: Python<'_>, future: &Bound<'_, PyAny>, error: PyErr) -> PyResult<()> {
+    let error = match error.is_instance_of::<PyStopIteration>(py) {
+        true => {
+            let text = into_python(py, || format!("decode() of the codec raised {error}"));
+            let instead = errors::codec(py, &text, None);
+            instead.set_cause(py, Some(error));
+            instead
+        }
+        false => error,
     };
+    call_method(future, SET_EXCEPTION.get(py), (error.into_value(py),)).or_else(|refused| {
+        let text = format!("an error could not be handed to its future: {refused}");
+        let instead = PyErr::from(Error::new(ErrorCode::Internal, text));
+        call_method(future, SET_EXCEPTION.get(py), (instead.into_value(py),))
+    })?;
     Ok(())
 }
 

@@ -1,9 +1,9 @@
-//! Keys, durations and read levels as Python gives them.
+//! Keys, numbers, durations and read levels as Python gives them.
 
 use std::{ops::Deref, time::Duration};
 
 use pyo3::{
-    exceptions::{PyTypeError, PyUnicodeEncodeError},
+    exceptions::{PyOverflowError, PyTypeError, PyUnicodeEncodeError},
     prelude::*,
     types::{PyBytes, PyDelta, PyFloat, PyInt, PyString},
 };
@@ -86,6 +86,34 @@ pub(super) fn type_name(object: &Bound<'_, PyAny>) -> String {
 pub(super) fn key_text<'py>(py: Python<'py>, key: &[u8]) -> PyResult<Bound<'py, PyString>> {
     PyString::from_bytes(py, key)
         .or_else(|_| PyString::from_encoded_object(&PyBytes::new(py, key), Some(c"utf-8"), Some(c"surrogateescape")))
+}
+
+/// A number of 64 bits without a sign; `name` is what the argument is called.
+///
+/// # Errors
+/// `InvalidArgumentError` when it is out of range, `TypeError` when it is no int.
+pub(super) fn number(object: &Bound<'_, PyAny>, name: &str) -> PyResult<u64> {
+    object.extract().map_err(|error: PyErr| {
+        if error.is_instance_of::<PyOverflowError>(object.py()) {
+            return errors::invalid(format!("{name}: {object}, must be from 0 to 2**64 - 1"));
+        }
+        PyTypeError::new_err(format!("{name} is an int, not {}", type_name(object)))
+    })
+}
+
+/// As [`number`], of what is counted in memory. What memory has no room for is refused by whoever has a limit.
+pub(super) fn count(object: &Bound<'_, PyAny>, name: &str) -> PyResult<usize> {
+    Ok(usize::try_from(number(object, name)?).unwrap_or(usize::MAX))
+}
+
+/// A version that a key must have.
+pub(super) fn if_version(object: &Bound<'_, PyAny>) -> PyResult<Option<u64>> {
+    (!object.is_none()).then(|| number(object, "if_version")).transpose()
+}
+
+/// The id of a lease.
+pub(super) fn lease_id(object: &Bound<'_, PyAny>) -> PyResult<u64> {
+    number(object, "lease_id")
 }
 
 /// Milliseconds since the Unix epoch as an aware `datetime`.

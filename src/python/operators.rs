@@ -11,7 +11,7 @@ use tokio::{sync::Mutex as AsyncMutex, task::AbortHandle};
 
 use super::{
     client::PyClient,
-    convert::Timeout,
+    convert::{self, Timeout},
     errors,
     runtime::{self, forked, ProcessBound},
     slot::{wait_patiently, Slot},
@@ -55,12 +55,12 @@ impl PyMonitor {
         py: Python<'_>,
         client: &PyClient,
         share: Option<u32>,
-        per_second: Option<u32>,
+        per_second: Option<Bound<'_, PyAny>>,
         timeout: Timeout,
     ) -> PyResult<PyMonitor> {
         let sampling = match (share, per_second) {
             (Some(share), None) => Sampling::Share(share),
-            (None, Some(rate)) => Sampling::Rate(rate),
+            (None, Some(rate)) => Sampling::Rate(convert::number(&rate, "per_second")?.try_into().unwrap_or(u32::MAX)),
             _ => return Err(errors::invalid("sample, per_second: give one of them")),
         };
         let client = client.connection()?.client;

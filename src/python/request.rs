@@ -4,7 +4,11 @@ use std::{path::PathBuf, sync::Arc};
 
 use pyo3::prelude::*;
 
-use super::{answer::Conversion, convert::KeyBytes, errors};
+use super::{
+    answer::Conversion,
+    convert::{self, KeyBytes},
+    errors,
+};
 use crate::{
     limits,
     replication::strong,
@@ -91,11 +95,15 @@ pub(super) struct PageArguments<'py>(
     Option<KeyBytes<'py>>,
     bool,
     Option<KeyBytes<'py>>,
-    usize,
+    Bound<'py, PyAny>,
 );
 
 impl PageArguments<'_> {
-    pub(super) fn to_page(&self) -> PageRequest {
+    /// The page.
+    ///
+    /// # Errors
+    /// `InvalidArgumentError` for a size that is none.
+    pub(super) fn to_page(&self) -> PyResult<PageRequest> {
         let PageArguments(prefix, start, end, reverse, last, keys_max) = self;
         let bytes = |key: &Option<KeyBytes<'_>>| key.as_deref().map(<[u8]>::to_vec);
         let mut range = KeyRange { prefix: prefix.to_vec(), start: bytes(start), end: bytes(end) };
@@ -105,12 +113,12 @@ impl PageArguments<'_> {
             // The first key after `last`, bytewise.
             (Some(last), false) => range.start = Some([last, &[0][..]].concat()),
         }
-        PageRequest {
+        Ok(PageRequest {
             range,
             reverse: *reverse,
-            keys_max: (*keys_max).clamp(1, limits::PAGE_KEYS_MAX),
+            keys_max: convert::count(keys_max, "page_size")?.clamp(1, limits::PAGE_KEYS_MAX),
             bytes_target: limits::PAGE_BYTES_TARGET,
-        }
+        })
     }
 }
 
@@ -166,10 +174,10 @@ impl Request {
         prefix: KeyBytes<'_>,
         start: Option<KeyBytes<'_>>,
         share: u32,
-        top: usize,
+        top: &Bound<'_, PyAny>,
     ) -> PyResult<Request> {
         let range = KeyRange { prefix: prefix.to_vec(), start: start.as_deref().map(<[u8]>::to_vec), end: None };
-        let query = SurveyQuery { keyspace, range, share, top };
+        let query = SurveyQuery { keyspace, range, share, top: convert::count(top, "top")? };
         check_survey(&query)?;
         Ok(Request::new(Call::Survey(query), Conversion::Survey))
     }
@@ -180,7 +188,12 @@ impl Request {
         let waits = |call: &Call| {
             matches!(
                 call,
-                Call::Conflicts(_) | Call::Holdings | Call::MoveLeader { .. } | Call::Snapshot { .. } | Call::Survey(_)
+                Call::Conflicts(_)
+                    | Call::Holdings
+                    | Call::RemoveMember { .. }
+                    | Call::MoveLeader { .. }
+                    | Call::Snapshot { .. }
+                    | Call::Survey(_)
             )
         };
         self.look(waits).unwrap_or(false)

@@ -123,12 +123,12 @@ impl Requests {
         self.one(Operation::Count(KeyRange::prefix(&prefix)), Conversion::Count)
     }
 
-    fn page(&self, page: PageArguments<'_>, codec: Option<Py<PyAny>>) -> Request {
-        self.one(Operation::Scan { page: page.to_page(), keys_only: false }, Conversion::Page { codec })
+    fn page(&self, page: PageArguments<'_>, codec: Option<Py<PyAny>>) -> PyResult<Request> {
+        Ok(self.one(Operation::Scan { page: page.to_page()?, keys_only: false }, Conversion::Page { codec }))
     }
 
-    fn key_page(&self, page: PageArguments<'_>) -> Request {
-        self.one(Operation::Scan { page: page.to_page(), keys_only: true }, Conversion::KeyPage)
+    fn key_page(&self, page: PageArguments<'_>) -> PyResult<Request> {
+        Ok(self.one(Operation::Scan { page: page.to_page()?, keys_only: true }, Conversion::KeyPage))
     }
 
     /// Refuses a read level that an eventual keyspace does not promise.

@@ -41,7 +41,7 @@ pub(super) struct Wanted<'py>(
     Option<KeyBytes<'py>>,
     Option<Vec<u8>>,
     bool,
-    usize,
+    Bound<'py, PyAny>,
     String,
     bool,
     bool,
@@ -64,6 +64,7 @@ impl Wanted<'_> {
         strong: impl FnOnce(group::GroupWatch, usize) -> Result<Watch<group::WatchPage>> + Send + 'static,
     ) -> PyResult<Changes> {
         let Wanted(key, prefix, since, initial, buffer, keyspace, strong_only, locks) = self;
+        let buffer = convert::count(&buffer, "buffer")?;
         let filter = match (key, prefix) {
             (Some(_), Some(_)) => return Err(errors::invalid("prefix: there is a key already; give one of the two")),
             (Some(key), None) => WatchFilter::Key(key.to_key()?),
@@ -112,6 +113,7 @@ trait Source: Send + Sync {
     fn position(&self) -> Vec<u8>;
     /// Whether the next event belongs to the same transaction as the last, and is there.
     fn is_inside(&self) -> bool;
+    /// Ends it: nothing more is handed out, and the position stays where it is.
     fn cancel(&self);
 }
 

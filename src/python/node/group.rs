@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use pyo3::{prelude::*, types::PyAny};
 
-use super::PyNode;
+use super::{waiting::Promise, PyNode};
 use crate::{
     client::{as_strong, StrongCompletion},
     env::{Clock, SystemClock},
@@ -12,7 +12,7 @@ use crate::{
     python::{
         answer::Outcome,
         call::into_python,
-        convert::{KeyBytes, Level},
+        convert::{self, KeyBytes, Level},
         default,
         durable::{self, Limit},
         errors,
@@ -22,7 +22,7 @@ use crate::{
         strong::StrongRequests,
     },
     replication::{eventual::Found, execute_in},
-    types::{Consistency, DEFAULT_KEYSPACE},
+    types::{Consistency, Operation, DEFAULT_KEYSPACE},
 };
 
 /// What a put or delete may ask for beyond an eventual keyspace.
@@ -49,7 +49,7 @@ impl Conditions<'_, '_> {
     }
 
     fn if_version(&self) -> PyResult<Option<u64>> {
-        self.if_version.map(|version| version.extract()).transpose()
+        Ok(self.if_version.map(convert::if_version).transpose()?.flatten())
     }
 }
 
@@ -100,7 +100,9 @@ impl PyNode {
         match call {
             Call::Strong(_) => true,
             Call::Operations(_) if self.is_for_group(call).unwrap_or(false) => true,
-            call => call.is_write() && keyspace.ledger().is_some_and(|ledger| ledger.is_synchronous()),
+            call if !call.is_write() => false,
+            // For the disk, or for room in the log.
+            _ => keyspace.ledger().is_some_and(|ledger| ledger.is_synchronous() || !self.turns.is_mine(keyspace)),
         }
     }
 
@@ -136,6 +138,8 @@ impl PyNode {
         let (refresh, runtime) = (self.node()?.refresh_spaces()?, self.node()?.runtime()?);
         let (name, operations) = (asked.name().to_string(), asked.operations.clone());
         let (clock, within) = (SystemClock::new(), timeout.unwrap_or(Duration::MAX));
+        let is_write = operations.iter().any(Operation::is_write);
+        let (turns, promise) = (self.turns.clone(), Promise::new(is_write, done));
         let task = runtime.spawn(async move {
             let refreshed = tokio::time::timeout(within, refresh).await;
             let refreshed = refreshed.unwrap_or_else(|_| Err(Error::deadline("looking for the keyspace", within)));
@@ -143,18 +147,23 @@ impl PyNode {
             match space.and_then(|space| read.eventual().map(|_| space)) {
                 Ok(space) => {
                     let answers = operations.into_iter().map(|operation| execute_in(&keyspace, space, operation));
-                    let outcome = Outcome::Answers(answers.collect());
-                    let written = keyspace.written();
-                    done(durable::settled(&keyspace, written, timeout).await.map(|()| outcome));
+                    let operate = || Ok(Outcome::Answers(answers.collect()));
+                    let left = timeout.map(|timeout| timeout.saturating_sub(clock.monotonic()));
+                    promise.keep(match is_write {
+                        true => durable::in_turn(&keyspace, turns.line_up(), left, operate).await,
+                        false => operate(),
+                    });
                 }
                 Err(error) if error.code() == ErrorCode::KeyspaceIsStrong => {
-                    let Some(call) = as_strong(&name, &operations, read.strong()) else { return done(Err(error)) };
+                    let Some(call) = as_strong(&name, &operations, read.strong()) else {
+                        return promise.keep(Err(error));
+                    };
                     let left = timeout.map(|timeout| timeout.saturating_sub(clock.monotonic()));
-                    let done: StrongCompletion = Box::new(move |reply| done(default::settled(&name, reply)));
+                    let done: StrongCompletion = Box::new(move |reply| promise.keep(default::settled(&name, reply)));
                     // Whoever gives the call up does not wait for it; it may be applied all the same.
                     let _ticket = strong.submit(call, left, done);
                 }
-                Err(error) => done(Err(error)),
+                Err(error) => promise.keep(Err(error)),
             }
         });
         Ok(Started::Task(task.abort_handle()))

@@ -73,15 +73,19 @@ pub(super) fn stop(py: Python<'_>, node: &Node, timeout: Timeout) -> PyResult<()
 }
 
 /// Tells somebody the outcome of a call, whatever happens: what runs on a node is dropped when the node stops.
-pub(super) struct Promise<F: FnOnce(Result<Outcome>)>(Option<F>);
+pub(super) struct Promise<F: FnOnce(Result<Outcome>)> {
+    done: Option<F>,
+    /// Whether a call that is dropped may have changed something.
+    is_change: bool,
+}
 
 impl<F: FnOnce(Result<Outcome>)> Promise<F> {
-    pub(super) fn new(done: F) -> Promise<F> {
-        Promise(Some(done))
+    pub(super) fn new(is_change: bool, done: F) -> Promise<F> {
+        Promise { done: Some(done), is_change }
     }
 
     pub(super) fn keep(mut self, outcome: Result<Outcome>) {
-        if let Some(done) = self.0.take() {
+        if let Some(done) = self.done.take() {
             done(outcome);
         }
     }
@@ -89,10 +93,18 @@ impl<F: FnOnce(Result<Outcome>)> Promise<F> {
 
 impl<F: FnOnce(Result<Outcome>)> Drop for Promise<F> {
     fn drop(&mut self) {
-        if let Some(done) = self.0.take() {
-            let text = "the node was stopped before the call had ended";
-            done(Err(Error::new(ErrorCode::NotRunning, text).maybe_applied()));
+        if let Some(done) = self.done.take() {
+            let error = Error::new(ErrorCode::NotRunning, "the node was stopped before the call had ended");
+            done(Err(open_if(self.is_change, error)));
         }
+    }
+}
+
+/// The error of a call that was given up: of a change it leaves open whether that was made.
+fn open_if(is_change: bool, error: Error) -> Error {
+    match is_change {
+        true => error.maybe_applied(),
+        false => error,
     }
 }
 
@@ -119,11 +131,11 @@ impl PyNode {
         timeout: Option<Duration>,
         done: impl FnOnce(Result<Outcome>) + Send + 'static,
     ) -> Result<Started> {
-        let (running, promise) = (self.node()?.running()?, Promise::new(done));
+        let is_change = !matches!(call, Call::Conflicts(_) | Call::Survey(_));
+        let (running, promise) = (self.node()?.running()?, Promise::new(is_change, done));
         let limit = match call {
             // Members that keep silent are given up earlier than that.
             Call::Conflicts(_) => Some(CALL_TIMEOUT),
-            Call::RemoveMember { .. } => None,
             _ => timeout,
         };
         let (runtime, goes_on) = (running.runtime().clone(), matches!(call, Call::Snapshot { .. }));
@@ -133,7 +145,7 @@ impl PyNode {
             let ended = match limit {
                 Some(limit) => match tokio::time::timeout(limit, work).await {
                     Ok(ended) => ended,
-                    Err(_) => return promise.keep(Err(Error::deadline("this call", limit).maybe_applied())),
+                    Err(_) => return promise.keep(Err(open_if(is_change, Error::deadline("this call", limit)))),
                 },
                 None => work.await,
             };

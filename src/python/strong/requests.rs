@@ -181,14 +181,14 @@ impl StrongRequests {
         self.read(Space::Data, vec![ReadKind::Count(KeyRange::prefix(&prefix))], Conversion::Count)
     }
 
-    fn page(&self, page: PageArguments<'_>, codec: Option<Py<PyAny>>) -> Request {
-        let kind = ReadKind::Page { page: page.to_page(), keys_only: false };
-        self.read(Space::Data, vec![kind], Conversion::Page { codec })
+    fn page(&self, page: PageArguments<'_>, codec: Option<Py<PyAny>>) -> PyResult<Request> {
+        let kind = ReadKind::Page { page: page.to_page()?, keys_only: false };
+        Ok(self.read(Space::Data, vec![kind], Conversion::Page { codec }))
     }
 
-    fn key_page(&self, page: PageArguments<'_>) -> Request {
-        let kind = ReadKind::Page { page: page.to_page(), keys_only: true };
-        self.read(Space::Data, vec![kind], Conversion::KeyPage)
+    fn key_page(&self, page: PageArguments<'_>) -> PyResult<Request> {
+        let kind = ReadKind::Page { page: page.to_page()?, keys_only: true };
+        Ok(self.read(Space::Data, vec![kind], Conversion::KeyPage))
     }
 
     /// Entries as of a revision, or as of now.
@@ -207,7 +207,7 @@ impl StrongRequests {
         codec: Option<&Bound<'py, PyAny>>,
         lease: Option<u64>,
         if_absent: bool,
-        if_version: Option<u64>,
+        #[pyo3(from_py_with = convert::if_version)] if_version: Option<u64>,
     ) -> PyResult<Request> {
         let guard = condition(&key, if_absent, if_version)?;
         let operation = write::put(&key, value, lifetime(ttl, lease)?, codec)?;
@@ -233,7 +233,11 @@ impl StrongRequests {
     }
 
     #[pyo3(signature = (key, if_version=None))]
-    pub(in crate::python) fn delete(&self, key: KeyBytes<'_>, if_version: Option<u64>) -> PyResult<Request> {
+    pub(in crate::python) fn delete(
+        &self,
+        key: KeyBytes<'_>,
+        #[pyo3(from_py_with = convert::if_version)] if_version: Option<u64>,
+    ) -> PyResult<Request> {
         let guard = condition(&key, false, if_version)?;
         self.write(guard, vec![write::delete(&key)?], Kind::Existed)
     }
@@ -277,18 +281,18 @@ impl StrongRequests {
     }
 
     #[staticmethod]
-    fn keep_alive(lease: u64) -> Request {
+    fn keep_alive(#[pyo3(from_py_with = convert::lease_id)] lease: u64) -> Request {
         submit(String::new(), Command::KeepAlive { lease: LeaseId(lease) }, Kind::Lease.into())
     }
 
     #[staticmethod]
-    fn revoke(lease: u64) -> Request {
+    fn revoke(#[pyo3(from_py_with = convert::lease_id)] lease: u64) -> Request {
         submit(String::new(), Command::Revoke { lease: LeaseId(lease) }, Kind::Nothing.into())
     }
 
     /// What is left of a lease.
     #[staticmethod]
-    fn lease(lease: u64) -> Request {
+    fn lease(#[pyo3(from_py_with = convert::lease_id)] lease: u64) -> Request {
         let call = strong::Call::Lease(LeaseId(lease));
         Request::new(Call::Strong(Box::new(call)), Conversion::Strong(Kind::LeaseLeft.into()))
     }
@@ -327,13 +331,16 @@ impl StrongRequests {
 
     #[staticmethod]
     #[pyo3(signature = (keyspace, keep_conflicts))]
-    fn create(keyspace: String, keep_conflicts: Option<u64>) -> PyResult<Request> {
+    fn create(keyspace: String, keep_conflicts: Option<Bound<'_, PyAny>>) -> PyResult<Request> {
         limits::check_keyspace_name(&keyspace)?;
         let name = keyspace.clone();
         let command = match keep_conflicts {
             None => Command::CreateKeyspace { name },
             // The node that serves the call draws the number of the group.
-            Some(keep_conflicts) => Command::CreateEventual { name, group: 0, keep_conflicts },
+            Some(kept) => {
+                let keep_conflicts = convert::number(&kept, "keep_conflicts")?;
+                Command::CreateEventual { name, group: 0, keep_conflicts }
+            }
         };
         Ok(submit(keyspace, command, Kind::Nothing.into()))
     }

@@ -106,6 +106,11 @@ impl Source for Eventual {
 
     fn cancel(&self) {
         self.watch.cancel();
+        let mut state = self.state.lock();
+        state.marks.clear();
+        let untold = std::mem::take(&mut state.events);
+        drop(state);
+        drop(untold);
     }
 }
 

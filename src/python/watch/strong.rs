@@ -209,5 +209,10 @@ impl Source for Strong {
 
     fn cancel(&self) {
         self.watch.cancel();
+        let mut state = self.state.lock();
+        state.end = state.position;
+        let untold = std::mem::take(&mut state.events);
+        drop(state);
+        drop(untold);
     }
 }

@@ -156,7 +156,10 @@ impl StrongRpc {
         };
         for (is_change, done) in waiters {
             let result = match &mut results {
-                Ok(results) => required("results", results.next().and_then(|result| result.result)),
+                Ok(results) => {
+                    let result = required("results", results.next().and_then(|result| result.result));
+                    result.map_err(|error| if is_change { error.maybe_applied() } else { error })
+                }
                 Err(Unanswered { error, may_be_heard: true }) if is_change => Err(error.clone().maybe_applied()),
                 Err(unanswered) => Err(unanswered.error.clone()),
             };
@@ -220,15 +223,21 @@ fn unknown(call: &Call, error: Error) -> Error {
     }
 }
 
+/// The reply to one call of a batch; `None`: it does not fit.
+///
+/// # Errors
+/// What the node answered. What is malformed leaves it open whether a change was applied.
 fn decode_result(call: &Call, result: ResultBody) -> Result<Option<Reply>> {
     match (call, result) {
-        (_, ResultBody::Failure(failure)) => Err(decode_strong_failure(failure)?),
+        (_, ResultBody::Failure(failure)) => {
+            Err(decode_strong_failure(failure).unwrap_or_else(|malformed| unknown(call, malformed)))
+        }
         (_, ResultBody::TooLarge(_)) => Ok(None),
         (Call::Submit(submission), ResultBody::Submit(answer)) => {
             decode_submitted(&submission.command, answer).map_err(Error::maybe_applied).map(Some)
         }
         (Call::Read(read), ResultBody::Read(answer)) => decode_read_answers(read, answer).map(Some),
-        _ => super::other_answer(),
+        _ => super::other_answer().map_err(|error| unknown(call, error)),
     }
 }
 
@@ -253,6 +262,7 @@ fn decode_strong_failure(failure: v1::StrongFailure) -> Result<Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::replication::strong::{Freshness, KeyspaceId, ReadCall, Transaction};
 
     fn item(number: usize) -> (Body, usize) {
         (Body::Read(v1::ReadRequest { seen: number as u64, ..v1::ReadRequest::default() }), 10)
@@ -309,6 +319,28 @@ mod tests {
         let unknown = Error::new(ErrorCode::DeadlineExceeded, "late").maybe_applied();
         for error in [guarded, unknown] {
             assert_eq!(decode_strong_failure(encode_strong_failure(&error)), Ok(error));
+        }
+    }
+
+    #[test]
+    fn a_malformed_answer_leaves_it_open_whether_a_change_was_applied() {
+        let transaction = Transaction { keyspace: KeyspaceId(0), guards: Vec::new(), operations: Vec::new() };
+        let command = Command::Transact(transaction);
+        let change = Call::Submit(Submission { id: None, keyspace: "s".into(), command });
+        let nothing = || ResultBody::Failure(v1::StrongFailure::default());
+        for result in [nothing(), ResultBody::Read(v1::ReadResponse::default())] {
+            let error = decode_result(&change, result).expect_err("it is malformed");
+            assert_eq!((error.code(), error.is_maybe_applied()), (ErrorCode::MalformedMessage, true));
+        }
+        let read = Call::Read(ReadCall {
+            keyspace: "s".into(),
+            freshness: Freshness::Linearizable,
+            at: None,
+            reads: Vec::new(),
+        });
+        for result in [nothing(), ResultBody::Submit(v1::SubmitResponse::default())] {
+            let error = decode_result(&read, result).expect_err("it is malformed");
+            assert_eq!((error.code(), error.is_maybe_applied()), (ErrorCode::MalformedMessage, false));
         }
     }
 }

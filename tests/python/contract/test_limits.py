@@ -45,6 +45,27 @@ def test_what_is_too_large_is_named(store: Any) -> None:
     assert [entry.value for entry in store.scan()] == ["small"]
 
 
+@pytest.mark.parametrize("number", [-1, 1 << 64])
+def test_a_number_out_of_range_is_named(host: kvstore.Node, store: Any, engine: str, number: int) -> None:
+    refused = [
+        (lambda: store.watch(buffer=number), "buffer"),
+        (lambda: list(store.scan(limit=1 << 70, page_size=number)), "page_size"),
+        (lambda: host.create_keyspace("never", keep_conflicts=number), "keep_conflicts"),
+    ]
+    if engine == "strong":
+        refused += [
+            (lambda: store.put("k", 1, if_version=number), "if_version"),
+            (lambda: store.delete("k", if_version=number), "if_version"),
+            (lambda: store.find_lease(number), "lease_id"),
+        ]
+    for call, name in refused:
+        with pytest.raises(kvstore.InvalidArgumentError, match=f"^{name}: {number}"):
+            call()
+    for no_number in (1.5, "1"):
+        with pytest.raises(TypeError, match="buffer is an int, not"):
+            store.watch(buffer=no_number)
+
+
 def test_an_empty_key_is_none(store: Any) -> None:
     for call in (store.get, store.delete, store.exists, store.entry, store.pop, lambda key: store.put(key, 1)):
         with pytest.raises(kvstore.InvalidArgumentError, match=r"^key: must not be empty") as caught:

@@ -133,6 +133,26 @@ def test_cancel_ends_it(store: Any) -> None:
             watch.next(1)
 
 
+def test_cancel_drops_what_was_not_handed_out(store: Any) -> None:
+    store.put_many({f"k{number:03}": number for number in range(500)})
+    for look in (iter, lambda watch: watch.batches()):
+        with store.watch(initial=True) as watch:
+            first = watch.next(SOON)
+            position = watch.position
+            watch.cancel()
+            assert list(look(watch)) == []
+            with pytest.raises(kvstore.ClosedError):
+                watch.next(SOON)
+            # What was dropped comes again to whoever resumes.
+            assert watch.position == position == first.position
+    with store.watch(initial=True) as watch:
+        seen = []
+        for event in watch:
+            seen.append(event)
+            watch.cancel()
+        assert len(seen) == 1
+
+
 def test_cancel_from_another_thread_ends_the_iteration(blocking: Any) -> None:
     watch = blocking.watch()
     found: List[Any] = []

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import weakref
-from typing import Any, Awaitable, Callable, List
+from typing import Any, Awaitable, Callable, List, Tuple
 
 import pytest
 
@@ -75,6 +75,21 @@ def test_a_node_starts_and_stops_without_blocking_the_loop() -> None:
     asyncio.run(main())
 
 
+def test_a_node_that_is_killed_ends_the_calls_that_ask_its_group(free_address: str) -> None:
+    async def main() -> None:
+        # It waits for the group, which it never finds.
+        node = kvstore.Node(peers=[free_address]).start()
+        call = asyncio.ensure_future(node.async_client().keyspace("nowhere").get("k", timeout=None))
+        for _ in range(3):
+            await asyncio.sleep(0)
+        node._kill()
+        with pytest.raises(kvstore.ClosedError) as caught:
+            await asyncio.wait_for(call, 60)
+        assert not caught.value.maybe_applied
+
+    asyncio.run(main())
+
+
 def test_256_tasks_get_each_its_own_answer(node: kvstore.Node) -> None:
     node.put_many({str(number): number for number in range(256)})
 
@@ -84,6 +99,29 @@ def test_256_tasks_get_each_its_own_answer(node: kvstore.Node) -> None:
                 assert await db.get(str(number)) == number
 
         await asyncio.gather(*map(reader, range(256)))
+
+    run(node, main)
+
+
+def test_whatever_a_codec_raises_ends_its_call_and_no_other(node: kvstore.Node) -> None:
+    class Ends:
+        def encode(self, value: str) -> Tuple[bytes, int]:
+            return value.encode(), 300
+
+        def decode(self, payload: bytes, _flags: int) -> str:
+            if payload == b"stop":
+                next(iter(()))
+            return payload.decode()
+
+    async def main(db: Any) -> None:
+        view = db.with_options(codec=Ends())
+        await view.put_many({"a": "1", "b": "stop", "c": "3"})
+        calls = [asyncio.ensure_future(view.get(key)) for key in "abc"]
+        await asyncio.wait(calls, timeout=60)
+        assert [calls[0].result(), calls[2].result()] == ["1", "3"]
+        with pytest.raises(kvstore.CodecError, match="StopIteration") as caught:
+            calls[1].result()
+        assert isinstance(caught.value.__cause__, StopIteration)
 
     run(node, main)
 

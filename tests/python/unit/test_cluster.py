@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any, Callable, List
+from typing import Any, Callable, List, Tuple
 
 import pytest
 
@@ -86,6 +86,47 @@ def test_a_bad_id_is_named_and_nothing_changes(node: kvstore.Node, node_id: str,
                 removal()
             assert caught.value.code == code
         assert [member.id for member in client.cluster.members()] == [node.id]
+
+
+@pytest.fixture
+def bereft(node: kvstore.Node, until: Callable[[Callable[[], bool]], None]) -> Tuple[kvstore.Node, str]:
+    """A node that has lost the majority of its group, so that nothing can be agreed on; one of those that are gone."""
+    others = [kvstore.Node(peers=[node.address]).start(wait="ready") for _ in range(2)]
+
+    def voters() -> int:
+        group = node.status().group
+        return 0 if group is None else sum(member.votes for member in group.members)
+
+    until(lambda: voters() == 3)
+    for other in others:
+        other._kill()
+    return node, others[0].id
+
+
+def test_a_removal_ends_with_its_timeout(bereft: Tuple[kvstore.Node, str]) -> None:
+    node, gone = bereft
+    with kvstore.Client(node.address) as client:
+        client.ping()
+        for cluster in (node.cluster, client.cluster):
+            with pytest.raises(kvstore.DeadlineError, match=r"0\.25") as caught:
+                cluster.remove(gone, force=True, timeout=0.25)
+            assert caught.value.maybe_applied
+
+
+def test_a_loop_goes_on_while_a_member_is_removed(bereft: Tuple[kvstore.Node, str]) -> None:
+    node, gone = bereft
+
+    async def main() -> None:
+        removal = asyncio.ensure_future(node.async_client().cluster.remove(gone, force=True, timeout=1))
+        turns = 0
+        while not removal.done():
+            turns += 1
+            await asyncio.sleep(0.001)
+        assert turns > 2
+        with pytest.raises(kvstore.DeadlineError):
+            await removal
+
+    asyncio.run(main())
 
 
 async def remove(address: str, node_id: str) -> None:

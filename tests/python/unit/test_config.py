@@ -82,6 +82,7 @@ def test_a_bad_setting_is_named(name: str, arguments: Any) -> None:
         ("max_drift", {"max_drift": 0}),
         ("max_drift", {"max_drift": "1s"}),
         ("max_memory", {"max_memory": 1000}),
+        ("max_memory", {"max_memory": 1 << 64}),
         ("address", {"peers": "nonsense"}),
         ("address", {"advertise": "nonsense"}),
     ],

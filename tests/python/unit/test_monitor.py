@@ -158,6 +158,8 @@ def test_it_ends_with_its_node() -> None:
         ({"sample": 1, "per_second": 1}, "sample"),
         ({"sample": 2}, "sample"),
         ({"per_second": 0}, "per_second"),
+        ({"per_second": -1}, "per_second"),
+        ({"per_second": 1 << 64}, "per_second"),
     ],
 )
 def test_a_bad_argument_is_named(client: kvstore.Client[Any], options: Any, name: str) -> None:

@@ -206,6 +206,27 @@ def test_closing_wakes_the_threads_that_wait(silent_address: str, until: Any) ->
     client.close()
 
 
+def test_a_node_that_is_killed_wakes_the_threads_that_wait(free_address: str, until: Any) -> None:
+    # It waits for the group, which it never finds.
+    node = kvstore.Node(peers=[free_address]).start()
+    errors: List[Any] = []
+
+    def wait() -> None:
+        try:
+            node.keyspace("nowhere").get("k", timeout=None)
+        except kvstore.KVError as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=wait, daemon=True)
+    thread.start()
+    until(lambda: sys._current_frames()[thread.ident].f_code.co_name == "_run")  # type: ignore[index]
+    node._kill()
+    thread.join(60)
+    assert not thread.is_alive()
+    assert isinstance(errors[0], kvstore.ClosedError)
+    assert not errors[0].maybe_applied
+
+
 def test_a_node_lives_once() -> None:
     node = kvstore.Node()
     assert (node.running, node.port) == (False, 0)

@@ -66,6 +66,22 @@ def test_it_tells_what_a_scan_would(store: Any, prefix: str, top: int) -> None:
     assert found.keys == store.count(prefix)
 
 
+def test_a_survey_that_comes_too_late_has_changed_nothing() -> None:
+    # Of more threads than one another looks at the time.
+    with kvstore.Node(threads=4).start(wait="ready") as node:
+        node.put_many({f"k/{number}": number for number in range(KEYS)})
+        hurried = node.with_options(timeout=0)
+
+        def tell() -> None:
+            # It may be in time all the same.
+            for _ in range(10_000):
+                survey(hurried)
+
+        with pytest.raises(kvstore.DeadlineError) as caught:
+            tell()
+    assert not caught.value.maybe_applied
+
+
 def test_a_sample_is_of_the_same_keys_again(node: kvstore.Node) -> None:
     node.put_many({f"{number:04}": b"x" for number in range(1000)})
     found = survey(node, sample=0.1)
@@ -87,7 +103,7 @@ def test_what_is_no_share_is_refused(node: kvstore.Node, sample: float) -> None:
         survey(node, sample=sample)
 
 
-@pytest.mark.parametrize("top", [0, 1001])
+@pytest.mark.parametrize("top", [-1, 0, 1001, 1 << 64])
 def test_how_much_is_told_is_bounded(node: kvstore.Node, top: int) -> None:
     with pytest.raises(kvstore.InvalidArgumentError, match="top"):
         survey(node, top=top)
