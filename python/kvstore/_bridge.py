@@ -117,7 +117,7 @@ class LocalChannel:
         return self._node._run(request, timeout, read)  # noqa: SLF001
 
     async def _wait(self, request: _core.Request, timeout: Timeout, read: Optional[Read]) -> Any:
-        """A write is written now, and answered when it is on disk: all tasks that wait share one sync."""
+        """A write is written now, or when the log has room, and answered when it is on disk: many share one sync."""
         loop = asyncio.get_running_loop()
         queue = queue_of(loop)
         future = loop.create_future()

@@ -470,7 +470,7 @@ class Completions:
     def submit_local(
         self, node: Node, request: Request, timeout: Timeout, read: Optional[Read], future: asyncio.Future[Any], /
     ) -> int:
-        """As submit(), at a node of this process: for writes, answered when they are on disk, and strong keyspaces."""
+        """As submit(), at a node of this process: writes, in order and answered once on disk, and strong keyspaces."""
     def watch(self, changes: Changes, future: asyncio.Future[Any], /) -> int:
         """Set `future` when there may be something to take; the result names the wait."""
     def cancel(self, call: int, /) -> None:

@@ -187,7 +187,11 @@ class Node(_core.Node, Store[Any]):
         await _in_thread(functools.partial(self.stop, timeout))
 
     def async_client(self, keyspace: str = "default", **options: Unpack[ClientOptions]) -> AsyncClient[Any]:
-        """An AsyncClient of this process, without a socket. `retry`, `tls`, `token` and `name` mean nothing to it."""
+        """An AsyncClient of this process, without a socket. `retry`, `tls`, `token` and `name` mean nothing to it.
+
+        Writes to eventual keyspaces are made in the order in which they were started, also while the disk is behind and
+        they wait for it. A read that is started while one of them waits may be answered first.
+        """
         # Nothing is sent, so there is nobody to hide it from.
         options.pop("token", None)
         client: AsyncClient[Any] = AsyncClient(self.address or "127.0.0.1:1", keyspace, **options)

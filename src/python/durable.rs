@@ -1,8 +1,10 @@
 //! Writes that wait for the disk of a node in this process.
 
-use std::time::Duration;
+use std::{future::Future, sync::Arc, time::Duration};
 
+use futures_util::FutureExt;
 use pyo3::prelude::*;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::convert::Timeout;
 use crate::{
@@ -111,4 +113,65 @@ pub(super) async fn settled(keyspace: &Eventual, written: Option<Position>, time
     let Some(limit) = timeout else { return keyspace.durable(written).await };
     let settled = tokio::time::timeout(limit, keyspace.durable(written)).await;
     settled.unwrap_or_else(|_| Err(Error::deadline("writing to disk", limit).maybe_applied()))
+}
+
+/// The writes of tasks for which the log has no room yet, in the order in which they were started: the last one of a key is
+/// the one that stays, so none may pass another.
+///
+/// Not bounded: each is a call of a program in this process, which holds the value until it is answered.
+#[derive(Clone)]
+pub(super) struct Turns(Arc<Semaphore>);
+
+impl Turns {
+    pub(super) fn new() -> Turns {
+        Turns(Arc::new(Semaphore::new(1)))
+    }
+
+    /// Whether a write may be made now: none waits, and the log has room.
+    pub(super) fn is_mine(&self, keyspace: &Eventual) -> bool {
+        self.0.available_permits() > 0 && keyspace.has_room()
+    }
+
+    /// A place behind all that wait. What comes of it is kept until the write is made.
+    pub(super) fn line_up(&self) -> impl Future<Output = Option<OwnedSemaphorePermit>> + Send {
+        let mut place = Box::pin(self.0.clone().acquire_owned());
+        // The first look takes the place: a task may run later than one that was started after it.
+        let first = place.as_mut().now_or_never();
+        async move {
+            match first {
+                Some(turn) => turn.ok(),
+                None => place.await.ok(),
+            }
+        }
+    }
+}
+
+/// Writes when the turn has come and the log has room, and waits until that is on disk, in a task.
+///
+/// # Errors
+/// `OVERLOADED` when there was no room within the timeout: nothing was changed. Those of `write` and of [`settled`].
+pub(super) async fn in_turn<T>(
+    keyspace: &Eventual,
+    turn: impl Future<Output = Option<OwnedSemaphorePermit>>,
+    timeout: Option<Duration>,
+    write: impl FnOnce() -> Result<T>,
+) -> Result<T> {
+    let clock = SystemClock::new();
+    let room = async {
+        let turn = turn.await;
+        keyspace.room().await;
+        turn
+    };
+    let turn = match timeout {
+        None => room.await,
+        Some(limit) => tokio::time::timeout(limit, room).await.map_err(|_| {
+            let text =
+                format!("log: no room for a write within {:.3} s, the disk does not keep up", limit.as_secs_f64());
+            Error::new(ErrorCode::Overloaded, text)
+        })?,
+    };
+    let outcome = write();
+    drop(turn);
+    let left = timeout.map(|timeout| timeout.saturating_sub(clock.monotonic()));
+    settled(keyspace, keyspace.written(), left).await.and(outcome)
 }

@@ -25,7 +25,7 @@ use self::{
 use super::{
     answer::Conversion,
     convert::{self, KeyBytes, Level, Timeout},
-    durable::{self, Limit},
+    durable::{self, Limit, Turns},
     faults::PyFaults,
     request::{Call, Request},
     runtime::{self, ProcessBound},
@@ -52,6 +52,8 @@ pub(super) struct PyNode {
     keyspace: OnceLock<ProcessBound<Arc<Eventual>>>,
     /// Its session with the strong keyspaces, from the start on.
     strong: OnceLock<ProcessBound<StrongClient>>,
+    /// Writes of tasks that the log has no room for.
+    turns: Turns,
     /// The generation of the process in which it runs; 0: it does not. One comparison tells whether calls may pass.
     open_in: AtomicU32,
 }
@@ -150,7 +152,8 @@ impl PyNode {
         };
         let env = faults.map_or_else(Env::system, |faults| faults.doors());
         let node = ProcessBound::new(Arc::new(Node::new(config, env)?));
-        Ok(PyNode { node, keyspace: OnceLock::new(), strong: OnceLock::new(), open_in: AtomicU32::new(0) })
+        let (keyspace, strong) = (OnceLock::new(), OnceLock::new());
+        Ok(PyNode { node, keyspace, strong, turns: Turns::new(), open_in: AtomicU32::new(0) })
     }
 
     /// "" before the start when its directory knows.

@@ -100,7 +100,9 @@ impl PyNode {
         match call {
             Call::Strong(_) => true,
             Call::Operations(_) if self.is_for_group(call).unwrap_or(false) => true,
-            call => call.is_write() && keyspace.ledger().is_some_and(|ledger| ledger.is_synchronous()),
+            call if !call.is_write() => false,
+            // For the disk, or for room in the log.
+            _ => keyspace.ledger().is_some_and(|ledger| ledger.is_synchronous() || !self.turns.is_mine(keyspace)),
         }
     }
 
@@ -137,7 +139,7 @@ impl PyNode {
         let (name, operations) = (asked.name().to_string(), asked.operations.clone());
         let (clock, within) = (SystemClock::new(), timeout.unwrap_or(Duration::MAX));
         let is_write = operations.iter().any(Operation::is_write);
-        let promise = Promise::new(is_write, done);
+        let (turns, promise) = (self.turns.clone(), Promise::new(is_write, done));
         let task = runtime.spawn(async move {
             let refreshed = tokio::time::timeout(within, refresh).await;
             let refreshed = refreshed.unwrap_or_else(|_| Err(Error::deadline("looking for the keyspace", within)));
@@ -145,9 +147,12 @@ impl PyNode {
             match space.and_then(|space| read.eventual().map(|_| space)) {
                 Ok(space) => {
                     let answers = operations.into_iter().map(|operation| execute_in(&keyspace, space, operation));
-                    let outcome = Outcome::Answers(answers.collect());
-                    let written = keyspace.written();
-                    promise.keep(durable::settled(&keyspace, written, timeout).await.map(|()| outcome));
+                    let operate = || Ok(Outcome::Answers(answers.collect()));
+                    let left = timeout.map(|timeout| timeout.saturating_sub(clock.monotonic()));
+                    promise.keep(match is_write {
+                        true => durable::in_turn(&keyspace, turns.line_up(), left, operate).await,
+                        false => operate(),
+                    });
                 }
                 Err(error) if error.code() == ErrorCode::KeyspaceIsStrong => {
                     let Some(call) = as_strong(&name, &operations, read.strong()) else {

@@ -7,28 +7,31 @@ use crate::{
         answer::Outcome,
         request::{Asked, Call},
     },
-    replication::execute_in,
+    replication::{eventual::Eventual, execute_in},
     types::{metrics, Holding, Space},
 };
 
-impl PyNode {
-    /// The keyspace that is asked, which was found to be here a moment ago. What is wrong with `default` each operation says.
-    fn space(&self, asked: &Asked) -> Result<Space> {
-        match &asked.keyspace {
-            // Nothing is asked of it.
-            Some(_) if asked.operations.is_empty() => Ok(Space::Default),
-            None => Ok(Space::Default),
-            Some(name) => self.keyspace()?.space_settled(name),
-        }
+/// The keyspace that is asked, which was found to be here a moment ago. What is wrong with `default` each operation says.
+fn space(keyspace: &Eventual, asked: &Asked) -> Result<Space> {
+    match &asked.keyspace {
+        // Nothing is asked of it.
+        Some(_) if asked.operations.is_empty() => Ok(Space::Default),
+        None => Ok(Space::Default),
+        Some(name) => keyspace.space_settled(name),
     }
+}
 
+/// Does what is asked of a keyspace, one after the other.
+pub(super) fn operate(keyspace: &Eventual, asked: Asked) -> Result<Outcome> {
+    let space = space(keyspace, &asked)?;
+    let answers = asked.operations.into_iter().map(|operation| execute_in(keyspace, space, operation));
+    Ok(Outcome::Answers(answers.collect()))
+}
+
+impl PyNode {
     pub(super) fn answer(&self, call: Call) -> Result<Outcome> {
         Ok(match call {
-            Call::Operations(asked) => {
-                let (keyspace, space) = (self.keyspace()?, self.space(&asked)?);
-                let answers = asked.operations.into_iter().map(|operation| execute_in(keyspace, space, operation));
-                Outcome::Answers(answers.collect())
-            }
+            Call::Operations(asked) => operate(self.keyspace()?, asked)?,
             Call::Holdings => {
                 let holdings = self.keyspace()?.holdings().into_iter();
                 Outcome::Holdings(holdings.map(Holding::into_parts).collect())

@@ -169,6 +169,27 @@ def test_tasks_share_syncs_and_the_loop_goes_on(tmp_path: Path) -> None:
     assert 0 < asyncio.run(write()) < 250
 
 
+@pytest.mark.parametrize("durability", ["sync", "interval", "memory"])
+def test_tasks_that_are_faster_than_the_disk_wait_for_their_turn(tmp_path: Path, durability: Any) -> None:
+    async def write() -> None:
+        async with kvstore.Node(data_dir=tmp_path, durability=durability) as node:
+            client = node.async_client(timeout=None)
+            # More than the log holds for the disk, and each key several times.
+            values = [number.to_bytes(2, "big") * 250_000 for number in range(120)]
+            calls = [asyncio.ensure_future(client.put(f"k/{at % 7}", value)) for at, value in enumerate(values)]
+            await asyncio.sleep(0)
+            # One that is given up in the middle holds nobody up.
+            calls[100].cancel()
+            done = await asyncio.gather(*calls, return_exceptions=True)
+            assert {type(version) for version in done[:100] + done[101:]} == {int}
+            for key in range(7):
+                versions = [version for version in done[key::7] if isinstance(version, int)]
+                assert versions == sorted(versions)
+                assert await client.get(f"k/{key}") == values[key::7][-1]
+
+    asyncio.run(write())
+
+
 def test_clients_that_are_faster_than_the_disk_wait_instead_of_failing(durable: DurableCluster) -> None:
     durable.options = ["--durability", "memory"]
     node = durable.add()
