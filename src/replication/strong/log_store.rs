@@ -281,9 +281,13 @@ impl RaftLogReader<GroupTypes> for LogStore {
         Ok(kept.entries.range(range).map(|(_, kept)| kept.entry.clone()).collect())
     }
 
-    /// As many as fit into a message, but one at least.
+    /// As many as fit into a message, but one at least. None where the first one is gone: the library would send those after it as if
+    /// they were the next, and whoever took them would have a hole in its log. Without any it tells the member nothing new.
     async fn limited_get_log_entries(&mut self, start: u64, end: u64) -> Stored<Vec<LogEntry>> {
         let kept = self.kept.lock();
+        if !kept.entries.contains_key(&start) {
+            return Ok(Vec::new());
+        }
         let mut bytes = 0;
         let fits = |kept: &&KeptEntry| {
             let is_first = bytes == 0;

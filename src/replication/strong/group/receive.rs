@@ -14,7 +14,7 @@ use super::{
 use crate::{
     error::{Error, ErrorCode, Result},
     replication::strong::{
-        types::{SnapshotMeta, Vote},
+        types::{GroupTypes, SnapshotMeta, Vote},
         Restore,
     },
 };
@@ -33,10 +33,11 @@ impl Core {
     /// Does what another member asks.
     ///
     /// # Errors
-    /// `NOT_RUNNING`, `CORRUPT` and `CONFLICT` of snapshots, those of [`Core::append_for_others`] and of changes of the members.
+    /// `NOT_RUNNING`, `MALFORMED_MESSAGE` for entries with a hole, `CORRUPT` and `CONFLICT` of snapshots, those of [`Core::append_for_others`] and of changes of the members.
     pub(super) async fn receive(self: &Arc<Core>, message: Message) -> Result<Reply> {
         match message {
             Message::Append(request) => {
+                check_without_holes(&request)?;
                 let response = self.raft.append_entries(request).await.map_err(|_| stopped())?;
                 if !matches!(response, AppendEntriesResponse::HigherVote(_)) {
                     self.note_leader();
@@ -105,6 +106,44 @@ impl Core {
     }
 }
 
+/// The entries have to follow on what they are said to follow on, and on each other: the library takes that for granted.
+fn check_without_holes(request: &AppendEntriesRequest<GroupTypes>) -> Result<()> {
+    let first = request.prev_log_id.map_or(0, |prev| prev.index + 1);
+    match request.entries.iter().zip(first..).find(|(entry, index)| entry.log_id.index != *index) {
+        Some((entry, index)) => Err(Error::new(
+            ErrorCode::MalformedMessage,
+            format!("entries: there is entry {} where {index} has to be", entry.log_id.index),
+        )),
+        None => Ok(()),
+    }
+}
+
 fn not_begun() -> Error {
     Error::new(ErrorCode::Conflict, "snapshot of a group: another one was begun meanwhile")
+}
+
+#[cfg(test)]
+mod tests {
+    use openraft::{CommittedLeaderId, EntryPayload};
+
+    use super::*;
+    use crate::replication::strong::types::{LogEntry, LogId};
+
+    #[test]
+    fn entries_with_a_hole_are_refused() {
+        let log_id = |index| LogId::new(CommittedLeaderId::new(1, 9), index);
+        let request = |prev: Option<u64>, indices: &[u64]| AppendEntriesRequest::<GroupTypes> {
+            vote: Vote::new(1, 9),
+            prev_log_id: prev.map(log_id),
+            entries: indices.iter().map(|at| LogEntry { log_id: log_id(*at), payload: EntryPayload::Blank }).collect(),
+            leader_commit: None,
+        };
+        for (prev, indices) in [(None, &[][..]), (None, &[0, 1]), (Some(4), &[]), (Some(4), &[5, 6])] {
+            assert_eq!(check_without_holes(&request(prev, indices)), Ok(()));
+        }
+        for (prev, indices) in [(None, &[1][..]), (Some(4), &[4]), (Some(4), &[6]), (Some(4), &[5, 7])] {
+            let refused = check_without_holes(&request(prev, indices)).unwrap_err();
+            assert_eq!(refused.code(), ErrorCode::MalformedMessage, "{indices:?}");
+        }
+    }
 }

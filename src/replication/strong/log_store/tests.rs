@@ -261,6 +261,19 @@ fn a_cut_log_says_the_same() {
     });
 }
 
+/// Found by seed 114 of the simulation: a member got entries with a hole before them.
+#[test]
+fn entries_after_some_that_are_gone_are_not_given_in_their_place() {
+    block_on(async {
+        let mut store = LogStore::in_memory();
+        store.blocking_append((0..20).map(|index| entry(1, index))).await.unwrap();
+        store.purge(log_id(1, 9)).await.unwrap();
+        assert_eq!(store.limited_get_log_entries(5, 15).await.unwrap(), Vec::new());
+        let given = store.limited_get_log_entries(10, 15).await.unwrap();
+        assert_eq!(given, (10..15).map(|index| entry(1, index)).collect::<Vec<_>>());
+    });
+}
+
 #[test]
 fn entries_that_are_missing_are_noticed() {
     let record = |position, record: Record| {

@@ -220,6 +220,6 @@ fn leases_are_listed_in_pages_by_age_without_those_that_have_ended() {
     assert_eq!(listed(0, 2), (granted[..2].to_vec(), true));
     assert_eq!(listed(first + 1, 2), (granted[3..].to_vec(), false), "the third has ended");
     assert_eq!(listed(0, 4), ([&granted[..2], &granted[3..]].concat(), false));
-    assert_eq!(listed(0, 3).1, true);
+    assert!(listed(0, 3).1);
     assert_eq!(listed(first + 4, 2), (Vec::new(), false));
 }
