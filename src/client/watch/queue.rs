@@ -47,12 +47,16 @@ impl<P: Page> Queue<P> {
         Queue { events_max, inner: Mutex::new(inner), room: Notify::new() }
     }
 
-    /// Puts a page in as soon as there is room: beyond the bounds by this page at most.
+    /// Puts a page in as soon as there is room: beyond the bounds by this page at most. After the end it is dropped.
     pub(in crate::client) async fn push(&self, page: P) {
         while !self.has_room() {
             self.room.notified().await;
         }
         let mut inner = self.inner.lock();
+        // Cancelled meanwhile, by another thread.
+        if inner.end.is_some() {
+            return;
+        }
         inner.events += page.events();
         inner.bytes += page.bytes();
         inner.pages.push_back(page);
@@ -106,13 +110,16 @@ impl<P: Page> Queue<P> {
 
     /// As [`Queue::end`]; what was not taken is dropped.
     pub(super) fn cancel(&self, why: Error) {
-        let pages = {
+        let (pages, wake) = {
             let mut inner = self.inner.lock();
             (inner.events, inner.bytes) = (0, 0);
-            std::mem::take(&mut inner.pages)
+            inner.end.get_or_insert(why);
+            (std::mem::take(&mut inner.pages), inner.wake.take())
         };
         drop(pages);
-        self.end(why);
+        if let Some(wake) = wake {
+            wake();
+        }
     }
 }
 
@@ -127,5 +134,39 @@ impl Page for WatchPage {
             WatchChange::Delete { .. } | WatchChange::Expire { .. } => 0,
         };
         self.events.iter().map(|event| event.key().len() + value(&event.change)).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::ErrorCode;
+
+    #[derive(Debug, PartialEq)]
+    struct One(u8);
+
+    impl Page for One {
+        fn events(&self) -> usize {
+            1
+        }
+
+        fn bytes(&self) -> usize {
+            1
+        }
+    }
+
+    #[tokio::test]
+    async fn nothing_comes_after_a_cancel_and_all_that_is_there_before_an_end() {
+        let why = || Error::new(ErrorCode::WatchCancelled, "over");
+        let queue = Queue::new(9);
+        queue.push(One(1)).await;
+        queue.cancel(why());
+        queue.push(One(2)).await;
+        assert_eq!(queue.take(), Err(why()));
+        let queue = Queue::new(9);
+        queue.push(One(1)).await;
+        queue.end(why());
+        queue.push(One(2)).await;
+        assert_eq!((queue.take(), queue.take()), (Ok(Some(One(1))), Err(why())));
     }
 }
