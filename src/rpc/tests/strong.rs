@@ -3,7 +3,7 @@
 use super::*;
 use crate::{
     limits::{
-        GROUP_LOCK_WAIT_MAX, REQUEST_TIMEOUT, STRONG_MESSAGE_BYTES_MAX, STRONG_WATCH_SILENCE,
+        GROUP_LOCK_WAIT_MAX, REQUEST_TIMEOUT, STRONG_BATCHES_MAX, STRONG_MESSAGE_BYTES_MAX, STRONG_WATCH_SILENCE,
         TRANSACTION_OPERATIONS_MAX, VALUE_BYTES_MAX,
     },
     replication::strong::{
@@ -331,4 +331,27 @@ async fn a_change_that_is_not_answered_in_time_may_have_been_applied() {
     assert_eq!((error.code(), error.is_maybe_applied()), (ErrorCode::DeadlineExceeded, true));
     let error = within(far.rpc.call(&Call::Keyspaces, timeout)).await.unwrap_err();
     assert_eq!((error.code(), error.is_maybe_applied()), (ErrorCode::DeadlineExceeded, false));
+}
+
+#[tokio::test]
+async fn a_read_of_what_the_node_has_does_not_wait_for_linearizable_ones() {
+    let far = Far::new(simulated()).await;
+    far.done(transact(vec![], vec![put("a", b"1", Lifetime::Forever)])).await;
+    // As many messages as may be under way, whose answers never come.
+    far.group.order((0..STRONG_BATCHES_MAX).map(|_| Fault::Hang));
+    let mut waiting = tokio::task::JoinSet::new();
+    for _ in 0..=STRONG_BATCHES_MAX {
+        let rpc = far.rpc.clone();
+        waiting.spawn(async move { rpc.call(&Call::Read(reads(vec![read_key("a")])), DEADLINE).await });
+    }
+    within(async {
+        while far.group.calls().len() <= STRONG_BATCHES_MAX {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    for freshness in [Freshness::Session(Revision(1)), Freshness::Local] {
+        let read = ReadCall { freshness, ..reads(vec![read_key("a")]) };
+        assert!(matches!(far.call(Call::Read(read)).await, Ok(Reply::Read(_))), "{freshness:?}");
+    }
 }

@@ -15,10 +15,10 @@ use crate::{
     types::DEFAULT_KEYSPACE,
 };
 
-const ME: NodeId = NodeId(7);
+pub(super) const ME: NodeId = NodeId(7);
 
 /// Only a hang reaches it.
-const DEADLINE: Duration = Duration::from_secs(20);
+pub(super) const DEADLINE: Duration = Duration::from_secs(20);
 
 /// Nobody is anywhere.
 struct Alone;
@@ -36,7 +36,7 @@ impl Courier for Alone {
 }
 
 /// As a founder writes it first, with these members.
-fn founded(members: &[u64]) -> LogEntry {
+pub(super) fn founded(members: &[u64]) -> LogEntry {
     let nodes: BTreeMap<u64, BasicNode> =
         members.iter().map(|member| (*member, BasicNode::new(format!("h:{member}")))).collect();
     let voters: BTreeSet<u64> = members.iter().copied().collect();
@@ -44,17 +44,17 @@ fn founded(members: &[u64]) -> LogEntry {
     LogEntry { log_id: LogId::new(CommittedLeaderId::new(0, 0), 0), payload }
 }
 
-fn entry(index: u64, commands: Vec<Command>) -> LogEntry {
+pub(super) fn entry(index: u64, commands: Vec<Command>) -> LogEntry {
     let requests = commands.into_iter().map(|command| Request { id: None, command }).collect();
     let log_id = LogId::new(CommittedLeaderId::new(1, ME.0), index);
     LogEntry { log_id, payload: EntryPayload::Normal(Arc::new(Entry { time_ms: 1, requests })) }
 }
 
-fn create(name: &str) -> Command {
+pub(super) fn create(name: &str) -> Command {
     Command::CreateKeyspace { name: name.to_string() }
 }
 
-async fn spawn(entries: Vec<LogEntry>, forms: Consistency) -> Group {
+pub(super) async fn spawn(entries: Vec<LogEntry>, forms: Consistency) -> Group {
     let mut store = GroupStore::in_memory(ME);
     store.log.blocking_append(entries).await.unwrap();
     let config = GroupConfig {
