@@ -1,4 +1,4 @@
-"""One node of three is left: its eventual keyspace goes on, its strong ones tell the truth about every call."""
+"""Nodes of a strong group are gone: what is left goes on or tells the truth, and who is back knows what has passed."""
 
 from __future__ import annotations
 
@@ -24,6 +24,8 @@ ROUNDS = 1
 # A leader that hears from no majority speaks for 1.8 s, and then tries again every 12 s if nobody asks it to.
 SPEAKS_SECONDS = 2.0
 SOON_SECONDS = 8.0
+LEASE_SECONDS = 600.0
+AWAY_SECONDS = 4.0
 
 # What a call may end with while there is no quorum.
 _CODES = {"NO_LEADER", "DEADLINE_EXCEEDED"}
@@ -148,3 +150,20 @@ def fell_silent(durable: DurableCluster, index: int) -> bool:
     """For longer than it goes on speaking: src/replication/strong/group/silence.rs."""
     group = group_of(durable.nodes[index])
     return group is not None and (group.unheard or 0) > SPEAKS_SECONDS
+
+
+def test_a_node_that_was_away_knows_what_is_left_of_a_lease(durable: DurableCluster) -> None:
+    durable.start(NODES)
+    wait_one_group(durable)
+    leader = wait_leader(durable)
+    away = (leader + 1) % NODES
+    with client_of(durable, [leader], "default") as eventual:
+        eventual.create_keyspace("jobs", consistency="strong")
+    with client_of(durable, [leader], "jobs") as db:
+        lease = db.lease(LEASE_SECONDS, keep_alive=False)
+        durable.kill(away)
+        # Nothing is written meanwhile from which the node could learn that time has passed.
+        eventually(lambda: lease.info().remaining < LEASE_SECONDS - AWAY_SECONDS, "time passes")
+        durable.restart(away)
+        with client_of(durable, [away], "jobs") as other:
+            assert other.find_lease(lease.id).info().remaining < LEASE_SECONDS - AWAY_SECONDS
